@@ -1,0 +1,1 @@
+"""Osler reads a patient's record with medical foundation models."""
