@@ -1,0 +1,194 @@
+"""A bundle in use: its card, and ONNX Runtime on exactly the bytes that were checked."""
+
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osler.bundles.card import MODEL_FILE, Card, Input
+from osler.bundles.integrity import read_file
+from osler.errors import BundleError, InputError
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession  # type: ignore[import-untyped]
+
+THREADS_VARIABLE = "OSLER_THREADS"
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "openvino": "OpenVINOExecutionProvider"}
+_RANGE_SLACK = 1e-3
+
+
+class Bundle:
+    """A trained model, ready to run.
+
+    Made by `osler.bundles.load`. ONNX Runtime is imported and the graph is prepared at the first
+    run; runs may come from several threads at once.
+
+    Attributes:
+        card: everything the bundle says about itself.
+        folder: where it lies.
+    """
+
+    def __init__(self, card: Card, folder: Path) -> None:
+        self.card = card
+        self.folder = folder
+        self._session: InferenceSession | None = None
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Bundle({self.card.name!r}, {self.card.version!r})"
+
+    def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[Any]]:
+        """Run the graph once.
+
+        Args:
+            inputs: each input of the card to an array of ``float32``: ``(N, C, H, W)``, or
+                ``(N, C)`` where the graph takes vectors. C are the card's channels; H and W are
+                divisible by its ``multiple`` and equal its ``size`` where it has one; values of
+                a photograph lie within ``preprocessing.range``.
+
+        Returns:
+            Each output of the card to the scores that the graph gives, ``(N, L, ...)`` with a
+            channel for each label (logits: `probability` turns them into probabilities).
+
+        Raises:
+            InputError: an array is missing, unknown, or of the wrong type, shape or range.
+            BundleError: the model is damaged, or does not do what its card says.
+        """
+        session = self._session or self._open()
+        feed = self._checked(inputs, session)
+        names = [output.name for output in self.card.outputs]
+        try:
+            values = session.run(names, feed)
+        except Exception as error:
+            shapes = ", ".join(f"'{name}' {value.shape}" for name, value in feed.items())
+            raise BundleError(
+                f"bundle '{self.card.name}' {self.card.version} failed on {shapes}: {error}"
+            ) from error
+        return dict(zip(names, values, strict=True))
+
+    def _open(self) -> "InferenceSession":
+        with self._lock:
+            if self._session is None:
+                session = self._created()
+                self._check_names(session)
+                self._session = session
+            return self._session
+
+    def _created(self) -> "InferenceSession":
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.intra_op_num_threads = _threads(self.card.runtime.threads)
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # one verified form only: never the runtime's own format, which hides its operators
+        options.add_session_config_entry("session.load_model_format", "ONNX")
+        wanted = _PROVIDERS[self.card.runtime.provider]
+        providers = [name for name in (wanted,) if name in ort.get_available_providers()]
+        if _PROVIDERS["cpu"] not in providers:
+            providers.append(_PROVIDERS["cpu"])
+        # the bytes that were hashed are the bytes that are loaded
+        content = read_file(self.folder, self.card, MODEL_FILE)
+        try:
+            return ort.InferenceSession(content, options, providers=providers)
+        except Exception as error:
+            raise BundleError(
+                f"{self.folder / MODEL_FILE}: ONNX Runtime {ort.__version__} does not take it "
+                f"({error}); update onnxruntime, or export the model anew"
+            ) from error
+
+    def _check_names(self, session: "InferenceSession") -> None:
+        """The card and the graph must name the same inputs, and the graph every output."""
+        pairs = (
+            ("inputs", {i.name for i in self.card.inputs}, {i.name for i in session.get_inputs()}),
+            (
+                "outputs",
+                {o.name for o in self.card.outputs},
+                {o.name for o in session.get_outputs()},
+            ),
+        )
+        for what, said, real in pairs:
+            if not (said == real if what == "inputs" else said <= real):
+                raise BundleError(
+                    f"bundle '{self.card.name}': its card names the {what} {sorted(said)}, its "
+                    f"graph {sorted(real)}; the card and the model do not belong together"
+                )
+
+    def _checked(
+        self, inputs: Mapping[str, NDArray[np.float32]], session: "InferenceSession"
+    ) -> dict[str, NDArray[np.float32]]:
+        expected = {one.name: one for one in self.card.inputs}
+        for name in (*expected, *inputs):
+            if name not in inputs or name not in expected:
+                fault = "is missing" if name in expected else "is unknown"
+                raise InputError(
+                    f"bundle '{self.card.name}': input '{name}' {fault}; it takes "
+                    f"{', '.join(repr(known) for known in expected)}"
+                )
+        ranks = {one.name: len(one.shape) for one in session.get_inputs()}
+        for name, one in expected.items():
+            self._check_array(inputs[name], one, ranks[name])
+        return {name: np.ascontiguousarray(inputs[name]) for name in expected}
+
+    def _check_array(self, array: NDArray[np.float32], one: Input, rank: int) -> None:
+        who = f"bundle '{self.card.name}': input '{one.name}'"
+        if not isinstance(array, np.ndarray):
+            raise InputError(f"{who} is a {type(array).__name__}; give a numpy array")
+        if array.dtype != np.float32:
+            raise InputError(f"{who} is {array.dtype}; give it as .astype(np.float32)")
+        axes = "(N, C, H, W)" if rank == 4 else "(N, C)" if rank == 2 else f"of {rank} axes"
+        if array.ndim != rank or array.size == 0:
+            raise InputError(f"{who} has shape {array.shape}; expected {axes}, none of them 0")
+        if array.shape[1] != len(one.channels):
+            raise InputError(
+                f"{who} has {array.shape[1]} channels (shape {array.shape}); expected "
+                f"{len(one.channels)}: {', '.join(one.channels)}"
+            )
+        if rank == 4:
+            _check_size(array.shape[2:], one, who)
+        self._check_values(array, one, who)
+
+    def _check_values(self, array: NDArray[np.float32], one: Input, who: str) -> None:
+        least, most = float(array.min()), float(array.max())
+        if not (np.isfinite(least) and np.isfinite(most)):
+            raise InputError(f"{who} holds NaN or infinite values; mend them before the run")
+        low, high = self.card.preprocessing.range
+        if one.source == "photograph" and not (
+            low - _RANGE_SLACK <= least and most <= high + _RANGE_SLACK
+        ):
+            raise InputError(
+                f"{who} has values from {least:.4g} to {most:.4g}; expected {low:g} to {high:g} "
+                "(a uint8 photograph is divided by 255)"
+            )
+
+
+def _check_size(sides: tuple[int, ...], one: Input, who: str) -> None:
+    if one.size is not None and sides != one.size:
+        raise InputError(f"{who} is {sides[0]} × {sides[1]} pixels; expected exactly {one.size}")
+    if any(side % one.multiple for side in sides):
+        padded = tuple(-(-side // one.multiple) * one.multiple for side in sides)
+        raise InputError(
+            f"{who} is {sides[0]} × {sides[1]} pixels; both must be divisible by {one.multiple}: "
+            f"pad it to {padded[0]} × {padded[1]}"
+        )
+
+
+def _threads(said: int | None) -> int:
+    """Threads of one run: the environment, else the card, else the cores this process may use."""
+    text = os.environ.get(THREADS_VARIABLE)
+    if text is not None:
+        if not text.isdecimal() or int(text) < 1:
+            raise InputError(
+                f"{THREADS_VARIABLE} is {text!r}; set a whole number from 1, or unset it"
+            )
+        return int(text)
+    if said is not None:
+        return said
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
