@@ -12,12 +12,12 @@ from onnx import TensorProto, helper, numpy_helper
 from osler.bundles import save
 
 
-def model_bytes(model: onnx.ModelProto) -> bytes:
+def _model_bytes(model: onnx.ModelProto) -> bytes:
     onnx.checker.check_model(model)
     return model.SerializeToString()
 
 
-def tiny_model(weight: float = 2.0, **changes: Any) -> onnx.ModelProto:
+def _tiny_model(weight: float = 2.0, **changes: Any) -> onnx.ModelProto:
     """scores = weight · mean over channels of the image, as one channel."""
     kernel = numpy_helper.from_array(np.full((1, 3, 1, 1), weight / 3, np.float32), "kernel")
     node = helper.make_node("Conv", ["image", "kernel"], ["scores"])
@@ -32,7 +32,7 @@ def tiny_model(weight: float = 2.0, **changes: Any) -> onnx.ModelProto:
     return helper.make_model(graph, ir_version=9, **changes)
 
 
-def tiny_card(**changes: Any) -> dict[str, Any]:
+def _tiny_card(**changes: Any) -> dict[str, Any]:
     card: dict[str, Any] = {
         "name": "tiny-vessels",
         "version": "1.0.0",
@@ -47,12 +47,27 @@ def tiny_card(**changes: Any) -> dict[str, Any]:
     return card | changes
 
 
+@pytest.fixture(scope="session")
+def model_bytes() -> Callable[[onnx.ModelProto], bytes]:
+    return _model_bytes
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Callable[..., onnx.ModelProto]:
+    return _tiny_model
+
+
+@pytest.fixture(scope="session")
+def tiny_card() -> Callable[..., dict[str, Any]]:
+    return _tiny_card
+
+
 @pytest.fixture
 def made(tmp_path: Path) -> Callable[..., Path]:
     """Writes a good tiny bundle; keywords change its card."""
 
     def make(folder: str = "tiny-vessels", **changes: Any) -> Path:
-        files = {"model.onnx": model_bytes(tiny_model())}
-        return save(tiny_card(**changes), files, tmp_path / folder)
+        files = {"model.onnx": _model_bytes(_tiny_model())}
+        return save(_tiny_card(**changes), files, tmp_path / folder)
 
     return make
