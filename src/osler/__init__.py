@@ -1,1 +1,141 @@
-"""Osler reads a patient's record with medical foundation models."""
+"""Osler reads a patient's record with medical foundation models.
+
+    case = osler.read("photo.jpg")      a file, interpreted: findings, measurements, sentences
+    case["vessels"].mask                any finding by its id
+    case.measurements                   every number, with its unit and its method
+    osler.write(case, "out")            report.html, findings.json, masks and tables
+
+Importing this package loads nothing heavy: each verb fetches what it needs when it is called.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from osler.bundles import Bundle
+    from osler.learn import Run
+    from osler.record import Case
+    from osler.retina.predict import Prediction
+
+__version__ = "0.1.0"
+
+__all__ = ("__version__", "fit", "load", "predict", "read", "write")
+
+
+def load(path: str | Path) -> "Case":
+    """Open a file as a case, without interpreting it.
+
+    Args:
+        path: an image file, or a DICOM file.
+
+    Returns:
+        A case with one item; a photograph is ``case["photo"]``.
+
+    Raises:
+        InputError: the file cannot be used; the message says why and what would help.
+    """
+    from osler import io
+
+    return io.load(path)
+
+
+def read(path: str | Path, *, language: str = "en") -> "Case":
+    """Open a fundus photograph and interpret it.
+
+    Args:
+        path: an image file, or a DICOM file.
+        language: of the sentences, ``"en"`` or ``"zh"``.
+
+    Returns:
+        The case with its findings, each with its source and its evidence.
+
+    Raises:
+        InputError: the file cannot be used; the message says why and what would help.
+        BundleError: a model that came with Osler is damaged.
+    """
+    from osler import io, retina
+
+    return retina.interpret(io.load(path), language=language)
+
+
+def write(
+    case: "Case",
+    out: str | Path,
+    *,
+    html: bool = True,
+    dicom: bool = False,
+    fhir: bool = False,
+) -> Path:
+    """Write a case's findings into a folder of its own, all at once or not at all.
+
+    Args:
+        case: an interpreted case.
+        out: the folder that gets the case's folder, ``out/CASE``.
+        html: write ``report.html``.
+        dicom: write a DICOM segmentation and a structured report.
+        fhir: write an HL7 FHIR R4 transaction bundle.
+
+    Returns:
+        The case's folder.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    from osler import io
+
+    return io.write(case, out, html=html, dicom=dicom, fhir=fhir)
+
+
+def predict(bundle: "str | Path | Bundle", source: "str | Path | Case") -> "Prediction":
+    """Run one bundle alone on one photograph.
+
+    Args:
+        bundle: the name of a shipped bundle, the path of one, or a loaded one.
+        source: an image file, or a case with the item ``"photo"``.
+
+    Returns:
+        Masks and probabilities in native size, or the probabilities of each label.
+
+    Raises:
+        BundleError: the bundle is damaged, unsafe or of an unknown version.
+        InputError: the file cannot be used.
+    """
+    from osler import bundles, io
+    from osler.retina import predict as one
+
+    if isinstance(bundle, str | Path):
+        bundle = bundles.load(bundle)
+    if isinstance(source, str | Path):
+        source = io.load(source)
+    return one.predict(bundle, source)
+
+
+def fit(
+    recipe: str | Path,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+) -> "Run":
+    """Train a bundle by a recipe; needs the extra ``osler[train]``.
+
+    Args:
+        recipe: a YAML file such as those under ``recipes/``.
+        out: the folder of the run; None takes ``runs/NAME``.
+        resume: go on from the last checkpoint in ``out``.
+
+    Returns:
+        What came of it: metrics with intervals, and the bundle.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+        RecipeError: the recipe is wrong; the message names the key.
+    """
+    from importlib.util import find_spec
+
+    from osler.errors import MissingExtraError
+
+    if find_spec("torch") is None:
+        raise MissingExtraError("torch", extra="train", purpose="train a bundle")
+    from osler import learn
+
+    return learn.fit(recipe, out=out, resume=resume)

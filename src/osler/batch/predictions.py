@@ -1,0 +1,207 @@
+"""One bundle on many photographs: masks, probabilities, and the table of grades."""
+
+import csv
+import io
+import os
+import secrets
+import time
+import traceback
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+
+from osler.batch import interrupt, lock, plan
+from osler.batch.job import Outcome
+from osler.batch.one import is_disk_full, sentence
+from osler.batch.run import Batch, make_folder
+from osler.errors import OutputError
+
+if TYPE_CHECKING:
+    from osler.bundles import Bundle
+    from osler.retina.predict import Prediction
+
+TABLE = "predictions.csv"
+
+
+def run(
+    bundle: str,
+    inputs: Sequence[str],
+    out: str | Path,
+    *,
+    probabilities: bool = False,
+    trace: bool = False,
+    started: Callable[[int], None] | None = None,
+    told: Callable[[Outcome], None] | None = None,
+    stopping: Callable[[], None] | None = None,
+) -> Batch:
+    """Run one bundle on every input.
+
+    A bundle that segments gives ``STEM.LABEL.png`` (0 and 255, native size) for each label, and
+    with ``probabilities`` ``STEM.npz``: ``probability`` (``float16``, ``(label, H, W)``) and
+    ``labels``. A bundle that grades gives ``predictions.csv``.
+
+    Args:
+        bundle: the name of a shipped bundle, or the folder of one.
+        inputs: files, folders and globs.
+        out: the output folder; made where it is missing.
+        probabilities: also write the probabilities of each pixel.
+        trace: keep where unexpected errors came from.
+        started: called with the number of inputs before the first is read.
+        told: called with each outcome as it comes.
+        stopping: called when the user asks to stop.
+
+    Raises:
+        BundleError: the bundle is damaged, unsafe or unknown.
+        InputError: there is nothing to read.
+        OutputError: the folder cannot be written, or another run holds it.
+    """
+    from osler import bundles
+    from osler import io as files
+
+    out = Path(out)
+    model = bundles.load(bundle)
+    paths = plan.inputs_outside(files.find(inputs), out, inputs)
+    make_folder(out)
+    with lock.hold(out), interrupt.listen(stopping) as stop:
+        if started:
+            started(len(paths))
+        batch = Batch()
+        work = _Work(model, out, probabilities=probabilities, trace=trace)
+        try:
+            with closing(_outcomes(paths, work, stop)) as outcomes:
+                for outcome in outcomes:
+                    batch.outcomes.append(outcome)
+                    if told:
+                        told(outcome)
+                    if outcome.disk_full:
+                        batch.error = f"no space is left for '{out}'; the run ended early"
+                        break
+        except KeyboardInterrupt:
+            pass
+        batch.signal = stop.signal
+        batch.left = len(paths) - len(batch.outcomes)
+        rows = [o.row for o in batch.outcomes if o.row]
+        if rows:
+            batch.summary = _write_table(rows, out / TABLE)
+    return batch
+
+
+def _outcomes(paths: Sequence[Path], work: "_Work", stop: interrupt.Stop) -> Generator[Outcome]:
+    for path, stem in _stems(paths):
+        yield work(path, stem)
+        if stop:
+            return
+
+
+def _stems(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """Each path and the name of its files; a second ``photo`` becomes ``photo-2``."""
+    taken: set[str] = set()
+    for path in paths:
+        stem, number = path.stem, 1
+        while stem.casefold() in taken:
+            number += 1
+            stem = f"{path.stem}-{number}"
+        taken.add(stem.casefold())
+        yield path, stem
+
+
+class _Work:
+    """The bundle and what to write of it."""
+
+    def __init__(self, bundle: "Bundle", out: Path, *, probabilities: bool, trace: bool) -> None:
+        self.bundle = bundle
+        self.out = out
+        self.probabilities = probabilities
+        self.trace = trace
+
+    def __call__(self, path: Path, stem: str) -> Outcome:
+        import osler
+
+        start = time.perf_counter()
+        try:
+            prediction = osler.predict(self.bundle, path)
+            row: Mapping[str, object] = {}
+            if prediction.masks:
+                _write_masks(prediction, self.out, stem, probabilities=self.probabilities)
+            else:
+                row = {"input": str(path), **cells(prediction)}
+            return Outcome(path, stem, "read", row=row, seconds=time.perf_counter() - start)
+        except Exception as error:  # noqa: BLE001 - one bad file must not end the others
+            return Outcome(
+                path,
+                stem,
+                "failed",
+                error=sentence(error),
+                trace="".join(traceback.format_exception(error)) if self.trace else "",
+                seconds=time.perf_counter() - start,
+                disk_full=is_disk_full(error),
+            )
+
+
+def cells(prediction: "Prediction") -> dict[str, object]:
+    """The label and the probabilities of one photograph as cells of the table.
+
+    The classes of the first output are ``p_CLASS``, a yes-or-no output is ``p_OUTPUT``, and the
+    classes of any other are ``p_OUTPUT_CLASS``.
+    """
+    row: dict[str, object] = {"label": prediction.label}
+    later: dict[str, object] = {}
+    for number, (output, labels) in enumerate(prediction.probabilities.items()):
+        if number == 0:
+            row |= {f"p_{label}": f"{p:.6f}" for label, p in labels.items()}
+        elif len(labels) == 1:
+            row[f"p_{output}"] = f"{next(iter(labels.values())):.6f}"
+        elif "yes" in labels:
+            row[f"p_{output}"] = f"{labels['yes']:.6f}"
+        else:
+            later |= {f"p_{output}_{label}": f"{p:.6f}" for label, p in labels.items()}
+    return row | later
+
+
+def _write_masks(prediction: "Prediction", out: Path, stem: str, *, probabilities: bool) -> None:
+    from PIL import Image
+
+    for label in prediction.labels:
+        picture = Image.fromarray(prediction.masks[label].astype(np.uint8) * 255)
+        with _whole(out / f"{stem}.{label}.png") as file:
+            picture.save(file, format="PNG")
+    if probabilities:
+        with _whole(out / f"{stem}.npz") as file:
+            np.savez_compressed(
+                file,
+                probability=prediction.probability.astype(np.float16),
+                labels=np.array(prediction.labels),
+            )
+
+
+def _write_table(rows: Sequence[Mapping[str, object]], path: Path) -> Path:
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    with _whole(path) as file:
+        file.write(text.getvalue().encode("utf-8", "replace"))
+    return path
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears under its name only when all of it is written."""
+    part = path.with_name(f".{secrets.token_hex(6)}.part")
+    try:
+        with part.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"'{path}' cannot be written ({error.strerror}); free some space, or choose "
+            "another --out"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)

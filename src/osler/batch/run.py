@@ -1,0 +1,178 @@
+"""Read many cases into one folder: resumes, survives a bad case, and stops cleanly."""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from osler.batch import interrupt, lock, plan, pool
+from osler.batch.job import Job, Options, Outcome
+from osler.batch.one import ReadOne, row_of, sentence
+from osler.errors import OslerError, OutputError
+
+
+@dataclass(slots=True)
+class Batch:
+    """What came of a run.
+
+    Attributes:
+        outcomes: of each case that was started, in the order of the inputs.
+        left: the number of inputs that were not started.
+        summary: the table of all cases in the folder; None where it could not be written.
+        signal: the number of the signal that ended the run early, or 0.
+        error: why the run ended early, or why the summary is missing; empty where neither is so.
+    """
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    left: int = 0
+    summary: Path | None = None
+    signal: int = 0
+    error: str = ""
+
+
+def run(
+    inputs: Sequence[str],
+    out: str | Path,
+    *,
+    options: Options | None = None,
+    jobs: int = 1,
+    force: bool = False,
+    trace: bool = False,
+    started: Callable[[int], None] | None = None,
+    told: Callable[[Outcome], None] | None = None,
+    stopping: Callable[[], None] | None = None,
+) -> Batch:
+    """Read every input into a folder of its own under ``out``, and write ``out/summary.csv``.
+
+    Args:
+        inputs: files, folders and globs.
+        out: the output folder; made where it is missing.
+        options: what to write for each case.
+        jobs: processes that read at the same time; 1 reads in this process.
+        force: read again what lies there already.
+        trace: keep where unexpected errors came from.
+        started: called with the number of inputs before the first is read.
+        told: called with each outcome as it comes.
+        stopping: called when the user asks to stop.
+
+    Returns:
+        What came of each. A case that fails does not end the run.
+
+    Raises:
+        InputError: there is nothing to read.
+        OutputError: the folder cannot be written, or another run holds it.
+    """
+    from osler import io
+
+    options = options or Options()
+    out = Path(out)
+    paths = plan.inputs_outside(io.find(inputs), out, inputs)
+    make_folder(out)
+    with lock.hold(out), interrupt.listen(stopping) as stop:
+        if started:
+            started(len(paths))
+        batch = Batch()
+        todo = plan.jobs(paths, out, options=options, current=versions(), force=force)
+        work = ReadOne(out.absolute(), options, trace)
+        try:
+            with closing(_outcomes(todo, work, jobs, len(paths), stop)) as outcomes:
+                for outcome in outcomes:
+                    batch.outcomes.append(outcome)
+                    if told:
+                        told(outcome)
+                    if outcome.disk_full:
+                        batch.error = f"no space is left for '{out}'; the run ended early"
+                        break
+        except KeyboardInterrupt:
+            pass
+        batch.signal = stop.signal
+        batch.left = len(paths) - len(batch.outcomes)
+        order = {path: i for i, path in enumerate(paths)}
+        batch.outcomes.sort(key=lambda o: order[o.source])
+        _summarise(batch, out)
+    return batch
+
+
+def versions() -> dict[str, str]:
+    """Name to version of the bundles at hand.
+
+    Raises:
+        BundleError: one of them is damaged: better said before the first case than at each.
+    """
+    from osler import bundles
+
+    return {name: bundles.load(name).card.version for name in bundles.names()}
+
+
+def _outcomes(
+    todo: Iterator[Job], work: ReadOne, jobs: int, total: int, stop: interrupt.Stop
+) -> Generator[Outcome]:
+    if jobs <= 1 or total <= 1:
+        for job in todo:
+            yield work(job)
+            if stop:
+                return
+        return
+    workers = min(jobs, total)
+    yield from pool.each(todo, work, _died, workers=workers, threads=pool.share(workers), stop=stop)
+
+
+def _died(job: Job, code: int | None) -> Outcome:
+    why = f"by signal {-code}" if code is not None and code < 0 else f"with status {code}"
+    return Outcome(
+        job.source,
+        job.case_id,
+        "failed",
+        error=f"the process that read it ended {why}, perhaps for want of memory; lower --jobs",
+    )
+
+
+def make_folder(out: Path) -> None:
+    """Make the output folder where it is missing.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise OutputError(f"'{out}' is a file; name a folder with --out") from error
+    except OSError as error:
+        raise OutputError(
+            f"'{out}' cannot be made ({error.strerror}); choose another --out"
+        ) from error
+
+
+def _summarise(batch: Batch, out: Path) -> None:
+    """Write the table of this run's cases and of those that earlier runs left in the folder."""
+    from osler.io.tables import write_summary
+
+    rows = [_row(o) for o in batch.outcomes]
+    rows.extend(_earlier(out, {o.case_id for o in batch.outcomes}))
+    try:
+        batch.summary = write_summary(rows, out / "summary.csv")
+    except OutputError as error:
+        batch.error = batch.error or sentence(error)
+
+
+def _row(outcome: Outcome) -> dict[str, Any]:
+    return {
+        **outcome.row,
+        "case": outcome.case_id,
+        "file": outcome.source.name,
+        "status": outcome.status,
+        "error": outcome.error,
+    }
+
+
+def _earlier(out: Path, known: set[str]) -> Iterator[dict[str, Any]]:
+    for folder in sorted(out.iterdir()):
+        there = plan.written(folder) if folder.name not in known else None
+        if there is None:
+            continue
+        try:
+            row = row_of(folder)
+        except OslerError:
+            continue  # a damaged folder of another day is no reason to fail today
+        yield {**row, "case": folder.name, "file": there.file, "status": "earlier"}

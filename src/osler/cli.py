@@ -1,0 +1,254 @@
+"""The command ``osler``: the verbs, on files.
+
+Heavy modules are imported inside the commands, so that ``osler --help`` answers at once.
+"""
+
+import json
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import osler
+from osler.errors import InputError, OslerError, OutputError, RecipeError
+
+if TYPE_CHECKING:
+    from osler.batch import Batch, Outcome
+
+FAILED, USAGE, SOME_FAILED = 1, 2, 3
+"""Exit status: the program could not do its work; was asked wrongly; some cases failed."""
+
+app = typer.Typer(
+    name="osler",
+    help="Read medical images, show the evidence, and answer in the hospital's own formats. "
+    "Not for diagnosis.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+bundles_app = typer.Typer(help="The models that came with Osler.", invoke_without_command=True)
+app.add_typer(bundles_app, name="bundles")
+
+
+class Language(StrEnum):
+    """Languages of the sentences."""
+
+    EN = "en"
+    ZH = "zh"
+
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INPUT", help="Photographs: files, folders and globs.", show_default=False
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder to write into.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Tell nothing but errors.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show where an unexpected error came from.")]
+
+
+def main() -> None:
+    """Entry of the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        # a file name that the terminal's encoding lacks must not end the run
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    app()
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"osler {osler.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@contextmanager
+def _errors(*, debug: bool) -> Iterator[None]:
+    """Turn an error into one sentence on stderr and an exit status."""
+    try:
+        yield
+    except (typer.Exit, typer.Abort, KeyboardInterrupt, BrokenPipeError):
+        raise
+    except OslerError as error:
+        if debug:
+            traceback.print_exc()
+        _say(f"osler: {error}")
+        asked_wrongly = isinstance(error, InputError | OutputError | RecipeError)
+        raise typer.Exit(USAGE if asked_wrongly else FAILED) from None
+    except Exception as error:
+        from osler.batch.one import sentence
+
+        if type(error).__module__.startswith("typer"):
+            raise
+        if debug:
+            traceback.print_exc()
+        _say(f"osler: {sentence(error)}")
+        raise typer.Exit(FAILED) from None
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+@app.command()
+def read(
+    inputs: Inputs,
+    out: Out,
+    dicom: Annotated[
+        bool, typer.Option("--dicom", help="Also write a DICOM segmentation and report.")
+    ] = False,
+    fhir: Annotated[bool, typer.Option("--fhir", help="Also write a FHIR R4 bundle.")] = False,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, help="Cases read at the same time.")
+    ] = 1,
+    force: Annotated[
+        bool, typer.Option("--force", help="Read again what lies there already.")
+    ] = False,
+    no_html: Annotated[bool, typer.Option("--no-html", help="Write no report.html.")] = False,
+    language: Annotated[
+        Language, typer.Option("--language", help="Language of the sentences.")
+    ] = Language.EN,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one line of JSON a case on stdout.")
+    ] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Read fundus photographs: a report, findings and standard files for each.
+
+    A case that was already read by the same bundles is skipped.
+
+    Exit status: 0 all were read; 3 some failed (each is named, the others are complete);
+    2 wrong usage; 130 interrupted.
+    """
+    with _errors(debug=debug):
+        from osler import batch, console
+
+        options = batch.Options(html=not no_html, dicom=dicom, fhir=fhir, language=language.value)
+        with console.Progress(shown=not quiet) as progress:
+
+            def told(outcome: "Outcome") -> None:
+                if as_json:
+                    typer.echo(json.dumps(console.as_line(outcome, out)))
+                progress.done(outcome)
+
+            result = batch.run(
+                inputs,
+                out,
+                options=options,
+                jobs=jobs,
+                force=force,
+                trace=debug,
+                started=progress.start,
+                told=told,
+                stopping=progress.stopping,
+            )
+        if not (quiet or as_json):
+            console.print_summary(result, out)
+    raise typer.Exit(_status(result))
+
+
+def _status(result: "Batch") -> int:
+    """The exit status of a batch; says on stderr why it ended early."""
+    if result.error:
+        _say(f"osler: {result.error}")
+    if result.signal:
+        _say(f"osler: interrupted, {result.left} not read; run the same command again to go on")
+        return 128 + result.signal
+    failed = any(o.status == "failed" for o in result.outcomes)
+    return SOME_FAILED if failed or result.error else 0
+
+
+@app.command()
+def predict(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle's name or folder.")],
+    inputs: Inputs,
+    out: Out,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Also write STEM.npz with probabilities.")
+    ] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Run one bundle alone: masks as STEM.LABEL.png, or predictions.csv.
+
+    Exit status: 0 all were read; 3 some failed (each is named); 2 wrong usage; 130 interrupted.
+    """
+    with _errors(debug=debug):
+        from osler import console
+        from osler.batch import predictions
+
+        with console.Progress(shown=not quiet) as progress:
+            result = predictions.run(
+                bundle,
+                inputs,
+                out,
+                probabilities=probabilities,
+                trace=debug,
+                started=progress.start,
+                told=progress.done,
+                stopping=progress.stopping,
+            )
+        if not quiet:
+            count = sum(o.status == "read" for o in result.outcomes)
+            _say(f"{count} of {len(result.outcomes)} read into {out}")
+    raise typer.Exit(_status(result))
+
+
+@app.command()
+def fit(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Folder of the run  [default: runs/NAME]"),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in DIR.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Train a bundle by a recipe. Needs the extra "train"."""
+    with _errors(debug=debug):
+        osler.fit(recipe, out=out, resume=resume)
+
+
+@bundles_app.callback()
+def bundles_list(context: typer.Context) -> None:
+    """List the models that came with Osler."""
+    if context.invoked_subcommand is None:
+        with _errors(debug=False):
+            from osler import console
+
+            console.print_bundles()
+
+
+@bundles_app.command("show")
+def bundles_show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A bundle's name or folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole card.")] = False,
+) -> None:
+    """Show a bundle's card: what it is for, its limits, its data and its figures."""
+    with _errors(debug=False):
+        from osler import bundles, console
+
+        card = bundles.load(name).card
+        if as_json:
+            typer.echo(card.model_dump_json(indent=2))
+        else:
+            console.print_card(card)

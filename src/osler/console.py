@@ -1,0 +1,170 @@
+"""What the command line shows: progress on stderr, tables on stdout."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from osler.batch import Batch, Outcome
+    from osler.bundles import Card
+
+_DASH = "–"
+
+
+class Progress:
+    """A bar on a terminal, and a line on stderr for each case that failed.
+
+    Args:
+        shown: whether there is a bar at all; errors are always told.
+    """
+
+    def __init__(self, *, shown: bool) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._shown = shown and self._console.is_terminal
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def start(self, total: int) -> None:
+        """Show the bar for so many cases."""
+        if not self._shown:
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bar
+
+        self._bar = Bar(
+            TextColumn("reading"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[last]}", markup=False),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("reading", total=total, last="")
+        self._bar.start()
+
+    def done(self, outcome: "Outcome") -> None:
+        """Advance by one case; name it where it failed."""
+        if outcome.error:
+            self._tell(f"failed: {outcome.source}: {outcome.error}")
+        if outcome.trace:
+            self._tell(outcome.trace)
+        if self._bar:
+            self._bar.update(self._task, advance=1, last=outcome.case_id)
+
+    def stopping(self) -> None:
+        """Say that the run ends after the cases in hand."""
+        self._tell("finishing the cases in hand; press Ctrl-C again to stop at once")
+
+    def _tell(self, line: str) -> None:
+        self._console.print(line, markup=False)
+
+
+def as_line(outcome: "Outcome", out: Path) -> dict[str, Any]:
+    """An outcome as ``osler read --json`` prints it."""
+    line: dict[str, Any] = {
+        "case": outcome.case_id,
+        "input": str(outcome.source),
+        "status": outcome.status,
+        "seconds": round(outcome.seconds, 3),
+    }
+    if outcome.status == "failed":
+        return line | {"error": outcome.error}
+    same = {"case", "file", "status", "error"}
+    findings = {key: value for key, value in outcome.row.items() if key not in same}
+    return line | {"folder": str(out / outcome.case_id), "findings": findings}
+
+
+def print_summary(batch: "Batch", out: Path) -> None:
+    """The table of a run, and where to look next."""
+    console = Console(highlight=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for head in ("case", "status", "quality", "eye"):
+        table.add_column(head, overflow="fold")
+    for head in ("retinopathy", "90 % set", "referable", "cup/disc", "seconds"):
+        table.add_column(head, justify="right")
+    for outcome in batch.outcomes:
+        table.add_row(outcome.case_id, outcome.status, *_cells(outcome.row), _seconds(outcome))
+    if batch.outcomes:
+        console.print(table)
+    if batch.summary:
+        console.print(f"\nsummary: {batch.summary}", markup=False, soft_wrap=True)
+    reports = [out / o.case_id / "report.html" for o in batch.outcomes if o.status != "failed"]
+    first = next((r for r in reports if r.is_file()), None)
+    if first:
+        console.print(f"report:  {first}", markup=False, soft_wrap=True)
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    if row.get("photograph") not in (None, "", "fundus photograph"):
+        return ["not a fundus photograph", *[_DASH] * 5]
+    return [
+        str(row.get("quality") or _DASH),
+        str(row.get("laterality") or _DASH),
+        str(row.get("dr_grade") or _DASH),
+        str(row.get("prediction_set") or _DASH),
+        _number(row.get("p_referable")),
+        _number(row.get("cdr.vertical")),
+    ]
+
+
+def _number(value: Any) -> str:
+    return f"{value:.2f}" if isinstance(value, int | float) else _DASH
+
+
+def _seconds(outcome: "Outcome") -> str:
+    return f"{outcome.seconds:.1f}" if outcome.status == "read" else _DASH
+
+
+def print_bundles() -> None:
+    """A row for each bundle that ships."""
+    from osler import bundles
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for head in ("bundle", "version", "task", "labels", "licence"):
+        table.add_column(head, overflow="fold")
+    table.add_column("MB", justify="right")
+    for name in bundles.names():
+        card = bundles.load(name).card
+        labels = ", ".join(label.name for output in card.outputs for label in output.labels)
+        size = sum(file.bytes for file in card.files.values()) / 1e6
+        table.add_row(name, card.version, card.task, labels, card.licence, f"{size:.1f}")
+    Console(highlight=False).print(table)
+
+
+def print_card(card: "Card") -> None:
+    """A bundle's card in words."""
+    console = Console(highlight=False)
+
+    def line(text: str = "") -> None:
+        console.print(text, markup=False)
+
+    line(f"{card.title}  ({card.name} {card.version}, {card.task}, {card.licence})")
+    line(card.description)
+    line(f"\nFor: {card.intended_use}")
+    for limit in card.limits:
+        line(f"Not: {limit}")
+    for output in card.outputs:
+        line(f"\nGives '{output.name}': {', '.join(label.name for label in output.labels)}")
+    if card.data:
+        line("\nMade and measured with:")
+    for data in card.data:
+        line(f"  {data.role}: {data.name}, {data.images} photographs, {data.licence}")
+    if card.metrics:
+        line("\nReaches:")
+    for metric in card.metrics:
+        interval = f" [{metric.low:.3f}, {metric.high:.3f}]" if metric.low is not None else ""
+        line(f"  {metric.name} {metric.value:.3f}{interval} on {metric.images}: {metric.data}")
