@@ -1,1 +1,33 @@
-""""""
+"""Files to cases, and cases to files.
+
+``load`` opens one file, ``find`` turns what a person typed into files, ``write`` writes a case.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from osler.io.reading import load
+    from osler.io.searching import Found, find, find_all
+    from osler.io.writing import write
+
+__all__ = ("Found", "find", "find_all", "load", "write")
+
+_HOMES = {
+    "load": "osler.io.reading",
+    "Found": "osler.io.searching",
+    "find": "osler.io.searching",
+    "find_all": "osler.io.searching",
+    "write": "osler.io.writing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # lazy, so that importing osler stays fast and loads no imaging library
+    if name not in _HOMES:
+        raise AttributeError(f"module 'osler.io' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,208 @@
+"""JPEG, PNG, TIFF and BMP photographs.
+
+Colour comes out as sRGB ``uint8``, grey in its stored units; orientation is resolved. Dots per inch
+describe paper, not the retina, so there is never a spacing.
+"""
+
+from datetime import datetime
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import BmpImagePlugin, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
+from PIL import Image as Pillow
+
+from osler.errors import TooLargeError, UnsupportedError
+from osler.io.colour import Flags, to_srgb, without_alpha
+from osler.io.input_file import InputFile, check_size, decoding
+from osler.record import Image
+
+_ORIENTATION, _EXIF_IFD = 0x0112, 0x8769
+_TAKEN, _TAKEN_OFFSET = 0x9003, 0x9011
+_NEW_SUBFILE_TYPE = 254
+# what Pillow says about a sound header whose samples it has no mode for
+_UNSUPPORTED_WORDS = ("unknown pixel mode", "Unsupported BMP", "cannot handle", "not yet supported")
+
+# EXIF 2.32 4.6.4 A: how the stored rows and columns become the picture, on (H, W, ...) arrays
+_TURNS: dict[int, tuple[bool, bool, bool]] = {
+    # value: (transpose, then flip rows, then flip columns)
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+
+
+def read_raster(file: InputFile, format: str, *, max_pixels: int) -> tuple[Image, None]:
+    """Read a photograph; no raster format says whose it is, so there is no patient.
+
+    Args:
+        file: the opened file.
+        format: ``"jpeg"``, ``"png"``, ``"tiff"`` or ``"bmp"``.
+        max_pixels: refuse more pixels than this.
+
+    Raises:
+        UnreadableError: damaged or incomplete.
+        UnsupportedError: its samples are neither 8-bit colour, 16-bit colour nor 8/16-bit grey.
+        TooLargeError: more than ``max_pixels`` pixels; the header alone is read.
+    """
+    with decoding(file, format):
+        picture = _open(file, format)
+        check_size(file, width=picture.width, height=picture.height, max_pixels=max_pixels)
+        flags = _page_flags(picture)
+        orientation, acquired, exif_flags = _exif(picture)
+        array, pixel_flags = _decode(file, picture)
+        # Pillow turns a TIFF while it decodes it, and nothing else
+        if orientation in _TURNS:
+            exif_flags = (*exif_flags, "exif-orientation-applied")
+            array = array if format == "tiff" else turned(array, orientation)
+    array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+    image = Image(
+        name="photo",
+        array=np.require(array, requirements=["C_CONTIGUOUS", "WRITEABLE"]),
+        # a raster file states no modality: photographs of the fundus are what is read here
+        modality="OP",
+        acquired=acquired,
+        origin=file.origin(format),
+        flags=(*file.extension_flags(format), *flags, *exif_flags, *pixel_flags),
+    )
+    return image, None
+
+
+def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """An array ``(H, W)`` or ``(H, W, C)`` as the EXIF orientation 1 to 8 wants it seen."""
+    transpose, flip_rows, flip_columns = _TURNS.get(orientation, (False, False, False))
+    array = array.swapaxes(0, 1) if transpose else array
+    array = array[::-1] if flip_rows else array
+    return array[:, ::-1] if flip_columns else array
+
+
+def _open(file: InputFile, format: str) -> ImageFile.ImageFile:
+    """The header alone. By plugin, not ``Image.open``: its own limit only warns, or is not ours."""
+    file.stream.seek(0)
+    stream = cast(BinaryIO, file.stream)
+    try:
+        if format == "jpeg":
+            return JpegImagePlugin.jpeg_factory(stream)
+        if format == "png":
+            return PngImagePlugin.PngImageFile(stream)
+        if format == "tiff":
+            return TiffImagePlugin.TiffImageFile(stream)
+        return BmpImagePlugin.BmpImageFile(stream)
+    except (SyntaxError, OSError) as error:
+        if any(words in str(error) for words in _UNSUPPORTED_WORDS):
+            raise UnsupportedError(
+                f"'{file.name}' is a {format} whose samples are stored in a way that is not read; "
+                "export it as 8-bit colour, or as 8- or 16-bit grey"
+            ) from None
+        raise
+
+
+def _page_flags(picture: ImageFile.ImageFile) -> Flags:
+    flags: list[str] = []
+    if getattr(picture, "is_animated", False):
+        flags.append("first-page-only")
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        kind = picture.tag_v2.get(_NEW_SUBFILE_TYPE, 0)
+        if isinstance(kind, int) and kind & 1:
+            flags.append("reduced-resolution-page")
+    return tuple(flags)
+
+
+def _exif(picture: ImageFile.ImageFile) -> tuple[int, datetime | None, Flags]:
+    """Orientation (1 where unknown), when the photograph was taken, and flags."""
+    try:
+        exif = picture.getexif()
+        orientation = exif.get(_ORIENTATION, 1)
+        details = exif.get_ifd(_EXIF_IFD)
+        taken, offset = details.get(_TAKEN), details.get(_TAKEN_OFFSET)
+    except Exception:  # noqa: BLE001 - damaged EXIF raises anything, and the pixels are still good
+        return 1, None, ("exif-unreadable",)
+    return orientation if isinstance(orientation, int) else 1, _moment(taken, offset), ()
+
+
+def _moment(taken: object, offset: object) -> datetime | None:
+    """``DateTimeOriginal`` with ``OffsetTimeOriginal``, or None where it is not a date."""
+    if not isinstance(taken, str):
+        return None
+    text = taken.strip("\0 ")
+    if isinstance(offset, str) and offset.strip("\0 "):
+        try:
+            return datetime.strptime(text + offset.strip("\0 "), "%Y:%m:%d %H:%M:%S%z")
+        except ValueError:
+            pass
+    try:
+        return datetime.strptime(text, "%Y:%m:%d %H:%M:%S")
+    except ValueError:
+        return None
+
+
+def _decode(file: InputFile, picture: ImageFile.ImageFile) -> tuple[NDArray[Any], Flags]:
+    """The pixels as ``(H, W)`` grey or ``(H, W, 3)`` sRGB."""
+    rawmode = _rawmode(picture)
+    try:
+        picture.load()
+    except Pillow.DecompressionBombError:
+        raise TooLargeError(
+            f"'{file.name}' has {picture.width} x {picture.height} pixels, more than its decoder "
+            "takes; export it smaller"
+        ) from None
+    if picture.mode.startswith("I") or picture.mode == "F":
+        return _deep_grey(file, picture)
+    plain, flags = _plain(file, picture)
+    if rawmode.startswith("LA;16"):
+        # Pillow widens this one to colour
+        plain = plain.convert("LA")
+    if ";16" in rawmode:
+        flags = (*flags, "16-bit-scaled")
+    if plain.mode in ("LA", "RGBA"):
+        plain, more = without_alpha(plain)
+        flags = (*flags, *more)
+    if plain.mode != "L":
+        plain, more = to_srgb(plain, picture.info.get("icc_profile"))
+        flags = (*flags, *more)
+    return np.asarray(plain), flags
+
+
+def _rawmode(picture: ImageFile.ImageFile) -> str:
+    """How the samples lie in the file, in Pillow's words, such as ``"RGB;16B"``."""
+    if not picture.tile:
+        return ""
+    args = picture.tile[0].args
+    first = args[0] if isinstance(args, tuple) and args else args
+    return first if isinstance(first, str) else ""
+
+
+def _plain(file: InputFile, picture: Pillow.Image) -> tuple[Pillow.Image, Flags]:
+    """Any 8-bit picture as L, LA, RGB, RGBA or CMYK."""
+    mode = picture.mode
+    if mode == "1":
+        return picture.convert("L"), ("bilevel-converted",)
+    if mode in ("P", "PA"):
+        alpha = mode == "PA" or "transparency" in picture.info
+        return picture.convert("RGBA" if alpha else "RGB"), ("palette-converted",)
+    if mode == "CMYK":
+        return picture, ("cmyk-converted",)
+    if mode in ("L", "RGB") and "transparency" in picture.info:
+        return picture.convert("LA" if mode == "L" else "RGBA"), ()
+    if mode in ("L", "LA", "RGB", "RGBA"):
+        return picture, ()
+    if mode in ("YCbCr", "RGBX", "RGBa", "La"):
+        return picture.convert({"La": "LA", "RGBa": "RGBA"}.get(mode, "RGB")), ()
+    raise UnsupportedError(
+        f"'{file.name}' is in colour space {mode}, which is not read; export it as RGB"
+    )
+
+
+def _deep_grey(file: InputFile, picture: Pillow.Image) -> tuple[NDArray[Any], Flags]:
+    """A grey picture of more than 8 bits, in stored units."""
+    values = np.asarray(picture)
+    flags = ("alpha-dropped",) if "transparency" in picture.info else ()
+    if picture.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise UnsupportedError(
+            f"'{file.name}' has grey values beyond 16 unsigned bits; export it as 8- or 16-bit grey"
+        )
+    return values.astype(np.uint16), flags

@@ -1,0 +1,101 @@
+"""The ordered list of readers, and ``load``: one file to one case."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from osler.errors import InputError, UnreadableError, UnsupportedError
+from osler.io import signatures
+from osler.io.input_file import MAX_PIXELS, InputFile, opened
+from osler.io.naming import case_id
+from osler.record import Case, Image
+
+
+class Read(Protocol):
+    """Reads an opened file to an image, and the patient's id where the file says one."""
+
+    def __call__(
+        self, file: InputFile, format: str, *, max_pixels: int
+    ) -> tuple[Image, str | None]:
+        """Read it; ``max_pixels`` is the limit above which it is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """One kind of file that is read.
+
+    Attributes:
+        format: its name, as ``Origin.format`` gives it.
+        accepts: whether a file with these first bytes is of the kind.
+        read: reads it.
+    """
+
+    format: str
+    accepts: Callable[[bytes], bool]
+    read: Read
+
+
+def _dicom(file: InputFile, format: str, *, max_pixels: int) -> tuple[Image, str | None]:
+    from osler.io.dicom_image import read_dicom
+
+    return read_dicom(file, format, max_pixels=max_pixels)
+
+
+def _raster(file: InputFile, format: str, *, max_pixels: int) -> tuple[Image, str | None]:
+    from osler.io.raster import read_raster
+
+    return read_raster(file, format, max_pixels=max_pixels)
+
+
+READERS: tuple[Reader, ...] = (
+    # DICOM first: a file may be DICOM and TIFF at once (PS3.10 7.1), and DICOM says more
+    Reader("dicom", signatures.is_dicom, _dicom),
+    Reader("jpeg", signatures.is_jpeg, _raster),
+    Reader("png", signatures.is_png, _raster),
+    Reader("tiff", signatures.is_tiff, _raster),
+    Reader("bmp", signatures.is_bmp, _raster),
+)
+"""What is read, in the order in which it is tried."""
+
+
+def reader_for(head: bytes) -> Reader | None:
+    """The first reader that accepts a file with these first bytes, or None."""
+    return next((reader for reader in READERS if reader.accepts(head)), None)
+
+
+def load(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Case:
+    """Open one file as a case; the content decides how, not the name.
+
+    A photograph is the item ``"photo"``: sRGB ``(3, H, W)`` in ``uint8``, or grey ``(1, H, W)`` in
+    its stored units as ``uint8`` or ``uint16``.
+
+    Args:
+        path: a JPEG, PNG, TIFF, BMP or single-frame DICOM file.
+        max_pixels: refuse an image of more pixels, before it is decoded.
+
+    Raises:
+        InputError: there is no such file, it is a folder, or it may not be read.
+        UnreadableError: it is empty, damaged, incomplete, or not what its name claims.
+        UnsupportedError: it is sound, but of a kind that is not read.
+        TooLargeError: it has more than ``max_pixels`` pixels.
+    """
+    with opened(path) as file:
+        reader = reader_for(file.head)
+        if reader is None:
+            raise _not_read(file)
+        image, patient_id = reader.read(file, reader.format, max_pixels=max_pixels)
+    return Case(id=case_id(path), patient_id=patient_id, items={image.name: image})
+
+
+def _not_read(file: InputFile) -> InputError:
+    """Damaged where the name claims a format that is read, or nothing is known of the content."""
+    known = "give a JPEG, PNG, TIFF, BMP or DICOM file"
+    words = signatures.describe(file.head)
+    extension = file.path.suffix[1:].lower()
+    if any(extension in extensions for extensions in signatures.EXTENSIONS.values()):
+        return UnreadableError(
+            f"'{file.name}' is named .{extension} but its content is {words}; {known}"
+        )
+    kind = UnreadableError if words == signatures.UNKNOWN else UnsupportedError
+    return kind(f"'{file.name}' is {words}, which is not read; {known}")

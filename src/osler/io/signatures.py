@@ -1,0 +1,107 @@
+"""What a file is, by its first bytes: names and extensions are not believed.
+
+Sources: the signatures are those of ITU-T T.81 B.1.1.3 (JPEG), PNG 3rd ed. 5.2, TIFF 6.0
+section 2 and the BigTIFF note (TIFF), the BITMAPINFOHEADER family (BMP), and DICOM PS3.10 7.1.
+"""
+
+import struct
+
+HEAD_BYTES = 2048
+"""How many bytes from the start of a file the functions here want to see."""
+
+EXTENSIONS = {
+    "jpeg": {"jpg", "jpeg", "jpe", "jfif", "mpo"},
+    "png": {"png", "apng"},
+    "tiff": {"tif", "tiff", "btf"},
+    "bmp": {"bmp", "dib"},
+    "dicom": {"dcm", "dicom", "dic", "ima"},
+}
+"""Format to the extensions it usually has; used for hints, never for decisions."""
+
+UNKNOWN = "of no known format"
+
+_BMP_HEADERS = {12, 40, 52, 56, 64, 108, 124}
+_VRS = frozenset(
+    b"AE AS AT CS DA DS DT FL FD IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN "
+    b"UR US UT UV".split()
+)
+_DICOMDIR_CLASS = b"1.2.840.10008.1.3.10"
+
+
+def is_jpeg(head: bytes) -> bool:
+    """Whether the bytes start a JPEG (DCT) stream."""
+    return head.startswith(b"\xff\xd8\xff")
+
+
+def is_png(head: bytes) -> bool:
+    """Whether the bytes start a PNG."""
+    return head.startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def is_tiff(head: bytes) -> bool:
+    """Whether the bytes start a TIFF or BigTIFF of either byte order."""
+    return head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
+
+
+def is_bmp(head: bytes) -> bool:
+    """Whether the bytes start a BMP; text that begins with "BM" does not."""
+    if not head.startswith(b"BM") or len(head) < 18:
+        return False
+    return struct.unpack_from("<I", head, 14)[0] in _BMP_HEADERS
+
+
+def is_dicom(head: bytes) -> bool:
+    """Whether the bytes start a DICOM file, with the preamble of PS3.10 or without it."""
+    return head[128:132] == b"DICM" or is_dicom_without_preamble(head)
+
+
+def is_dicom_without_preamble(head: bytes) -> bool:
+    """Whether the bytes start with a little-endian data element of group 0002 or 0008."""
+    if len(head) < 8:
+        return False
+    group, element, length = struct.unpack_from("<HHI", head)
+    if (group, element) not in {(2, 0), (2, 1)} and not (group == 8 and element <= 0x23):
+        return False
+    # an explicit VR stands where an implicit length would be; a first value is short
+    return head[4:6] in _VRS or length <= 64
+
+
+def is_dicomdir(head: bytes) -> bool:
+    """Whether the bytes start a DICOMDIR, the index of a DICOM medium, which holds no image."""
+    return is_dicom(head) and _DICOMDIR_CLASS in head
+
+
+_NOT_READ: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"GIF8", "a GIF image"),
+    (8, b"WEBP", "a WebP image"),
+    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 image"),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
+    (0, b"\xff\x0a", "a JPEG XL image"),
+    (0, b"\0\0\0\x0cJXL ", "a JPEG XL image"),
+    (4, b"ftyp", "a HEIF, AVIF or MP4 file"),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"PK\x03\x04", "a ZIP archive or office document"),
+    (0, b"\x1f\x8b", "a gzip archive"),
+    (0, b"7z\xbc\xaf", "a 7-Zip archive"),
+    (0, b"Rar!", "a RAR archive"),
+    (344, b"n+1\0", "a NIfTI volume"),
+    (0, b"\x89HDF", "an HDF5 file"),
+    (0, b"\x93NUMPY", "a NumPy array"),
+    (0, b"\x80\x04", "a Python pickle"),
+)
+
+
+def describe(head: bytes) -> str:
+    """What the first bytes of a file that is not read look like, as it fits after "is"."""
+    for offset, magic, words in _NOT_READ:
+        if head[offset : offset + len(magic)] == magic:
+            return words
+    return "text" if _is_text(head) else UNKNOWN
+
+
+def _is_text(head: bytes) -> bool:
+    if not head or b"\0" in head:
+        return False
+    text = head.decode("utf-8", "replace")
+    readable = sum(c.isprintable() or c in "\r\n\t" for c in text) - text.count("�")
+    return readable >= 0.9 * len(text)
