@@ -1,0 +1,380 @@
+"""Measurements and labels as a DICOM Structured Report, TID 1500 "Measurement Report" [1].
+
+A group of measurements stands for each structure that has a segment, and points at it. A group
+of the whole photograph takes what belongs to no one structure, and each label has a group of its
+own, since each has its own algorithm. What was not computed has no number: a text says why.
+
+1. DICOM PS3.16, TID 1500, 1410 and 1501.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from osler.io import identity
+from osler.io.dicom_photo import side_of, source_dataset
+from osler.io.dicom_seg import build_seg, coded, segmented, stamp
+from osler.record import (
+    Case,
+    Finding,
+    Label,
+    Laterality,
+    Mask,
+    Measurement,
+    Passage,
+    Point,
+    Source,
+    vocab,
+)
+from osler.record.finding import describe
+
+if TYPE_CHECKING:
+    from highdicom.sr import ComprehensiveSR
+    from pydicom.dataset import Dataset
+
+FILE = "report.dcm"
+_ALIASES = {"all": "vessels", "crae": "artery", "crve": "vein"}
+
+
+def write_sr(
+    case: Case,
+    folder: Path,
+    *,
+    seg: "Dataset | None" = None,
+    item: str = "photo",
+    source: "Dataset | None" = None,
+) -> Path:
+    """Write the measurements and labels of an image as ``report.dcm``.
+
+    Args:
+        case: the case.
+        folder: an existing folder.
+        seg: the segmentation that holds the case's masks, made where it is not given.
+        item: name of the image.
+        source: the data set that stands for the image, made where it is not given.
+
+    Raises:
+        OutputError: a mask is not of the image's shape ``(H, W)``.
+    """
+    path = folder / FILE
+    build_sr(case, seg=seg, item=item, source=source).save_as(path)
+    return path
+
+
+def build_sr(
+    case: Case,
+    *,
+    seg: "Dataset | None" = None,
+    item: str = "photo",
+    source: "Dataset | None" = None,
+) -> "ComprehensiveSR":
+    """The data set of ``write_sr``."""
+    from highdicom.sr import ComprehensiveSR, MeasurementReport
+
+    source = source if source is not None else source_dataset(case, item=item)
+    if seg is None:
+        seg = build_seg(case, item=item, source=source)
+    writer = _Writer(case, item, source, seg, _key(case, str(source.SOPInstanceUID)))
+    report = MeasurementReport(
+        observation_context=writer.observer(),
+        procedure_reported=coded(vocab.IMAGING_PROCEDURE),
+        imaging_measurements=list(writer.groups()),
+    )
+    report[0].ContentSequence.extend(writer.statements())
+    sr = ComprehensiveSR(
+        evidence=[source] if seg is None else [source, seg],
+        content=report[0],
+        series_instance_uid=identity.uid(writer.key, "report", "series"),
+        series_number=102,
+        sop_instance_uid=identity.uid(writer.key, "report"),
+        instance_number=1,
+        manufacturer="Osler",
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+        series_description="Osler measurements",
+        specific_character_set="ISO_IR 192",
+    )
+    sr.SoftwareVersions = identity.version()
+    stamp(sr, case)
+    return sr
+
+
+def _key(case: Case, source_uid: str) -> str:
+    """Names the content: another result is another object, the same one keeps its UID."""
+    said = [describe(f) for f in case.findings.values()]
+    text = json.dumps([source_uid, said], default=str, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass
+class _Group:
+    """What is said of one structure: its mask or point if it has one, and the numbers."""
+
+    subject: Finding | None
+    measurements: list[Measurement] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Writer:
+    case: Case
+    item: str
+    source: "Dataset"
+    seg: "Dataset | None"
+    key: str
+
+    @property
+    def side(self) -> Laterality | None:
+        return side_of(self.case, item=self.item)
+
+    def observer(self) -> Any:
+        """The device that observed: Osler, with every model that took part."""
+        from highdicom.sr import (
+            DeviceObserverIdentifyingAttributes,
+            ObservationContext,
+            ObserverContext,
+        )
+        from pydicom.sr.codedict import codes
+
+        bundles = [s for s in identity.sources(self.case) if s.kind == "bundle"]
+        parts = ", ".join(f"{s.name} {s.version}".strip() for s in bundles)
+        return ObservationContext(
+            observer_device_context=ObserverContext(
+                observer_type=codes.DCM.Device,
+                observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
+                    uid=identity.uid("device", identity.version()),
+                    name="Osler",
+                    manufacturer_name="Osler",
+                    model_name=f"osler {identity.version()}" + (f" with {parts}" if parts else ""),
+                ),
+            )
+        )
+
+    def groups(self) -> Iterator[Any]:
+        for group in self._sorted():
+            yield self._group(group)
+        for label in self.case.of(Label):
+            if label.item in (self.item, None):
+                yield self._label(label)
+
+    def _sorted(self) -> list[_Group]:
+        """The measurements under the structure that each is about, in the findings' order."""
+        drawn: list[Mask | Point] = []
+        drawn += segmented(self.case, item=self.item)
+        drawn += [p for p in self.case.of(Point) if p.item in (self.item, None)]
+        groups = {f.id: _Group(f) for f in drawn}
+        whole = _Group(None)
+        for measurement in self.case.measurements.values():
+            if measurement.item not in (self.item, None):
+                continue
+            subject = self._subject(measurement)
+            if subject is None:
+                whole.measurements.append(measurement)
+            else:
+                groups.setdefault(subject.id, _Group(subject)).measurements.append(measurement)
+        return [*groups.values(), *([whole] if whole.measurements else [])]
+
+    def _subject(self, measurement: Measurement) -> Finding | None:
+        """The mask that a measurement is about, by its id and else by its evidence."""
+        for part in (*measurement.id.split(".")[1:], measurement.id.split(".")[0]):
+            finding = self.case.get(_ALIASES.get(part, part), Mask)
+            if finding is not None and vocab.region(part) is None:
+                return finding
+        masks = (self.case.get(i, Mask) for i in measurement.evidence)
+        return next((m for m in masks if m is not None), None)
+
+    def _group(self, group: _Group) -> Any:
+        import highdicom.sr as hd
+
+        subject = group.subject
+        sources = {m.source for m in group.measurements}
+        if subject is not None and not sources:
+            sources = {subject.source}
+        one = len(sources) == 1  # else each measurement names its own
+        shared: dict[str, Any] = {
+            "tracking_identifier": self._tracking(subject.id if subject else self.item),
+            "algorithm_id": _algorithm(sources.pop()) if one else None,
+            "measurements": [
+                self._measurement(m, named=not one)
+                for m in group.measurements
+                if m.value is not None
+            ],
+        }
+        if subject is None:
+            shared["finding_sites"] = [self._site(vocab.EYE)]
+        else:
+            shown = vocab.structure(subject.id, subject.name)
+            shared["finding_type"] = coded(subject.code or shown.type)
+            shared["finding_category"] = coded(shown.category)
+            shared["finding_sites"] = [self._site(subject.site or shown.site)]
+            shared["qualitative_evaluations"] = [_doubt(f) for f in subject.flags]
+        region = self._region(subject)
+        built = (
+            hd.PlanarROIMeasurementsAndQualitativeEvaluations(**shared, **region)
+            if region
+            else hd.MeasurementsAndQualitativeEvaluations(**shared, source_images=[self._image()])
+        )
+        for measurement in group.measurements:
+            if measurement.value is None:
+                built[0].ContentSequence.append(_not_computed(measurement))
+        return built
+
+    def _region(self, subject: Finding | None) -> dict[str, Any]:
+        """Where a structure lies: its segment's frame, or a point in the photograph."""
+        import highdicom.sr as hd
+        import numpy as np
+
+        uids = (self.source.SOPClassUID, self.source.SOPInstanceUID)
+        if isinstance(subject, Point):
+            row, column = subject.position[-2:]
+            # DICOM counts (column, row) from the top left corner of the first pixel
+            at = np.array([[column + 0.5, row + 0.5]])
+            region = hd.ImageRegion("POINT", at, hd.SourceImageForRegion(*uids))
+            return {"referenced_region": region}
+        ids = [m.id for m in segmented(self.case, item=self.item)]
+        if self.seg is None or subject is None or subject.id not in ids:
+            return {}
+        number = ids.index(subject.id) + 1  # one frame a segment, in the same order
+        frame = hd.ReferencedSegmentationFrame(
+            self.seg.SOPClassUID,
+            self.seg.SOPInstanceUID,
+            frame_number=number,
+            segment_number=number,
+            source_image=hd.SourceImageForSegmentation(*uids),
+        )
+        # PS3.3, table 10-3: a reference names frames or segments, not both; the segment has one
+        del frame[0].ReferencedSOPSequence[0].ReferencedFrameNumber
+        return {"referenced_segment": frame}
+
+    def _measurement(self, measurement: Measurement, *, named: bool) -> Any:
+        import highdicom.sr as hd
+
+        assert measurement.value is not None
+        region, method = (
+            vocab.region(measurement.id, measurement.region),
+            vocab.method(measurement.id),
+        )
+        site = self._site(measurement.site or vocab.RETINA, region) if region else None
+        return hd.Measurement(
+            name=coded(measurement.code or vocab.measure(measurement.id, measurement.name)),
+            value=float(f"{measurement.value:.7g}"),
+            unit=coded(vocab.unit(measurement.unit)),
+            tracking_identifier=self._tracking(measurement.id),
+            algorithm_id=_algorithm(measurement.source) if named else None,
+            method=coded(method) if method else None,
+            finding_sites=[site] if site else None,
+        )
+
+    def _label(self, label: Label) -> Any:
+        import highdicom.sr as hd
+
+        said = coded(label.code or vocab.label(label.id, label.name))
+        answers = [(said, coded(vocab.value(label.id, label.value, label.meaning)))]
+        for value in label.prediction_set:
+            name = vocab.PREDICTION_SET.meaning + f" at {label.coverage:.0%}" * bool(label.coverage)
+            words = label.meanings.get(value, value)
+            answers.append(
+                (
+                    coded(vocab.local(vocab.PREDICTION_SET.value, name)),
+                    coded(vocab.value(label.id, value, words)),
+                )
+            )
+        return hd.MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=self._tracking(label.id),
+            finding_type=said,
+            algorithm_id=_algorithm(label.source),
+            finding_sites=[self._site(label.site or vocab.RETINA)],
+            measurements=[self._probability(label, v, p) for v, p in _chances(label)],
+            qualitative_evaluations=[
+                *(hd.QualitativeEvaluation(name, value) for name, value in answers),
+                *(_doubt(flag) for flag in label.flags),
+            ],
+            source_images=[self._image()],
+        )
+
+    def _probability(self, label: Label, value: str, probability: float) -> Any:
+        import highdicom.sr as hd
+
+        code = vocab.value(label.id, value, label.meanings.get(value, value))
+        name = vocab.local(f"p-{label.id}-{value}", f"Probability of {code.meaning}")
+        if value == label.value and value not in label.probabilities:
+            name = vocab.PROBABILITY
+        return hd.Measurement(
+            name=coded(name), value=float(f"{probability:.7g}"), unit=coded(vocab.unit("1"))
+        )
+
+    def statements(self) -> list[Any]:
+        """The report in words, as the qualitative evaluations of the document."""
+        from highdicom.sr import ContainerContentItem, ContentSequence, TextContentItem
+
+        passages = [p for p in self.case.of(Passage) if p.item in (self.item, None)]
+        if not passages:
+            return []
+        box = ContainerContentItem(
+            name=coded(vocab.QUALITATIVE_EVALUATIONS), relationship_type="CONTAINS"
+        )
+        sections = {"impression": vocab.IMPRESSION, "findings": vocab.FINDING}
+        box.ContentSequence = ContentSequence(
+            [
+                TextContentItem(
+                    name=coded(sections.get(p.section, vocab.COMMENT)),
+                    value=p.text,
+                    relationship_type="CONTAINS",
+                )
+                for p in passages
+            ]
+        )
+        return [box]
+
+    def _tracking(self, id: str) -> Any:
+        from highdicom.sr import TrackingIdentifier
+
+        return TrackingIdentifier(uid=identity.uid(self.key, "report", id), identifier=id)
+
+    def _site(self, site: Any, modifier: Any = None) -> Any:
+        from highdicom.sr import FindingSite
+
+        return FindingSite(
+            coded(site),
+            laterality=coded(vocab.side(self.side)) if self.side else None,
+            topographical_modifier=coded(modifier) if modifier else None,
+        )
+
+    def _image(self) -> Any:
+        from highdicom.sr import SourceImageForMeasurementGroup
+
+        return SourceImageForMeasurementGroup(self.source.SOPClassUID, self.source.SOPInstanceUID)
+
+
+def _chances(label: Label) -> list[tuple[str, float]]:
+    if label.probabilities:
+        return list(label.probabilities.items())
+    return [] if label.probability is None else [(label.value, label.probability)]
+
+
+def _doubt(flag: str) -> Any:
+    from highdicom.sr import QualitativeEvaluation
+
+    return QualitativeEvaluation(coded(vocab.DOUBT), coded(vocab.flag(flag)))
+
+
+def _not_computed(measurement: Measurement) -> Any:
+    from highdicom.sr import TextContentItem
+
+    code = measurement.code or vocab.measure(measurement.id, measurement.name)
+    return TextContentItem(
+        name=coded(code),
+        value=f"{measurement.id} not computed: {measurement.reason}",
+        relationship_type="CONTAINS",
+    )
+
+
+def _algorithm(source: Source) -> Any:
+    from highdicom.sr import AlgorithmIdentification
+
+    return AlgorithmIdentification(
+        name=source.name, version=source.version or identity.version(), manufacturer="Osler"
+    )
