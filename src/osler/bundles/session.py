@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,11 @@ class Bundle:
         options.intra_op_num_threads = _threads(self.card.runtime.threads)
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # measured on a U-Net of 0.5 M parameters at 1024 × 1024: plans of memory cost 1012 instead
+        # of 548 MB at the peak and save no time, no arena at all doubles the time
+        options.enable_mem_pattern = False
+        _share_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
         # one verified form only: never the runtime's own format, which hides its operators
         options.add_session_config_entry("session.load_model_format", "ONNX")
         wanted = _PROVIDERS[self.card.runtime.provider]
@@ -165,6 +171,30 @@ class Bundle:
                 f"{who} has values from {least:.4g} to {most:.4g}; expected {low:g} to {high:g} "
                 "(a uint8 photograph is divided by 255)"
             )
+
+
+@cache
+def _share_arena() -> None:
+    """Let all sessions of this process draw on one arena.
+
+    A session's own arena keeps its peak for as long as it lives; four warm networks held 1856 MB
+    by themselves and 611 MB together, at the same speed.
+    """
+    import onnxruntime as ort
+
+    place = ort.OrtMemoryInfo(
+        "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+    )
+    default = -1
+    arena = ort.OrtArenaCfg(
+        {
+            "max_mem": 0,
+            "arena_extend_strategy": default,
+            "initial_chunk_size_bytes": default,
+            "max_dead_bytes_per_chunk": default,
+        }
+    )
+    ort.create_and_register_allocator(place, arena)
 
 
 def _check_size(sides: tuple[int, ...], one: Input, who: str) -> None:
