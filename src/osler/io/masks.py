@@ -1,0 +1,191 @@
+"""Masks as PNG files in native size, and the photograph with everything drawn on it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Picture
+from PIL import ImageDraw, ImageFont
+
+from osler.errors import OutputError, UnreadableError
+from osler.io.layers import Layer, layers_of, rgb
+from osler.record import Case, Finding, Heatmap, Image, Mask, Point
+
+FOLDER = "masks"
+OVERLAY = "overlay.png"
+
+# Opacity of what is filled, and of the pixels inside an outline.
+_FILL, _INSIDE = 0.75, 0.25
+
+
+def photo_of(case: Case) -> Image | None:
+    """The image that the report is about: ``"photo"``, else the first flat one."""
+    flat = [i for i in case.items.values() if isinstance(i, Image) and i.array.ndim == 3]
+    return next((i for i in flat if i.name == "photo"), flat[0] if flat else None)
+
+
+def as_rgb(image: Image) -> NDArray[np.uint8]:
+    """An image as ``(H, W, 3)`` in 8 bits; grey of more bits is stretched between its extremes."""
+    array = image.array
+    if array.dtype != np.uint8:
+        low, high = float(array.min()), float(array.max())
+        array = ((array - low) * (255.0 / max(high - low, 1e-9))).astype(np.uint8)
+    if array.shape[0] < 3:
+        array = np.repeat(array[:1], 3, axis=0)
+    return np.ascontiguousarray(np.moveaxis(array[:3], 0, -1))
+
+
+def file_names(case: Case) -> dict[str, str]:
+    """Id of each finding with pixels to the name of its file in the case's folder."""
+    names: dict[str, str] = {}
+    for finding in _with_pixels(case):
+        safe = "".join(
+            c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in finding.id
+        )
+        name = f"{FOLDER}/{safe.lstrip('.') or '_'}.png"
+        while name.lower() in (n.lower() for n in names.values()):
+            name = f"{name[:-4]}_.png"
+        names[finding.id] = name
+    return names
+
+
+def _with_pixels(case: Case) -> Iterator[Mask | Heatmap]:
+    return (f for f in case.findings.values() if isinstance(f, Mask | Heatmap))
+
+
+def write_masks(case: Case, folder: Path) -> None:
+    """Write each mask as a 1-bit and each heatmap as an 8-bit PNG of its native size.
+
+    Raises:
+        OutputError: a mask is no flat picture.
+    """
+    names = file_names(case)
+    if names:
+        (folder / FOLDER).mkdir(exist_ok=True)
+    for finding in _with_pixels(case):
+        pixels: NDArray[Any] = finding.mask if isinstance(finding, Mask) else finding.values
+        if pixels.ndim != 2:
+            raise OutputError(
+                f"mask '{finding.id}' of case '{case.id}' has shape {pixels.shape}; a PNG file "
+                "holds (H, W): write it with dicom=True instead"
+            )
+        if isinstance(finding, Heatmap):
+            pixels = np.clip(np.rint(pixels.astype(np.float32) * 255), 0, 255).astype(np.uint8)
+        Picture.fromarray(pixels).save(folder / names[finding.id], compress_level=6)
+
+
+def read_pixels(path: Path) -> NDArray[Any]:
+    """The pixels of a file written by ``write_masks``: ``(H, W)``, boolean or ``uint8``.
+
+    Raises:
+        UnreadableError: the file is missing or damaged.
+    """
+    try:
+        with Picture.open(path, formats=("PNG",)) as picture:
+            return np.asarray(picture if picture.mode == "1" else picture.convert("L"))
+    except (OSError, ValueError, SyntaxError, Picture.DecompressionBombError) as error:
+        raise UnreadableError(
+            f"{path}: no readable mask ({error}); write the case again"
+        ) from error
+
+
+def write_overlay(case: Case, folder: Path) -> None:
+    """Write the photograph with vessels, disc, cup, fovea and lesions drawn on it, and a legend."""
+    photo = photo_of(case)
+    if photo is not None:
+        picture = Picture.fromarray(draw_overlay(case, photo))
+        # A photograph packs no better with more effort; level 1 takes a third of the time.
+        picture.save(folder / OVERLAY, compress_level=1)
+
+
+def draw_overlay(case: Case, photo: Image) -> NDArray[np.uint8]:
+    """The photograph with its findings drawn on it, ``(H, W, 3)`` in native size."""
+    canvas = as_rgb(photo).copy()
+    height, width = canvas.shape[:2]
+    line = max(1, round(min(height, width) / 500))
+    drawn: list[tuple[Layer, str]] = []
+    for layer, finding in layers_of(case, item=photo.name):
+        if layer.style in ("heat", "dashed") or layer.group == "other":
+            continue
+        if isinstance(finding, Mask) and finding.mask.shape == (height, width):
+            if finding.mask.any():
+                _draw_mask(canvas, finding.mask, layer, line)
+                drawn.append((layer, finding.name))
+        elif isinstance(finding, Point) and len(finding.position) == 2:
+            _draw_cross(canvas, finding, rgb(layer.colour), line)
+            drawn.append((layer, finding.name))
+    return _with_legend(canvas, list(reversed(drawn))) if min(height, width) >= 400 else canvas
+
+
+def _draw_mask(canvas: NDArray[np.uint8], mask: NDArray[np.bool_], layer: Layer, line: int) -> None:
+    window = _window(mask, margin=line + 1)
+    inside, part = mask[window], canvas[window]
+    if layer.style != "line":
+        _blend(part, inside, layer, _FILL if layer.style == "fill" else _INSIDE)
+    if layer.style != "fill":
+        _blend(part, _grown(inside, line) & ~inside, layer, 1.0)
+
+
+def _blend(part: NDArray[np.uint8], where: NDArray[np.bool_], layer: Layer, alpha: float) -> None:
+    colour = np.array(rgb(layer.colour), np.float32)
+    part[where] = (part[where] * np.float32(1 - alpha) + colour * np.float32(alpha)).astype(
+        np.uint8
+    )
+
+
+def _window(mask: NDArray[np.bool_], *, margin: int) -> tuple[slice, slice]:
+    """The box round what is true, widened by a margin in pixels."""
+    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return (
+        slice(max(rows[0] - margin, 0), rows[-1] + margin + 1),
+        slice(max(cols[0] - margin, 0), cols[-1] + margin + 1),
+    )
+
+
+def _grown(mask: NDArray[np.bool_], steps: int) -> NDArray[np.bool_]:
+    """Dilation by alternating square and cross, near enough to round for a thin line."""
+    grown = mask.copy()
+    for step in range(steps):
+        before = grown.copy()
+        grown[1:] |= before[:-1]
+        grown[:-1] |= before[1:]
+        if step % 2:
+            before = grown.copy()
+        grown[:, 1:] |= before[:, :-1]
+        grown[:, :-1] |= before[:, 1:]
+    return grown
+
+
+def _draw_cross(
+    canvas: NDArray[np.uint8], point: Finding, colour: tuple[int, int, int], line: int
+) -> None:
+    assert isinstance(point, Point)
+    row, col = (round(v) for v in point.position)
+    arm = 8 * line
+    low = max(row - line // 2, 0), max(col - line // 2, 0)
+    canvas[low[0] : max(low[0] + line, 0), max(col - arm, 0) : max(col + arm + 1, 0)] = colour
+    canvas[max(row - arm, 0) : max(row + arm + 1, 0), low[1] : max(low[1] + line, 0)] = colour
+
+
+def _with_legend(canvas: NDArray[np.uint8], drawn: list[tuple[Layer, str]]) -> NDArray[np.uint8]:
+    """Names the colours in the lower left corner, which a round photograph leaves black."""
+    if not drawn:
+        return canvas
+    size = max(11, canvas.shape[0] // 75)
+    font = ImageFont.load_default(size=size)
+    step, edge = round(size * 1.5), size
+    widest = max(font.getlength(name) for _, name in drawn)
+    box_height, box_width = step * len(drawn) + edge, round(widest + 3 * edge)
+    top = canvas.shape[0] - box_height
+    corner = canvas[top:, :box_width]
+    corner[:] = corner // 4  # legible where the retina reaches into the corner
+    picture = Picture.fromarray(corner)
+    pen = ImageDraw.Draw(picture)
+    for number, (layer, name) in enumerate(drawn):
+        y = edge // 2 + number * step
+        pen.rectangle((edge // 2, y + 2, edge // 2 + size, y + size), fill=rgb(layer.colour))
+        pen.text((2 * edge, y), name, font=font, fill=(240, 240, 240))
+    corner[:] = np.asarray(picture)
+    return canvas

@@ -1,0 +1,422 @@
+"""Findings in words: sentences by rule, in English and Chinese, each with its evidence.
+
+No sentence says what no finding says: a step that did not run leaves nothing behind, and "none
+were found" needs a finding that looked and found none. A number in a sentence is the number of a
+finding that the sentence names as evidence.
+
+[1] Porwal P et al. Indian Diabetic Retinopathy Image Dataset (IDRiD). Data 2018;3(3):25.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from osler import __version__
+from osler.errors import InputError
+from osler.io.wording import LANGUAGES, chance, chance_of, flag_words, known_language, quantity
+from osler.record import Case, Image, Label, Mask, Measurement, Passage, Point, Source
+
+NOT_FUNDUS: Final = "not a fundus photograph"
+
+# Below this probability the side is told as a guess.
+_SURE_OF_SIDE: Final = 0.8
+
+_NEAREST_EXUDATE: Final = "lesion-fovea-distance.hard-exudates"
+
+_GRADES_ZH: Final = {
+    "0": "无糖尿病视网膜病变",
+    "1": "轻度非增殖期",
+    "2": "中度非增殖期",
+    "3": "重度非增殖期",
+    "4": "增殖期",
+}
+_OEDEMA_ZH: Final = {
+    "0": "未见硬性渗出",
+    "1": "硬性渗出距中心凹一个视盘直径以外",
+    "2": "硬性渗出距中心凹一个视盘直径以内",
+}
+
+# Finding id, one and several in English, Chinese.
+_LESIONS: Final = (
+    ("microaneurysms", "microaneurysm", "microaneurysms", "微动脉瘤"),
+    ("haemorrhages", "haemorrhage", "haemorrhages", "出血"),
+    ("hard-exudates", "hard exudate", "hard exudates", "硬性渗出"),
+    ("soft-exudates", "soft exudate", "soft exudates", "软性渗出"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """One sentence in both languages, and the ids of what it restates."""
+
+    section: Literal["quality", "findings", "impression"]
+    en: str
+    zh: str
+    evidence: tuple[str, ...]
+
+
+def narrate(case: Case, *, language: str = "en") -> list[Passage]:
+    """Add the sentences that a case's findings allow, as ``statement-1``, ``statement-2``, ….
+
+    Args:
+        case: a case with findings; the passages are added to it.
+        language: ``"en"`` or ``"zh"``, also with a region such as ``"zh-CN"``.
+
+    Returns:
+        The passages, in the order of reading: quality, findings, impression.
+
+    Raises:
+        InputError: there are no words in this language.
+    """
+    if known_language(language) != language.lower().partition("-")[0]:
+        raise InputError(f"language '{language}' has no words; use {' or '.join(LANGUAGES)}")
+    sentences = [s for rule in _rules_for(case) for s in rule(case)]
+    return [
+        case.add(
+            Passage(
+                id=f"statement-{number}",
+                name="Statement",
+                source=Source("algorithm", "osler.retina.narrative", __version__),
+                item="photo" if "photo" in case.items else None,
+                text=sentence.zh if known_language(language) == "zh" else sentence.en,
+                language=known_language(language),
+                section=sentence.section,
+                evidence=sentence.evidence,
+            )
+        )
+        for number, sentence in enumerate(sentences, 1)
+    ]
+
+
+Rule = Callable[[Case], Iterator[Sentence]]
+
+
+def _rules_for(case: Case) -> Sequence[Rule]:
+    photograph = case.get("photograph", Label)
+    if photograph and photograph.value == NOT_FUNDUS:
+        return (_not_a_fundus,)
+    return (
+        _quality,
+        _side,
+        _scale,
+        _disc_and_cup,
+        _vessels,
+        _lesions_found,
+        _lesions_absent,
+        _grade,
+        _referable,
+        _oedema,
+        _disagreement,
+    )
+
+
+def _not_a_fundus(case: Case) -> Iterator[Sentence]:
+    label = case.get("photograph", Label)
+    en, zh = _probability(label, label.value) if label else ("", "")
+    yield Sentence(
+        "quality",
+        f"This is not recognised as a fundus photograph{en}; nothing else was read from it.",
+        f"该图像未被识别为眼底照片{zh};未作进一步分析。",
+        ("photograph",),
+    )
+
+
+def _quality(case: Case) -> Iterator[Sentence]:
+    quality = case.get("quality", Label)
+    if quality is None:
+        return
+    en, zh = (flag_words(quality.flags, language=language) for language in LANGUAGES)
+    why_en, why_zh = (f": {', '.join(en)}", f":{'、'.join(zh)}") if en else ("", "")
+    if quality.value == "good":
+        said = f"The photograph is of good quality{why_en}.", f"照片质量良好{why_zh}。"
+    elif quality.value == "usable":
+        said = (
+            f"The photograph is usable but not good{why_en}.",
+            f"照片质量尚可使用,但不理想{why_zh}。",
+        )
+    else:
+        graded = "dr-grade" in case
+        said = (
+            f"The photograph is too poor to be judged{why_en}"
+            + ("." if graded else "; no grade is given. Take it again if possible."),
+            f"照片质量过差,无法判读{why_zh}" + ("。" if graded else ";不予分级。建议重新拍摄。"),
+        )
+    yield Sentence("quality", *said, ("quality",))
+
+
+def _side(case: Case) -> Iterator[Sentence]:
+    side = case.get("laterality", Label)
+    if side is None or side.value not in ("R", "L"):
+        return
+    en, zh = ("right", "右") if side.value == "R" else ("left", "左")
+    p_en, p_zh = _probability(side, side.value)
+    sure = side.probability is None or side.probability >= _SURE_OF_SIDE
+    if sure and "uncertain" not in side.flags:
+        said = f"It shows the {en} eye{p_en}.", f"{zh}眼{p_zh}。"
+    else:
+        said = (
+            f"It is uncertain which eye this is; it may be the {en}{p_en}.",
+            f"眼别不确定,可能为{zh}眼{p_zh}。",
+        )
+    yield Sentence("quality", *said, ("laterality",))
+
+
+def _scale(case: Case) -> Iterator[Sentence]:
+    """Says why lengths are no micrometres, where there are lengths."""
+    photo = case.items.get("photo")
+    if not isinstance(photo, Image) or photo.spacing is not None:
+        return
+    lengths = [m for m in case.of(Measurement) if m.value is not None]
+    in_disc = [m.id for m in lengths if m.unit.startswith("{DD}")]
+    in_pixels = [m.id for m in lengths if m.unit.startswith("[pix_i]")]
+    units_en = [u for u, ids in (("disc diameters", in_disc), ("pixels", in_pixels)) if ids]
+    units_zh = [u for u, ids in (("视盘直径 (DD)", in_disc), ("像素", in_pixels)) if ids]
+    if units_en:
+        yield Sentence(
+            "quality",
+            f"The file states no scale, so lengths are in {' and '.join(units_en)}.",
+            f"文件未注明比例尺,因此长度以{'和'.join(units_zh)}表示。",
+            ("photo", *in_disc[:1], *in_pixels[:1]),
+        )
+
+
+def _disc_and_cup(case: Case) -> Iterator[Sentence]:
+    disc, fovea = case.get("disc", Mask), case.get("fovea", Point)
+    if disc and not disc.mask.any():
+        yield Sentence("findings", "The optic disc was not found.", "未找到视盘。", ("disc",))
+    if fovea and any("not-found" in flag for flag in fovea.flags):
+        yield Sentence("findings", "The fovea was not found.", "未找到黄斑中心凹。", ("fovea",))
+    ratio, cup = case.get("cdr.vertical", Measurement), case.get("cup", Mask)
+    if ratio is None:
+        return
+    learnt = bool(cup and "pseudo-label" in cup.flags) or "pseudo-label" in ratio.flags
+    doubt_en = "; the cup was learnt from another program's output: check it by eye"
+    doubt_zh = ";视杯由其他程序的输出学习而得,请目视核对"
+    yield _measured(
+        case,
+        ratio,
+        "The vertical cup-to-disc ratio",
+        "垂直杯盘比",
+        also=("disc", "cup"),
+        after=(doubt_en, doubt_zh) if learnt and ratio.value is not None else ("", ""),
+    )
+
+
+def _vessels(case: Case) -> Iterator[Sentence]:
+    ratio = case.get("avr.knudtson", Measurement)
+    if ratio:
+        yield _measured(
+            case,
+            ratio,
+            "The artery-to-vein ratio (Knudtson)",
+            "动静脉比 (Knudtson)",
+            also=("artery", "vein", "zone-b"),
+        )
+    pair = [case.get(f"tortuosity.{kind}", Measurement) for kind in ("artery", "vein")]
+    artery, vein = pair
+    if artery and vein and artery.value is not None and vein.value is not None:
+        yield Sentence(
+            "findings",
+            f"Tortuosity is {_spoken(artery, 'en')} in arteries, {_spoken(vein, 'en')} in veins.",
+            f"迂曲度:动脉 {_spoken(artery, 'zh')},静脉 {_spoken(vein, 'zh')}。",
+            (artery.id, vein.id, *_present(case, "artery", "vein")),
+        )
+    fractal = case.get("fractal-dimension.all", Measurement)
+    if fractal and fractal.value is not None:
+        yield _measured(
+            case,
+            fractal,
+            "The fractal dimension of the vessels",
+            "血管分形维数",
+            also=("vessels",),
+        )
+
+
+def _lesions_found(case: Case) -> Iterator[Sentence]:
+    for id, one, several, chinese in _LESIONS:
+        lesion = case.get(id, Mask)
+        if lesion is None or not lesion.mask.any():
+            continue
+        count = _value(case, f"lesion-count.{id}")
+        ids = [id]
+        if count:
+            ids.append(count.id)
+            said = _spoken(count, "en")
+            en = f"{said} {one} was found" if said == "1" else f"{said} {several} were found"
+            zh = f"发现{chinese} {_spoken(count, 'zh')} 处"
+        else:
+            en, zh = f"{several.capitalize()} were found", f"发现{chinese}"
+        if quadrants := _value(case, f"lesion-quadrants.{id}"):
+            ids.append(quadrants.id)
+            said = _spoken(quadrants, "en")
+            en += f", in {said} quadrant" + ("" if said == "1" else "s")
+            zh += f",累及 {said} 个象限"
+        if nearest := _value(case, f"lesion-fovea-distance.{id}"):
+            ids.append(nearest.id)
+            if nearest.value == 0:
+                en, zh = f"{en}; they reach the fovea", f"{zh};累及中心凹"
+            else:
+                verb = "it lies" if count and _spoken(count, "en") == "1" else "the nearest lies"
+                en += f"; {verb} {_spoken(nearest, 'en')} from the fovea"
+                zh += f";最近处距中心凹 {_spoken(nearest, 'zh')}"
+        doubts = [flag_words(lesion.flags, language=language) for language in LANGUAGES]
+        if lesion.flags:
+            en, zh = f"{en} ({', '.join(doubts[0])})", f"{zh}({'、'.join(doubts[1])})"
+        yield Sentence("findings", f"{en}.", f"{zh}。", tuple(ids))
+
+
+def _lesions_absent(case: Case) -> Iterator[Sentence]:
+    absent = [
+        row for row in _LESIONS if (lesion := case.get(row[0], Mask)) and not lesion.mask.any()
+    ]
+    if absent:
+        names = [several for _, _, several, _ in absent]
+        listed = " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+        yield Sentence(
+            "findings",
+            f"No {listed} were found.",
+            f"未发现{'、'.join(chinese for *_, chinese in absent)}。",
+            tuple(id for id, *_ in absent),
+        )
+
+
+def _grade(case: Case) -> Iterator[Sentence]:
+    grade = case.get("dr-grade", Label)
+    if grade is None:
+        return
+    p = chance_of(grade, grade.value)
+    p_en, p_zh = (f", probability {chance(p)}", f",概率 {chance(p)}") if p is not None else ("", "")
+    words = f" ({grade.meaning})" if grade.meaning != grade.value else ""
+    words_zh = f"({_GRADES_ZH[grade.value]})" if grade.value in _GRADES_ZH else ""
+    set_en, set_zh = _conformal(grade)
+    yield Sentence(
+        "impression",
+        f"Diabetic retinopathy grade {grade.value}{words}{p_en}{set_en}.",
+        f"糖尿病视网膜病变 {grade.value} 级{words_zh}{p_zh}{set_zh}。",
+        ("dr-grade", *_present(case, "dr-heatmap")),
+    )
+
+
+def _conformal(grade: Label) -> tuple[str, str]:
+    if grade.coverage is None:
+        return "", ""
+    level = f"{round(100 * grade.coverage)}\u00a0%"
+    kept = sorted(grade.prediction_set)
+    if not kept:
+        return (
+            f"; no grade is typical enough to be kept at {level}: take it as unsure",
+            f";在 {level} 水平上没有足够典型的分级,请视为不确定",
+        )
+    if kept == [grade.value]:
+        return f"; all other grades are excluded at {level}", f";在 {level} 水平上可排除其他分级"
+    numbers = [int(v) for v in kept if v.isdecimal()]
+    if len(kept) > 2 and numbers == list(range(numbers[0], numbers[0] + len(kept))):
+        en, zh = f"{kept[0]} to {kept[-1]}", f"{kept[0]} 至 {kept[-1]}"
+    else:
+        en = " and ".join(part for part in (", ".join(kept[:-1]), kept[-1]) if part)
+        zh = "、".join(kept)
+    noun = "grades" if len(kept) > 1 else "grade"
+    return f"; {noun} {en} cannot be excluded at {level}", f";在 {level} 水平上不能排除 {zh} 级"
+
+
+def _referable(case: Case) -> Iterator[Sentence]:
+    label = case.get("dr-referable", Label)
+    if label is None:
+        return
+    en, zh = _probability(label, label.value)
+    if label.value == "yes":
+        said = f"Referable diabetic retinopathy{en}.", f"需转诊的糖尿病视网膜病变{zh}。"
+    else:
+        said = f"No referable diabetic retinopathy{en}.", f"无需转诊的糖尿病视网膜病变{zh}。"
+    yield Sentence("impression", *said, ("dr-referable",))
+
+
+def _oedema(case: Case) -> Iterator[Sentence]:
+    label = case.get("dme-risk", Label)
+    if label is None:
+        return
+    p = chance_of(label, label.value)
+    p_en, p_zh = (f", probability {chance(p)}", f",概率 {chance(p)}") if p is not None else ("", "")
+    words = f" ({label.meaning})" if label.meaning != label.value else ""
+    words_zh = f"({_OEDEMA_ZH[label.value]})" if label.value in _OEDEMA_ZH else ""
+    yield Sentence(
+        "impression",
+        f"Risk of macular oedema {label.value}{words}{p_en}.",
+        f"黄斑水肿风险 {label.value} 级{words_zh}{p_zh}。",
+        ("dme-risk",),
+    )
+
+
+def _disagreement(case: Case) -> Iterator[Sentence]:
+    """Lesions were drawn that the grade, or the risk of oedema, leaves no room for."""
+    grade = case.get("dr-grade", Label)
+    lesions = [id for id, *_ in _LESIONS if (m := case.get(id, Mask)) and m.mask.any()]
+    if grade and grade.value == "0" and lesions:
+        yield Sentence(
+            "impression",
+            "The grade and the lesions found do not agree: look at both.",
+            "分级与所发现的病灶不一致:请对照查看。",
+            ("dr-grade", *lesions),
+        )
+    risk, nearest = case.get("dme-risk", Label), _value(case, _NEAREST_EXUDATE)
+    # risk 2 is defined by hard exudates within one disc diameter of the fovea [1]
+    if risk and nearest and nearest.unit == "{DD}" and nearest.value is not None:
+        near = nearest.value <= 1
+        if near != (risk.value == "2"):
+            yield Sentence(
+                "impression",
+                "The risk of macular oedema and the hard exudates found do not agree: look at both.",
+                "黄斑水肿风险与所发现的硬性渗出不一致:请对照查看。",
+                ("dme-risk", nearest.id, *_present(case, "hard-exudates", "fovea")),
+            )
+
+
+def _measured(
+    case: Case,
+    measurement: Measurement,
+    name: str,
+    name_zh: str,
+    *,
+    also: tuple[str, ...] = (),
+    after: tuple[str, str] = ("", ""),
+) -> Sentence:
+    evidence = (measurement.id, *_present(case, *also))
+    if measurement.value is None:
+        return Sentence(
+            "findings",
+            f"{name} was not computed: {measurement.reason}.",
+            f"{name_zh}未计算:{measurement.reason}。",
+            evidence,
+        )
+    en, zh = (flag_words(measurement.flags, language=language) for language in LANGUAGES)
+    # a doubt that `after` tells at length is not told twice
+    if after[0]:
+        en, zh = [], []
+    doubt_en, doubt_zh = (f" ({', '.join(en)})", f"({'、'.join(zh)})") if en else ("", "")
+    return Sentence(
+        "findings",
+        f"{name} is {_spoken(measurement, 'en')}{doubt_en}{after[0]}.",
+        f"{name_zh}为 {_spoken(measurement, 'zh')}{doubt_zh}{after[1]}。",
+        evidence,
+    )
+
+
+def _value(case: Case, id: str) -> Measurement | None:
+    measurement = case.get(id, Measurement)
+    return measurement if measurement and measurement.value is not None else None
+
+
+def _present(case: Case, *ids: str) -> tuple[str, ...]:
+    return tuple(id for id in ids if id in case.findings)
+
+
+def _spoken(measurement: Measurement, language: str) -> str:
+    said = quantity(measurement, language=language)
+    if not said.endswith("DD"):
+        return said
+    return said.removesuffix("DD") + ("disc diameters" if language == "en" else "个视盘直径")
+
+
+def _probability(label: Label, value: str) -> tuple[str, str]:
+    p = chance_of(label, value)
+    return ("", "") if p is None else (f" (probability {chance(p)})", f"(概率 {chance(p)})")
