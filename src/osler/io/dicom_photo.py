@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from osler.errors import OutputError
-from osler.io import identity
+from osler.io import identity, jpeg
 from osler.record import Case, Image, Label, Laterality, vocab
 from osler.record.code import Code
 
@@ -94,11 +94,8 @@ def source_dataset(case: Case, *, item: str = "photo") -> "Dataset":
     ds.SpecificCharacterSet = "ISO_IR 192"
     for keyword in _TYPE_2:
         setattr(ds, keyword, _sound(image.origin.dicom, keyword))
-    key = identity.digest(image)
-    for keyword, parts in _UIDS.items():
-        setattr(ds, keyword, _sound(image.origin.dicom, keyword) or identity.uid(key, *parts))
-    ds.SOPClassUID = _sound(image.origin.dicom, "SOPClassUID") or SECONDARY_CAPTURE
-    ds.Modality = _sound(image.origin.dicom, "Modality") or image.modality
+    for keyword, uid in reference(case, item=item).items():
+        setattr(ds, keyword, uid)
     ds.NumberOfFrames = 1
     ds.Rows, ds.Columns = image.shape[-2:]
     stated = tuple(_sound(image.origin.dicom, k) for k in ("Rows", "Columns"))
@@ -110,6 +107,30 @@ def source_dataset(case: Case, *, item: str = "photo") -> "Dataset":
     if image.spacing is not None:
         ds.PixelSpacing = _decimals(image.spacing)
     return ds
+
+
+def reference(case: Case, *, item: str = "photo") -> dict[str, str]:
+    """The identifiers of ``source_dataset`` by keyword, without the cost of making it."""
+    image = case.image(item)
+    header = image.origin.dicom if image.origin is not None else {}
+    key = identity.digest(image)
+    out = {
+        keyword: str(_sound(header, keyword) or identity.uid(key, *parts))
+        for keyword, parts in _UIDS.items()
+    }
+    if header:
+        out["SOPClassUID"] = str(_sound(header, "SOPClassUID") or SECONDARY_CAPTURE)
+        out["Modality"] = str(_sound(header, "Modality") or image.modality)
+    else:
+        out["SOPClassUID"] = _sop_class(image, side_of(case, item=item))
+        out["Modality"] = "OT" if out["SOPClassUID"] == SECONDARY_CAPTURE else "OP"
+    return out
+
+
+def _sop_class(image: Image, side: Laterality | None) -> str:
+    if side is None:
+        return SECONDARY_CAPTURE
+    return OP_8_BIT if image.array.dtype == np.uint8 else OP_16_BIT
 
 
 def _sound(header: Mapping[str, Any], keyword: str) -> Any:
@@ -149,13 +170,11 @@ def build_photo(case: Case, *, item: str = "photo") -> "Dataset":
         )
     side = side_of(case, item=item)
     ds = Dataset()
-    _add_patient_and_study(ds, case, image)
+    _add_patient_and_study(ds, case, item)
     _add_image(ds, case, image)
     if side is None:
-        ds.SOPClassUID = SECONDARY_CAPTURE
-        ds.Modality, ds.ConversionType, ds.Laterality = "OT", "DI", None
+        ds.ConversionType, ds.Laterality = "DI", None
     else:
-        ds.SOPClassUID = OP_8_BIT if image.array.dtype == np.uint8 else OP_16_BIT
         _add_ophthalmic(ds, image, side)
         if image.laterality is None:
             ds.ImageComments = "Image laterality was found by software"
@@ -166,8 +185,8 @@ def build_photo(case: Case, *, item: str = "photo") -> "Dataset":
     return ds
 
 
-def _add_patient_and_study(ds: "Dataset", case: Case, image: Image) -> None:
-    key = identity.digest(image)
+def _add_patient_and_study(ds: "Dataset", case: Case, item: str) -> None:
+    image = case.image(item)
     ds.SpecificCharacterSet = "ISO_IR 192"
     for keyword in _TYPE_2:
         setattr(ds, keyword, None)
@@ -175,8 +194,8 @@ def _add_patient_and_study(ds: "Dataset", case: Case, image: Image) -> None:
     if image.acquired is not None:
         ds.StudyDate = image.acquired.strftime("%Y%m%d")
         ds.StudyTime = image.acquired.strftime("%H%M%S")
-    for keyword, parts in _UIDS.items():
-        setattr(ds, keyword, identity.uid(key, *parts))
+    for keyword, uid in reference(case, item=item).items():
+        setattr(ds, keyword, uid)
     ds.SeriesNumber, ds.InstanceNumber = 1, 1
     ds.Manufacturer = None  # of the camera, which the file does not name
     ds.SoftwareVersions = f"osler {identity.version()}"
@@ -208,7 +227,6 @@ def _add_image(ds: "Dataset", case: Case, image: Image) -> None:
 
 
 def _add_ophthalmic(ds: "Dataset", image: Image, side: Laterality) -> None:
-    ds.Modality = "OP"
     ds.NumberOfFrames = 1
     ds.FrameIncrementPointer = 0x00181063
     ds.FrameTime = "0"
@@ -263,7 +281,7 @@ def _add_pixels(ds: "Dataset", image: Image) -> None:
         ds.PlanarConfiguration = 0
     raw = int(image.array.nbytes)
     file = _file_bytes(image)
-    kept = strip_jpeg(file) if file else None
+    kept = jpeg.strip(file) if file else None
     if file and image.origin is not None and image.origin.format == "jpeg":
         ds.LossyImageCompression = "01"
         ds.LossyImageCompressionMethod = "ISO_10918_1"
@@ -296,67 +314,15 @@ def _file_bytes(image: Image) -> bytes | None:
     return content if hashlib.sha256(content).hexdigest() == origin.sha256 else None
 
 
-def _decodes_to(jpeg: bytes, image: Image) -> bool:
+def _decodes_to(content: bytes, image: Image) -> bool:
     """Whether the bytes, undone of nothing but JPEG, are the pixels that were interpreted."""
     import PIL.Image
 
-    with PIL.Image.open(io.BytesIO(jpeg)) as picture:
-        if (picture.height, picture.width) != image.shape:
-            return False
-        decoded = np.atleast_3d(np.asarray(picture))
+    try:
+        with PIL.Image.open(io.BytesIO(content)) as picture:
+            if (picture.height, picture.width) != image.shape:
+                return False
+            decoded = np.atleast_3d(np.asarray(picture))
+    except (OSError, SyntaxError):
+        return False
     return bool(np.array_equal(np.moveaxis(decoded, -1, 0), image.array))
-
-
-def strip_jpeg(content: bytes) -> tuple[bytes, str] | None:
-    """A baseline JPEG without its metadata, and its photometric interpretation.
-
-    Application segments and comments go: they can hold names, places and serial numbers. The
-    colour space is read from the Adobe segment and the component ids as libjpeg does.
-
-    Returns:
-        None for what is not a baseline JPEG of 8 bits and 1 or 3 components.
-    """
-    if content[:2] != b"\xff\xd8":
-        return None
-    out, at, transform, photometric = [b"\xff\xd8"], 2, -1, ""
-    while at + 4 <= len(content):
-        if content[at] != 0xFF:
-            return None
-        marker, length = content[at + 1], int.from_bytes(content[at + 2 : at + 4], "big")
-        if marker == 0xFF:  # a fill byte
-            at += 1
-            continue
-        if marker < 0xC0 or 0xD0 <= marker <= 0xD9 or length < 2:
-            return None
-        segment = content[at : at + 2 + length]
-        at += 2 + length
-        if marker == 0xEE and segment[4:9] == b"Adobe" and len(segment) > 15:
-            transform = segment[15]
-        if (0xE1 <= marker <= 0xEF and marker != 0xEE) or marker == 0xFE:
-            continue
-        out.append(segment)
-        if marker in (0xC1, 0xC2, 0xC3, *range(0xC5, 0xC8), *range(0xC9, 0xCC)):
-            return None
-        if marker == 0xC0:
-            photometric = _photometric(segment, transform)
-        if marker == 0xDA:
-            end = content.rfind(b"\xff\xd9")
-            if not photometric or end < at:
-                return None
-            return b"".join([*out, content[at : end + 2]]), photometric
-    return None
-
-
-def _photometric(frame: bytes, adobe: int) -> str:
-    """What the components of a JPEG frame header are, or nothing for what DICOM cannot hold."""
-    if len(frame) < 13 or frame[4] != 8:
-        return ""
-    components = [frame[10 + 3 * i : 13 + 3 * i] for i in range(frame[9])]
-    if len(components) == 1:
-        return "MONOCHROME2"
-    if len(components) != 3 or any(len(c) < 3 for c in components):
-        return ""
-    if adobe == 0 or (adobe < 0 and bytes(c[0] for c in components) == b"RGB"):
-        return "RGB"
-    full = len({c[1] for c in components}) == 1
-    return "YBR_FULL" if full else "YBR_FULL_422"

@@ -83,6 +83,8 @@ IMAGING_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
 FUNDUS_CAMERA = Code("409898007", "SCT", "Fundus Camera")
 
+REPORT = _local("retina-report", "Interpretation of a photograph of the retina")
+
 # What the labels ask
 PHOTOGRAPH_KIND = _local("photograph-kind", "Kind of photograph")
 IMAGE_QUALITY = Code("111101", "DCM", "Image Quality")  # [P]
@@ -96,7 +98,6 @@ DIABETIC_MACULAR_OEDEMA = Code("312912001", "SCT", "Diabetic macular edema")  # 
 PROBABILITY = Code("122157", "DCM", "Probability")  # [P]
 PREDICTION_SET = _local("prediction-set", "Cannot be excluded")
 DOUBT = _local("flag", "Named doubt")
-NOT_COMPUTED = _local("not-computed", "Not computed")
 
 # Measures [P]
 FRACTAL_DIMENSION = Code("126050", "DCM", "Fractal Dimension")
