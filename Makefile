@@ -1,0 +1,84 @@
+# The commands a person needs. `make demo` and `make test` share .venv and may run in any order.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+export NO_MKDOCS_2_WARNING := 1
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PINS := -c constraints.txt
+TORCH := 2.13.0
+# Debian's checker of DICOM files, and the browser that the report is tested in
+DEBIAN := dicom3tools chromium
+
+.PHONY: help demo test check format docs pins debian clean
+
+help:  ## Show the commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 16
+
+demo: $(VENV)/light.stamp  ## Read the photographs of examples/ into out/
+	@$(BIN)/osler read examples --out out
+
+test: $(VENV)/dev.stamp debian check  ## Run everything that is checked
+	@$(BIN)/python -m pytest
+	$(BIN)/mkdocs build --strict --quiet --site-dir site
+	echo "make test: all passed"
+
+check: $(VENV)/dev.stamp  ## Format, lint, types and the import contract (quick)
+	@$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/dev.stamp  ## Format, and mend what the linter can mend
+	@$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: $(VENV)/dev.stamp  ## Build the documentation into site/
+	@$(BIN)/python -m typer osler.cli utils docs --name osler --title "The command line" > docs/cli.md
+	$(BIN)/mkdocs build --strict --site-dir site
+
+pins:  ## Renew constraints.txt from a fresh environment
+	@rm -rf $(VENV)-pins
+	$(PYTHON) -m venv $(VENV)-pins
+	$(VENV)-pins/bin/python -m pip --disable-pip-version-check install --quiet '.[dev]' torch==$(TORCH)
+	{ echo "# What 'make demo' and 'make test' install, and nothing else; 'make pins' renews it."
+	  # a build of torch for one processor ("+cpu") has the same version; CUDA comes with the other
+	  $(VENV)-pins/bin/python -m pip freeze --exclude osler | sed -E 's/\+[a-z0-9.]+$$//' \
+	    | grep -v -E '^(nvidia|cuda|triton)'; } > constraints.new
+	mv constraints.new constraints.txt
+	rm -rf $(VENV)-pins
+
+clean:  ## Remove what these commands made
+	rm -rf $(VENV) out site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "osler needs Python 3.11 or later; name one: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV) || { echo "Debian splits venv off: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/light.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing osler into $(VENV)"
+	$(PIP) install --quiet $(PINS) -e .
+	touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing osler and what its development needs into $(VENV)"
+	$(PIP) install --quiet $(PINS) -e '.[dev]'
+	touch $@ $(VENV)/light.stamp
+
+debian:
+	@for package in $(DEBIAN); do
+	  if dpkg -s "$$package" >/dev/null 2>&1; then continue; fi
+	  if ! command -v apt-get >/dev/null; then why="this is no Debian"
+	  elif [ "$$(id -u)" != 0 ]; then why="it takes root: sudo apt-get install $$package"
+	  elif DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$$package" >/dev/null 2>&1; then continue
+	  elif apt-get update -qq >/dev/null 2>&1 && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$$package" >/dev/null 2>&1; then continue
+	  else why="apt-get could not install it"; fi
+	  echo "not installed, so its tests are skipped: $$package ($$why)"
+	done
