@@ -34,6 +34,14 @@ def text(dataset: "Dataset", keyword: str) -> str:
     return "" if value is None else str(value).strip(" \0")
 
 
+def uid_name(value: str) -> str:
+    """A UID of the standard in words; "unknown" for any other value, which may be anything."""
+    from pydicom.uid import UID
+
+    name = UID(value, validation_mode=0).name
+    return "unknown" if name == value or not name else f"{name}, {value}"
+
+
 def integer(file: InputFile, dataset: "Dataset", keyword: str, *, default: int | None) -> int:
     """A whole number of the header.
 

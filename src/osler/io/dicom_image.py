@@ -109,18 +109,12 @@ def _refuse_without_image(file: InputFile, dataset: "FileDataset") -> None:
     """Raise where the object is of a class without an image, or ends before its image module."""
     if "Rows" in dataset and "Columns" in dataset:
         return
-    kind = _class_name(dataset)
-    if not kind or "Image" in kind or "Photography" in kind:
+    kind = header.uid_name(header.text(dataset, "SOPClassUID"))
+    if kind == "unknown" or "Image" in kind or "Photography" in kind:
         raise _truncated(file)
     raise UnsupportedError(
         f"'{file.name}' is a DICOM object without an image ({kind}); give an image of the study"
     )
-
-
-def _class_name(dataset: "FileDataset") -> str:
-    from pydicom.uid import UID
-
-    return UID(header.text(dataset, "SOPClassUID")).name
 
 
 def _refuse_frames(file: InputFile, dataset: "FileDataset") -> None:
@@ -189,9 +183,7 @@ def _truncated(file: InputFile) -> UnreadableError:
 
 
 def _syntax_not_read(file: InputFile, syntax: str) -> UnsupportedError:
-    from pydicom.uid import UID
-
     return UnsupportedError(
-        f"'{file.name}' is compressed as {UID(syntax).name} ({syntax}); uncompressed and JPEG "
-        "baseline are read: convert it with 'gdcmconv --raw IN OUT' or 'dcmdjpeg IN OUT'"
+        f"'{file.name}' is in transfer syntax {header.uid_name(syntax)}; uncompressed and JPEG "
+        "baseline are read: convert it with 'gdcmconv --raw IN OUT'"
     )

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
+_NOT_READ = (
+    *("HSV", "ARGB", "CMYK", "XYB", "PALETTE COLOR"),
+    *("YBR_RCT", "YBR_PARTIAL_420", "YBR_PARTIAL_422"),
+)
 _FULL_RANGE_YBR = ("YBR_FULL", "YBR_FULL_422", "YBR_ICT")
 
 
@@ -81,9 +85,11 @@ def _check_photometric(file: InputFile, layout: Layout) -> None:
     known: dict[str, int] = dict.fromkeys((*_GREY, "PALETTE COLOR"), 1)
     known |= dict.fromkeys((*_FULL_RANGE_YBR, "RGB"), 3)
     if layout.photometric not in known or (layout.jpeg and layout.photometric == "PALETTE COLOR"):
+        # a damaged header may hold anything here: only the standard's own words are repeated
+        stated = layout.photometric if layout.photometric in _NOT_READ else "unknown"
         raise UnsupportedError(
-            f"'{file.name}' has photometric interpretation '{layout.photometric[:16]}', which is "
-            f"not read; {', '.join(known)} are: export it as RGB"
+            f"'{file.name}' has photometric interpretation {stated}, which is not read; "
+            f"{', '.join(known)} are: export it as RGB"
         )
     if known[layout.photometric] != layout.samples:
         raise UnreadableError(

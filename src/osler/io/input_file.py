@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import logging
 import os
 import stat
 import warnings
@@ -119,14 +120,15 @@ def unopenable(name: str, error: OSError | ValueError) -> InputError:
 def decoding(file: InputFile, format: str) -> Iterator[None]:
     """Turn whatever a decoder raises on damaged bytes into one of our errors, and hush it.
 
-    The decoder's own words are left out of the message: for DICOM they may quote the patient.
+    The decoder's own words are left out of the message, and its log is silent meanwhile: for
+    DICOM they quote values of the header, and so perhaps the patient.
 
     Raises:
         UnreadableError: the decoder failed.
         TooLargeError: memory ran out.
     """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _silent("pydicom"):
             warnings.simplefilter("ignore")
             yield
     except OslerError:
@@ -141,6 +143,20 @@ def decoding(file: InputFile, format: str) -> Iterator[None]:
             f"'{file.name}' starts as {format} but cannot be decoded ({type(error).__name__}): it "
             "is damaged or incomplete; copy it again from its source or export it again"
         ) from None
+
+
+@contextmanager
+def _silent(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
+
+    def drop(_record: logging.LogRecord) -> bool:
+        return False
+
+    logger.addFilter(drop)
+    try:
+        yield
+    finally:
+        logger.removeFilter(drop)
 
 
 def check_size(file: InputFile, *, width: int, height: int, max_pixels: int) -> None:

@@ -53,12 +53,14 @@ def read_raster(file: InputFile, format: str, *, max_pixels: int) -> tuple[Image
         picture = _open(file, format)
         check_size(file, width=picture.width, height=picture.height, max_pixels=max_pixels)
         flags = _page_flags(picture)
-        orientation, acquired, exif_flags = _exif(picture)
+        turned_by_decoder = _tiff_orientation(picture)
         array, pixel_flags = _decode(file, picture)
-        # Pillow turns a TIFF while it decodes it, and nothing else
-        if orientation in _TURNS:
+        # only now: to find the EXIF of a PNG, Pillow decodes it
+        orientation, acquired, exif_flags = _exif(picture)
+        if format != "tiff":
+            array = turned(array, orientation)
+        if orientation in _TURNS or turned_by_decoder in _TURNS:
             exif_flags = (*exif_flags, "exif-orientation-applied")
-            array = array if format == "tiff" else turned(array, orientation)
     array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
     image = Image(
         name="photo",
@@ -110,6 +112,13 @@ def _page_flags(picture: ImageFile.ImageFile) -> Flags:
         if isinstance(kind, int) and kind & 1:
             flags.append("reduced-resolution-page")
     return tuple(flags)
+
+
+def _tiff_orientation(picture: ImageFile.ImageFile) -> object:
+    """The orientation that Pillow resolves, and then forgets, while it decodes a TIFF."""
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        return picture.tag_v2.get(_ORIENTATION)
+    return None
 
 
 def _exif(picture: ImageFile.ImageFile) -> tuple[int, datetime | None, Flags]:

@@ -60,10 +60,12 @@ def is_dicom_without_preamble(head: bytes) -> bool:
     if len(head) < 8:
         return False
     group, element, length = struct.unpack_from("<HHI", head)
-    if (group, element) not in {(2, 0), (2, 1)} and not (group == 8 and element <= 0x23):
-        return False
-    # an explicit VR stands where an implicit length would be; a first value is short
-    return head[4:6] in _VRS or length <= 64
+    explicit = head[4:6] in _VRS
+    if group == 2:
+        # file meta information, whose first element is always explicit
+        return explicit and element <= 1
+    # an explicit VR stands where an implicit length would be; a first value is short and even
+    return group == 8 and element <= 0x23 and (explicit or (length <= 64 and length % 2 == 0))
 
 
 def is_dicomdir(head: bytes) -> bool:
