@@ -65,7 +65,7 @@ def row_of(folder: Path) -> dict[str, Any]:
     from osler.io.findings_json import read_findings
     from osler.io.tables import summary_row
 
-    return dict(summary_row(read_findings(folder)))
+    return dict(summary_row(read_findings(folder, pixels=False)))
 
 
 def sentence(error: BaseException) -> str:

@@ -101,15 +101,14 @@ def written(folder: Path) -> Written | None:
             languages=frozenset(
                 f["language"] for f in content["findings"] if f["kind"] == "passage"
             ),
-            outputs=frozenset(
-                name for name, mark in _OUTPUTS.items() if next(folder.glob(mark), None)
-            ),
+            outputs=frozenset(name for name, mark in _OUTPUTS.items() if (folder / mark).is_file()),
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
 
 
-_OUTPUTS = {"html": "report.html", "dicom": "**/*.dcm", "fhir": "*fhir*.json"}
+# the file by which one sees that an output was written
+_OUTPUTS = {"html": "report.html", "dicom": "report.dcm", "fhir": "fhir.json"}
 
 
 def sha256(path: Path) -> str:

@@ -168,7 +168,7 @@ def _write_masks(prediction: "Prediction", out: Path, stem: str, *, probabilitie
         picture = Image.fromarray(prediction.masks[label].astype(np.uint8) * 255)
         with _whole(out / f"{stem}.{label}.png") as file:
             picture.save(file, format="PNG")
-    if probabilities:
+    if probabilities and prediction.probability is not None:
         with _whole(out / f"{stem}.npz") as file:
             np.savez_compressed(
                 file,

@@ -131,7 +131,11 @@ def _plain(value: Any) -> Any:
 
 
 def read_findings(
-    folder: str | Path, *, load: Callable[[Path], Case] | None = None, source: Path | None = None
+    folder: str | Path,
+    *,
+    load: Callable[[Path], Case] | None = None,
+    source: Path | None = None,
+    pixels: bool = True,
 ) -> Case:
     """Open a case's folder again, with its masks.
 
@@ -142,6 +146,7 @@ def read_findings(
         folder: a folder written by ``osler.io.write``.
         load: how to open ``source``, such as ``osler.io.load``.
         source: the file that was read, where its items are wanted too.
+        pixels: also the findings that are masks and heatmaps.
 
     Raises:
         UnreadableError: the folder holds no sound ``findings.json`` or misses a mask.
@@ -155,6 +160,8 @@ def read_findings(
         if load is not None and source is not None:
             case.items = _checked_items(load(source), document["items"], source)
         for row in document["findings"]:
+            if not pixels and _KINDS[row["kind"]] in (Mask, Heatmap):
+                continue
             finding = _rebuilt(row, path.parent)
             case.findings[finding.id] = finding
         case.history = [

@@ -35,7 +35,7 @@ SUMMARY_MEASURES: Final = (
 )
 
 SUMMARY_COLUMNS: Final = (
-    "case", "file", "photograph", "quality", "quality_reasons", "laterality",
+    "case", "file", "status", "error", "photograph", "quality", "quality_reasons", "laterality",
     "dr_grade", "p_0", "p_1", "p_2", "p_3", "p_4", "p_referable", "prediction_set", "dme_risk",
     *SUMMARY_MEASURES, "calibre_unit", "flags",
 )  # fmt: skip
@@ -80,7 +80,10 @@ def write_measurements(case: Case, folder: Path) -> None:
 
 
 def summary_row(case: Case) -> dict[str, Cell]:
-    """One case as one row of ``SUMMARY_COLUMNS``; what is unknown is an empty cell."""
+    """One case as one row of ``SUMMARY_COLUMNS``; what is unknown is an empty cell.
+
+    ``status`` and ``error`` are left to the batch, which knows them.
+    """
     row: dict[str, Cell] = dict.fromkeys(SUMMARY_COLUMNS, "")
     row["case"] = case.id
     row["file"] = next(
