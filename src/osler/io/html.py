@@ -179,7 +179,8 @@ def _eye(case: Case, photo: Image | None, words: Mapping[str, str]) -> str:
         return words["eye_unknown"]
     said = words[f"eye_{side}"]
     unsure = label is not None and (
-        "uncertain" in label.flags or (label.probability is not None and label.probability < 0.8)
+        {"uncertain", "laterality-conflict"} & {*label.flags}
+        or (label.probability is not None and label.probability < 0.8)
     )
     return f"{said} ({words['maybe']})" if unsure else said
 
@@ -240,7 +241,7 @@ def _visible_evidence(case: Case, passage: Passage, visible: set[str]) -> list[s
             found[id] = None
         elif id in case.findings and not isinstance(case.findings[id], Measurement):
             waiting += case.findings[id].evidence
-    if found:
+    if found or passage.section == "quality":
         return list(found)
     # only numbers: what they were measured on
     deeper = [
@@ -331,15 +332,13 @@ def _definitions(case: Case, language: str) -> list[tuple[str, str]]:
 
 
 def _doubts(case: Case, language: str) -> list[tuple[str, str]]:
-    """Every flag and every note on a finding or item, with the name of what it is about."""
+    """Every flag on a finding or item, with the names of what it is about."""
     rows: list[tuple[str, str]] = []
     for item in case.items.values():
         rows += [(item.name, plain(flag)) for flag in item.flags]
     for finding in case.findings.values():
         about = name_of(finding, language=language)
         rows += [(about, said) for said in flag_words(finding.flags, language=language)]
-        if finding.note:
-            rows.append((about, finding.note))
     grouped: dict[str, list[str]] = {}
     for about, said in dict.fromkeys(rows):
         grouped.setdefault(said, []).append(about)

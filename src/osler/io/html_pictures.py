@@ -20,10 +20,12 @@ _WIDEST: Final = 1600
 _QUALITY: Final = 85
 _HEAT_WIDTH: Final = 400
 _HEAT_LEVELS: Final = 32
+_HOTTEST: Final = 150  # opacity, so that the retina is seen through the heat
 
 # Four steps of opacity smooth an edge that was made smaller.
 _ALPHA: Final = bytes((0, 85, 170, 255))
 _PAD: Final = 2
+_SHORT: Final = 24
 
 Box = tuple[int, int, int, int]
 
@@ -87,7 +89,8 @@ def sheet_of(photo: Image) -> Sheet:
 def layers_drawn(case: Case, photo: Image, *, language: str) -> Iterator[Drawn]:
     """Each layer that the case has on this photograph, bottom to top."""
     size = _size(photo)
-    split = bool(mask := case.get("artery", Mask)) and mask.mask.any()
+    artery = case.get("artery", Mask)
+    split = artery is not None and bool(artery.mask.any())
     for number, (layer, finding) in enumerate(layers_of(case, item=photo.name)):
         # arteries and veins would be hidden under the same vessels in one colour
         shown = layer.shown and not (layer.id == "vessels" and split)
@@ -158,7 +161,7 @@ def _heat(values: NDArray[np.float16], size: tuple[int, int]) -> str:
     ramp = np.linspace(0, 1, _HEAT_LEVELS)
     colours = np.stack([np.full_like(ramp, 255), 225 * (1 - ramp), 40 * (1 - ramp)], axis=1)
     picture.putpalette(colours.astype(np.uint8).tobytes())
-    alpha = (230 * np.sqrt(ramp)).astype(np.uint8).tobytes()
+    alpha = (_HOTTEST * np.sqrt(ramp)).astype(np.uint8).tobytes()
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", transparency=alpha, compress_level=9)
     return _address(buffer, "png")
@@ -166,16 +169,17 @@ def _heat(values: NDArray[np.float16], size: tuple[int, int]) -> str:
 
 def _outline(cover: NDArray[np.uint8], box: Box) -> str:
     """SVG path data along the edge of what is covered at least half."""
-    from skimage.measure import approximate_polygon, find_contours
+    from skimage.measure import find_contours
 
     left, top, width, height = box
     part = np.pad(cover[top : top + height, left : left + width].astype(np.float32), _PAD)
     lines = []
-    for contour in find_contours(part, 127.5):
-        corners = approximate_polygon(contour, 0.35)
-        if len(corners) < 4:
-            corners = contour
+    for contour in find_contours(part, 127.5):  # type: ignore[no-untyped-call]
+        corners = contour[:-1]
+        if len(corners) > _SHORT:
+            # every other corner lies less than a pixel beside the line through its neighbours
+            corners = corners[::2]
         # from row and column of pixel centres to x and y of the page
-        points = (corners[:-1, ::-1] + (left, top) - _PAD + 0.5).round(1)
-        lines.append("M" + "L".join(f"{x:g} {y:g}" for x, y in points) + "Z")
+        points = (corners[:, ::-1] + (left, top) - _PAD + 0.5).round(1)
+        lines.append("M" + "L".join(f"{x:g} {y:g}" for x, y in points.tolist()) + "Z")
     return "".join(lines)

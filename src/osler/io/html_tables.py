@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from osler.io.html_words import WORDS
-from osler.io.wording import flag_words, measure_name, quantity, word
+from osler.io.wording import flag_words, measure_name, quantity, reason_words, unit_words, word
 from osler.record import Case, Measurement
 
 _ACROSS: Final = ("artery", "vein", "all", "ratio")
 _LESIONS: Final = ("microaneurysms", "haemorrhages", "hard-exudates", "soft-exudates")
-_CALIBRES: Final = ("crae", "crve", "avr")
+_CALIBRES: Final = ("crae", "crve", "avr", "crae-um", "crve-um")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,13 @@ def tables_of(case: Case, *, language: str) -> list[Table]:
 def _place(m: Measurement, *, language: str) -> _Place:
     measure, _, rest = m.id.partition(".")
     second, _, region = rest.partition(".")
-    region = region or m.region.lower().replace(" ", "-")
     name = measure_name(measure, language=language)
+    if measure.endswith(("-um", "-px", "-mm2")):
+        name += f" ({unit_words(m.unit, language=language)})"
     if second in _LESIONS:
         return _Place(("lesions", ""), measure, second, name)
+    if measure.startswith("disc-") or measure == "field-diameter":
+        return _Place(("disc", ""), m.id, "value", name)
     if measure == "cdr":
         suffix = f"{'，' if language == 'zh' else ', '}{word(second, language=language)}"
         return _Place(("disc", ""), m.id, "value", name + suffix)
@@ -107,7 +110,9 @@ def _cell(m: Measurement, table: Table, words: Mapping[str, str], language: str)
     notes = flag_words(m.flags, language=language)
     if m.value is None:
         # the reason says it in full; the flag would say it again
-        notes = [m.reason]
+        notes = [reason_words(m.reason, language=language)]
+    elif m.note:
+        notes.append(m.note)
     numbers = []
     for note in notes:
         if note not in table.notes:

@@ -1,5 +1,6 @@
 """What findings, measures, units and doubts are called for a reader, in English and Chinese."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -42,19 +43,29 @@ NAMES: Final[Mapping[str, tuple[str, str]]] = {
 # First part of a measurement's id: (English, Chinese).
 MEASURES: Final[Mapping[str, tuple[str, str]]] = {
     "tortuosity": ("Tortuosity", "迂曲度"),
-    "tortuosity-ratio": ("Tortuosity", "迂曲度"),
+    "tortuosity-tau2": ("Tortuosity τ2", "迂曲度 τ2"),
+    "tortuosity-tau3": ("Tortuosity τ3", "迂曲度 τ3"),
+    "tortuosity-tau4": ("Tortuosity τ4", "迂曲度 τ4"),
+    "tortuosity-tau5": ("Tortuosity τ5", "迂曲度 τ5"),
+    "tortuosity-tau6": ("Tortuosity τ6", "迂曲度 τ6"),
+    "tortuosity-tau7": ("Tortuosity τ7", "迂曲度 τ7"),
+    "tortuosity-density": ("Tortuosity density", "迂曲密度"),
     "median-diameter": ("Median diameter", "中位管径"),
-    "diameter-sd": ("Standard deviation of diameter", "管径标准差"),
-    "diameter-std": ("Standard deviation of diameter", "管径标准差"),
-    "diameter-variability": ("Variability of diameter", "管径变异"),
+    "diameter-std": ("Diameter variability", "管径标准差"),
+    "diameter-cvme": ("Relative diameter variability", "管径相对变异"),
     "crae": ("Central retinal artery equivalent (CRAE)", "视网膜中央动脉当量 (CRAE)"),
     "crve": ("Central retinal vein equivalent (CRVE)", "视网膜中央静脉当量 (CRVE)"),
     "avr": ("Artery-to-vein ratio (AVR)", "动静脉比 (AVR)"),
     "fractal-dimension": ("Fractal dimension", "分形维数"),
+    "information-dimension": ("Information dimension", "信息维数"),
+    "correlation-dimension": ("Correlation dimension", "关联维数"),
     "density": ("Vessel density", "血管密度"),
     "temporal-angle": ("Main temporal angle", "颞侧主夹角"),
     "bifurcations": ("Bifurcations", "分叉数"),
     "cdr": ("Cup-to-disc ratio", "杯盘比"),
+    "field-diameter": ("Diameter of the field of view", "视野直径"),
+    "disc-diameter": ("Diameter of the optic disc", "视盘直径"),
+    "disc-fovea-distance": ("Optic disc to fovea", "视盘至中心凹距离"),
     "lesion-count": ("Number", "数量"),
     "lesion-area": ("Area", "面积"),
     "lesion-fovea-distance": ("Distance to the fovea", "距中心凹距离"),
@@ -69,13 +80,24 @@ FLAGS: Final[Mapping[str, tuple[str, str]]] = {
     "field": ("field of view cut off", "视野不全"),
     "pseudo-label": (
         "learnt from another program's output, not from experts: check by eye",
-        "由其他程序的输出学习而得,并非专家标注:请目视核对",
+        "由其他程序的输出学习而得，并非专家标注：请目视核对",
     ),
     "disc-not-found": ("optic disc not found", "未找到视盘"),
     "cup-not-found": ("optic cup not found", "未找到视杯"),
     "fovea-not-found": ("fovea not found", "未找到中心凹"),
     "not-found": ("not found", "未找到"),
     "uncertain": ("uncertain", "不确定"),
+    "not-fundus": ("not a fundus photograph", "非眼底照片"),
+    "resolution": ("too few pixels", "像素过少"),
+    "no-circle": ("its border is no circle", "边界不呈圆形"),
+    "fovea-implausible": (
+        "lies where no fovea is expected: check by eye",
+        "位置不合理：请目视核对",
+    ),
+    "laterality-conflict": (
+        "the file states the other eye than the photograph seems to show",
+        "文件所注眼别与照片所示不符",
+    ),
 }
 
 # UCUM: (English, Chinese) as printed after a number.
@@ -88,11 +110,54 @@ UNITS: Final[Mapping[str, tuple[str, str]]] = {
     "mm": ("mm", "mm"),
     "deg": ("°", "°"),
     "%": ("%", "%"),
-    "{DD}2": ("DD²", "DD²"),
+    "{DD2}": ("DD²", "DD²"),
+    "/{DD}": ("/DD", "/DD"),
+    "/{DD2}": ("/DD²", "/DD²"),
+    "rad": ("rad", "rad"),
     "mm2": ("mm²", "mm²"),
     "um2": ("µm²", "µm²"),
     "[pix_i]2": ("px²", "像素²"),
 }
+
+# Whole numbers in these units are printed without places.
+_COUNTED: Final = ("1", "[pix_i]", "[pix_i]2")
+
+# Why a measure has no value, as the steps say it, and the same in Chinese.
+_REASONS: Final = tuple(
+    (re.compile(english), chinese)
+    for english, chinese in (
+        (r"no optic disc was found", "未找到视盘"),
+        (r"no optic cup was found inside the disc", "视盘内未找到视杯"),
+        (r"no fovea was found", "未找到中心凹"),
+        (r"no field of view was found", "未找到视野范围"),
+        (r"the fovea lies outside the photograph", "中心凹在照片之外"),
+        (r"no diameter could be measured", "无法测量管径"),
+        (r"the image does not state its pixel spacing", "图像未注明像素间距"),
+        (
+            r"Hubbard's constants are in micrometres, and the image does not state its pixel "
+            r"spacing",
+            "Hubbard 公式以微米为单位，而图像未注明像素间距",
+        ),
+        (r"the image's pixels are not square", "像素不是正方形"),
+        (r"the value for the veins is 0", "静脉的数值为 0"),
+        (r"the region is empty", "区域为空"),
+        (r"the mask is empty or too small for four box sizes", "掩膜为空或过小"),
+        (r"fewer than three circles agree on a pair of arcades", "不足三个圆对血管弓的判断一致"),
+        (r"there is no (vessel|artery|vein) mask", "没有血管掩膜"),
+        (r"there are no [\w ]+", "未发现该病灶"),
+        (r"there is no mask of [\w ]+", "未做该病灶的检测"),
+        (r"only (\d+) vessel segments are long enough .*", r"仅有 \1 段血管足够长"),
+        (
+            r"too few \w+ cross zone B: (\d+) on the median circle .*",
+            r"穿过 B 区的血管过少：中位圆上仅 \1 条",
+        ),
+        (r"zone (\w) is cut off by the edge of the photograph: .*", r"\1 区被照片边缘截去过多"),
+        (
+            r"disc and fovea are ([\d.]+) disc diameters apart, which is not plausible .*",
+            r"视盘与中心凹相距 \1 个视盘直径，不合理",
+        ),
+    )
+)
 
 
 def known_language(tag: str) -> str:
@@ -113,6 +178,12 @@ def plain(slug: str) -> str:
 
 def name_of(finding: Finding, *, language: str) -> str:
     """What the reader calls a finding."""
+    if isinstance(finding, Measurement) and known_language(language) != "en":
+        measure, *where = finding.id.split(".")
+        parts = (_said(NAMES, slug, language) or slug for slug in where)
+        return " · ".join(
+            (measure_name(measure, language=language, otherwise=finding.name), *parts)
+        )
     return _said(NAMES, finding.id, language) or finding.name
 
 
@@ -122,14 +193,29 @@ def word(slug: str, *, language: str) -> str:
 
 
 def measure_name(measure: str, *, language: str, otherwise: str = "") -> str:
-    """What the reader calls a measure, by the first part of its id."""
-    fallback = otherwise or plain(measure).capitalize()
-    return _said(MEASURES, measure, language) or fallback
+    """What the reader calls a measure, by the first part of its id.
+
+    The same measure in another unit (``"lesion-area-px"``) has the same name.
+    """
+    known = _said(MEASURES, measure, language)
+    for unit in ("-um", "-px", "-mm2"):
+        known = known or _said(MEASURES, measure.removesuffix(unit), language)
+    return known or otherwise or plain(measure).capitalize()
 
 
 def flag_words(flags: Sequence[str], *, language: str) -> list[str]:
     """Flags as words."""
     return [_said(FLAGS, flag, language) or plain(flag) for flag in flags]
+
+
+def reason_words(reason: str, *, language: str) -> str:
+    """Why a measure has no value; a reason that is not known stays in English."""
+    if known_language(language) != "zh":
+        return reason
+    for english, chinese in _REASONS:
+        if found := english.fullmatch(reason):
+            return found.expand(chinese)
+    return reason
 
 
 def unit_words(unit: str, *, language: str) -> str:
@@ -139,13 +225,12 @@ def unit_words(unit: str, *, language: str) -> str:
 
 
 def number(value: float, *, unit: str = "1") -> str:
-    """A measured value with a sensible number of places: whole numbers stay whole."""
-    if float(value).is_integer() and abs(value) < 1e6 and (unit == "1" or value == 0):
+    """A measured value with about three figures; whole numbers stay whole."""
+    if float(value).is_integer() and abs(value) < 1e6 and unit in _COUNTED:
         return str(int(value))
     size = abs(value)
-    places = 1 if size >= 100 else 2 if size >= (0.1 if unit == "1" else 1) else 3
-    if unit in ("deg", "[pix_i]", "um"):
-        places = 1 if size >= 1 else 2
+    fine = {"1": 0.1, "{DD}": 0.2}.get(unit, 1.0)
+    places = 1 if size >= 100 or unit in ("deg", "[pix_i]", "um") else 2 if size >= fine else 3
     text = f"{value:.{places}f}"
     # so small a value would read as nothing
     return f"{value:.2g}" if float(text) == 0 and value != 0 else text
@@ -156,7 +241,7 @@ def quantity(measurement: Measurement, *, language: str) -> str:
     if measurement.value is None:
         return ""
     unit = unit_words(measurement.unit, language=language)
-    space = "" if unit in ("", "°") else "\u00a0"
+    space = "" if unit in ("", "°") or unit.startswith("/") else "\u00a0"
     return f"{number(measurement.value, unit=measurement.unit)}{space}{unit}"
 
 

@@ -13,10 +13,19 @@ from typing import Final, Literal
 
 from osler import __version__
 from osler.errors import InputError
-from osler.io.wording import LANGUAGES, chance, chance_of, flag_words, known_language, quantity
+from osler.io.wording import (
+    LANGUAGES,
+    chance,
+    chance_of,
+    flag_words,
+    known_language,
+    quantity,
+    reason_words,
+)
 from osler.record import Case, Image, Label, Mask, Measurement, Passage, Point, Source
 
 NOT_FUNDUS: Final = "not a fundus photograph"
+STATED: Final = "stated in the file"
 
 # Below this probability the side is told as a guess.
 _SURE_OF_SIDE: Final = 0.8
@@ -116,7 +125,7 @@ def _not_a_fundus(case: Case) -> Iterator[Sentence]:
     yield Sentence(
         "quality",
         f"This is not recognised as a fundus photograph{en}; nothing else was read from it.",
-        f"该图像未被识别为眼底照片{zh};未作进一步分析。",
+        f"该图像未被识别为眼底照片{zh}；未作进一步分析。",
         ("photograph",),
     )
 
@@ -126,20 +135,20 @@ def _quality(case: Case) -> Iterator[Sentence]:
     if quality is None:
         return
     en, zh = (flag_words(quality.flags, language=language) for language in LANGUAGES)
-    why_en, why_zh = (f": {', '.join(en)}", f":{'、'.join(zh)}") if en else ("", "")
+    why_en, why_zh = (f": {', '.join(en)}", f"：{'、'.join(zh)}") if en else ("", "")
     if quality.value == "good":
         said = f"The photograph is of good quality{why_en}.", f"照片质量良好{why_zh}。"
     elif quality.value == "usable":
         said = (
             f"The photograph is usable but not good{why_en}.",
-            f"照片质量尚可使用,但不理想{why_zh}。",
+            f"照片质量尚可使用，但不理想{why_zh}。",
         )
     else:
         graded = "dr-grade" in case
         said = (
             f"The photograph is too poor to be judged{why_en}"
             + ("." if graded else "; no grade is given. Take it again if possible."),
-            f"照片质量过差,无法判读{why_zh}" + ("。" if graded else ";不予分级。建议重新拍摄。"),
+            f"照片质量过差，无法判读{why_zh}" + ("。" if graded else "；不予分级。建议重新拍摄。"),
         )
     yield Sentence("quality", *said, ("quality",))
 
@@ -151,12 +160,20 @@ def _side(case: Case) -> Iterator[Sentence]:
     en, zh = ("right", "右") if side.value == "R" else ("left", "左")
     p_en, p_zh = _probability(side, side.value)
     sure = side.probability is None or side.probability >= _SURE_OF_SIDE
-    if sure and "uncertain" not in side.flags:
+    if "laterality-conflict" in side.flags:
+        other_en, other_zh = ("left", "左") if side.value == "R" else ("right", "右")
+        said = (
+            f"The file states the {en} eye, but the photograph looks like a {other_en} eye.",
+            f"文件注明为{zh}眼，但照片看起来是{other_zh}眼。",
+        )
+    elif side.source.name == STATED:
+        said = f"It is the {en} eye, as the file states.", f"文件注明为{zh}眼。"
+    elif sure and "uncertain" not in side.flags:
         said = f"It shows the {en} eye{p_en}.", f"{zh}眼{p_zh}。"
     else:
         said = (
             f"It is uncertain which eye this is; it may be the {en}{p_en}.",
-            f"眼别不确定,可能为{zh}眼{p_zh}。",
+            f"眼别不确定，可能为{zh}眼{p_zh}。",
         )
     yield Sentence("quality", *said, ("laterality",))
 
@@ -170,28 +187,35 @@ def _scale(case: Case) -> Iterator[Sentence]:
     in_disc = [m.id for m in lengths if m.unit.startswith("{DD}")]
     in_pixels = [m.id for m in lengths if m.unit.startswith("[pix_i]")]
     units_en = [u for u, ids in (("disc diameters", in_disc), ("pixels", in_pixels)) if ids]
-    units_zh = [u for u, ids in (("视盘直径 (DD)", in_disc), ("像素", in_pixels)) if ids]
+    units_zh = [u for u, ids in (("视盘直径（DD）", in_disc), ("像素", in_pixels)) if ids]
     if units_en:
         yield Sentence(
             "quality",
             f"The file states no scale, so lengths are in {' and '.join(units_en)}.",
-            f"文件未注明比例尺,因此长度以{'和'.join(units_zh)}表示。",
+            f"文件未注明比例尺，因此长度以{'和'.join(units_zh)}表示。",
             ("photo", *in_disc[:1], *in_pixels[:1]),
         )
 
 
 def _disc_and_cup(case: Case) -> Iterator[Sentence]:
-    disc, fovea = case.get("disc", Mask), case.get("fovea", Point)
+    disc, between = case.get("disc", Mask), case.get("disc-fovea-distance", Measurement)
     if disc and not disc.mask.any():
         yield Sentence("findings", "The optic disc was not found.", "未找到视盘。", ("disc",))
-    if fovea and any("not-found" in flag for flag in fovea.flags):
-        yield Sentence("findings", "The fovea was not found.", "未找到黄斑中心凹。", ("fovea",))
+    if "fovea" not in case and between and between.reason == "no fovea was found":
+        yield Sentence("findings", "The fovea was not found.", "未找到黄斑中心凹。", (between.id,))
+    if (fovea := case.get("fovea", Point)) and "fovea-implausible" in fovea.flags:
+        yield Sentence(
+            "findings",
+            "The fovea was found where none is expected: check it by eye.",
+            "所找到的中心凹位置不合理：请目视核对。",
+            ("fovea",),
+        )
     ratio, cup = case.get("cdr.vertical", Measurement), case.get("cup", Mask)
     if ratio is None:
         return
     learnt = bool(cup and "pseudo-label" in cup.flags) or "pseudo-label" in ratio.flags
     doubt_en = "; the cup was learnt from another program's output: check it by eye"
-    doubt_zh = ";视杯由其他程序的输出学习而得,请目视核对"
+    doubt_zh = "；视杯由其他程序的输出学习而得，请目视核对"
     yield _measured(
         case,
         ratio,
@@ -218,7 +242,7 @@ def _vessels(case: Case) -> Iterator[Sentence]:
         yield Sentence(
             "findings",
             f"Tortuosity is {_spoken(artery, 'en')} in arteries, {_spoken(vein, 'en')} in veins.",
-            f"迂曲度:动脉 {_spoken(artery, 'zh')},静脉 {_spoken(vein, 'zh')}。",
+            f"迂曲度：动脉 {_spoken(artery, 'zh')}，静脉 {_spoken(vein, 'zh')}。",
             (artery.id, vein.id, *_present(case, "artery", "vein")),
         )
     fractal = case.get("fractal-dimension.all", Measurement)
@@ -250,18 +274,18 @@ def _lesions_found(case: Case) -> Iterator[Sentence]:
             ids.append(quadrants.id)
             said = _spoken(quadrants, "en")
             en += f", in {said} quadrant" + ("" if said == "1" else "s")
-            zh += f",累及 {said} 个象限"
+            zh += f"，累及 {said} 个象限"
         if nearest := _value(case, f"lesion-fovea-distance.{id}"):
             ids.append(nearest.id)
             if nearest.value == 0:
-                en, zh = f"{en}; they reach the fovea", f"{zh};累及中心凹"
+                en, zh = f"{en}; they reach the fovea", f"{zh}；累及中心凹"
             else:
                 verb = "it lies" if count and _spoken(count, "en") == "1" else "the nearest lies"
                 en += f"; {verb} {_spoken(nearest, 'en')} from the fovea"
-                zh += f";最近处距中心凹 {_spoken(nearest, 'zh')}"
+                zh += f"；最近处距中心凹 {_spoken(nearest, 'zh')}"
         doubts = [flag_words(lesion.flags, language=language) for language in LANGUAGES]
         if lesion.flags:
-            en, zh = f"{en} ({', '.join(doubts[0])})", f"{zh}({'、'.join(doubts[1])})"
+            en, zh = f"{en} ({', '.join(doubts[0])})", f"{zh}（{'、'.join(doubts[1])}）"
         yield Sentence("findings", f"{en}.", f"{zh}。", tuple(ids))
 
 
@@ -285,10 +309,12 @@ def _grade(case: Case) -> Iterator[Sentence]:
     if grade is None:
         return
     p = chance_of(grade, grade.value)
-    p_en, p_zh = (f", probability {chance(p)}", f",概率 {chance(p)}") if p is not None else ("", "")
+    p_en, p_zh = (
+        (f", probability {chance(p)}", f"，概率 {chance(p)}") if p is not None else ("", "")
+    )
     words = f" ({grade.meaning})" if grade.meaning != grade.value else ""
-    words_zh = f"({_GRADES_ZH[grade.value]})" if grade.value in _GRADES_ZH else ""
-    set_en, set_zh = _conformal(grade)
+    words_zh = f"（{_GRADES_ZH[grade.value]}）" if grade.value in _GRADES_ZH else ""
+    set_en, set_zh = _conformal(grade, "grade")
     yield Sentence(
         "impression",
         f"Diabetic retinopathy grade {grade.value}{words}{p_en}{set_en}.",
@@ -297,26 +323,29 @@ def _grade(case: Case) -> Iterator[Sentence]:
     )
 
 
-def _conformal(grade: Label) -> tuple[str, str]:
+def _conformal(grade: Label, noun: str) -> tuple[str, str]:
     if grade.coverage is None:
         return "", ""
     level = f"{round(100 * grade.coverage)}\u00a0%"
     kept = sorted(grade.prediction_set)
     if not kept:
         return (
-            f"; no grade is typical enough to be kept at {level}: take it as unsure",
-            f";在 {level} 水平上没有足够典型的分级,请视为不确定",
+            f"; no {noun} is typical enough to be kept at {level}: take it as unsure",
+            f"；在 {level} 水平上没有足够典型的分级，请视为不确定",
         )
     if kept == [grade.value]:
-        return f"; all other grades are excluded at {level}", f";在 {level} 水平上可排除其他分级"
+        return f"; every other {noun} is excluded at {level}", f"；在 {level} 水平上可排除其他分级"
     numbers = [int(v) for v in kept if v.isdecimal()]
     if len(kept) > 2 and numbers == list(range(numbers[0], numbers[0] + len(kept))):
         en, zh = f"{kept[0]} to {kept[-1]}", f"{kept[0]} 至 {kept[-1]}"
     else:
         en = " and ".join(part for part in (", ".join(kept[:-1]), kept[-1]) if part)
         zh = "、".join(kept)
-    noun = "grades" if len(kept) > 1 else "grade"
-    return f"; {noun} {en} cannot be excluded at {level}", f";在 {level} 水平上不能排除 {zh} 级"
+    plural = "s" if len(kept) > 1 else ""
+    return (
+        f"; {noun}{plural} {en} cannot be excluded at {level}",
+        f"；在 {level} 水平上不能排除 {zh} 级",
+    )
 
 
 def _referable(case: Case) -> Iterator[Sentence]:
@@ -336,14 +365,17 @@ def _oedema(case: Case) -> Iterator[Sentence]:
     if label is None:
         return
     p = chance_of(label, label.value)
-    p_en, p_zh = (f", probability {chance(p)}", f",概率 {chance(p)}") if p is not None else ("", "")
+    p_en, p_zh = (
+        (f", probability {chance(p)}", f"，概率 {chance(p)}") if p is not None else ("", "")
+    )
     words = f" ({label.meaning})" if label.meaning != label.value else ""
-    words_zh = f"({_OEDEMA_ZH[label.value]})" if label.value in _OEDEMA_ZH else ""
+    set_en, set_zh = _conformal(label, "risk")
+    words_zh = f"（{_OEDEMA_ZH[label.value]}）" if label.value in _OEDEMA_ZH else ""
     yield Sentence(
         "impression",
-        f"Risk of macular oedema {label.value}{words}{p_en}.",
-        f"黄斑水肿风险 {label.value} 级{words_zh}{p_zh}。",
-        ("dme-risk",),
+        f"Risk of macular oedema {label.value}{words}{p_en}{set_en}.",
+        f"黄斑水肿风险 {label.value} 级{words_zh}{p_zh}{set_zh}。",
+        ("dme-risk", *_present(case, "hard-exudates", "fovea")),
     )
 
 
@@ -355,7 +387,7 @@ def _disagreement(case: Case) -> Iterator[Sentence]:
         yield Sentence(
             "impression",
             "The grade and the lesions found do not agree: look at both.",
-            "分级与所发现的病灶不一致:请对照查看。",
+            "分级与所发现的病灶不一致：请对照查看。",
             ("dr-grade", *lesions),
         )
     risk, nearest = case.get("dme-risk", Label), _value(case, _NEAREST_EXUDATE)
@@ -365,8 +397,8 @@ def _disagreement(case: Case) -> Iterator[Sentence]:
         if near != (risk.value == "2"):
             yield Sentence(
                 "impression",
-                "The risk of macular oedema and the hard exudates found do not agree: look at both.",
-                "黄斑水肿风险与所发现的硬性渗出不一致:请对照查看。",
+                "The risk of macular oedema and the hard exudates do not agree: look at both.",
+                "黄斑水肿风险与所发现的硬性渗出不一致：请对照查看。",
                 ("dme-risk", nearest.id, *_present(case, "hard-exudates", "fovea")),
             )
 
@@ -385,14 +417,14 @@ def _measured(
         return Sentence(
             "findings",
             f"{name} was not computed: {measurement.reason}.",
-            f"{name_zh}未计算:{measurement.reason}。",
+            f"{name_zh}未计算：{reason_words(measurement.reason, language='zh')}。",
             evidence,
         )
     en, zh = (flag_words(measurement.flags, language=language) for language in LANGUAGES)
     # a doubt that `after` tells at length is not told twice
     if after[0]:
         en, zh = [], []
-    doubt_en, doubt_zh = (f" ({', '.join(en)})", f"({'、'.join(zh)})") if en else ("", "")
+    doubt_en, doubt_zh = (f" ({', '.join(en)})", f"（{'、'.join(zh)}）") if en else ("", "")
     return Sentence(
         "findings",
         f"{name} is {_spoken(measurement, 'en')}{doubt_en}{after[0]}.",
@@ -419,4 +451,4 @@ def _spoken(measurement: Measurement, language: str) -> str:
 
 def _probability(label: Label, value: str) -> tuple[str, str]:
     p = chance_of(label, value)
-    return ("", "") if p is None else (f" (probability {chance(p)})", f"(概率 {chance(p)})")
+    return ("", "") if p is None else (f" (probability {chance(p)})", f"（概率 {chance(p)}）")
