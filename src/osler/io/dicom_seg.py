@@ -84,9 +84,12 @@ def build_seg(
         specific_character_set="ISO_IR 192",
         omit_empty_frames=False,
     )
-    if not source.get("PixelSpacing"):
-        # the placeholder of ``_referable``: a spacing that is not known is not written
-        seg.SharedFunctionalGroupsSequence[0].pop("PixelMeasuresSequence", None)
+    # the placeholder of `_referable`: the scale is that of the photograph, which is named
+    seg.SharedFunctionalGroupsSequence[0].pop("PixelMeasuresSequence", None)
+    organization = identity.uid(key, "dimensions")
+    for items in (seg.DimensionOrganizationSequence, seg.DimensionIndexSequence):
+        for entry in items:
+            entry.DimensionOrganizationUID = organization
     seg.PatientOrientation = None
     stamp(seg, case)
     return seg
@@ -104,8 +107,7 @@ def _referable(source: "Dataset") -> "Dataset":
     copy = Dataset()
     copy.update({e.tag: e for e in source if e.tag != 0x7FE00010})
     group = Dataset()
-    spacing = list(source.get("PixelSpacing") or (1.0, 1.0))
-    group.PixelMeasuresSequence = PixelMeasuresSequence(pixel_spacing=spacing, slice_thickness=None)
+    group.PixelMeasuresSequence = PixelMeasuresSequence(pixel_spacing=(1.0, 1.0), slice_thickness=1)
     copy.SharedFunctionalGroupsSequence = [group]
     return copy
 
@@ -135,6 +137,8 @@ def stamp(ds: "Dataset", case: Case) -> None:
     ds.ContentDate = ds.SeriesDate = ds.InstanceCreationDate = at.strftime("%Y%m%d")
     ds.ContentTime = ds.SeriesTime = ds.InstanceCreationTime = at.strftime("%H%M%S")
     ds.TimezoneOffsetFromUTC = at.strftime("%z")[:5] or "+0000"
+    for equipment in ds.get("ContributingEquipmentSequence", []):
+        equipment.ContributionDateTime = at.strftime("%Y%m%d%H%M%S")
     scheme = Dataset()
     scheme.CodingSchemeDesignator = vocab.LOCAL
     scheme.CodingSchemeUID = vocab.LOCAL_URL.removeprefix("urn:oid:")

@@ -1,0 +1,222 @@
+import json
+import os
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_case import Grading, Kind, fake_case
+
+from osler.errors import InputError
+from osler.io import fhir
+from osler.io.dicom_photo import reference
+from osler.record import Case, Label, Laterality, Source, vocab
+
+
+def resources(bundle: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [e["resource"] for e in bundle["entry"] if e["resource"]["resourceType"] == kind]
+
+
+def observations(bundle: dict[str, Any]) -> list[dict[str, Any]]:
+    return resources(bundle, "Observation")
+
+
+def observation(bundle: dict[str, Any], id: str) -> dict[str, Any]:
+    return next(
+        o for o in observations(bundle) if any(c["code"] == id for c in o["code"]["coding"])
+    )
+
+
+def references(value: object) -> list[str]:
+    if isinstance(value, dict):
+        own = [value["reference"]] if isinstance(value.get("reference"), str) else []
+        return own + [r for v in value.values() for r in references(v)]
+    return [r for v in value for r in references(v)] if isinstance(value, list) else []
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "dicom-op"])
+@pytest.mark.parametrize("grading", ["graded", "reject", "not-fundus"])
+@pytest.mark.parametrize("patient_id", [None, "P 1|é"])
+def test_the_bundle_is_r4(
+    tmp_path: Path, kind: Kind, grading: Grading, patient_id: str | None
+) -> None:
+    r4 = pytest.importorskip(
+        "fhir.resources.R4B.bundle", reason="fhir.resources is not installed: pip install it"
+    )
+    case = fake_case(tmp_path, kind=kind, grading=grading, patient_id=patient_id)
+    path = fhir.write(case, tmp_path)
+    assert path.name == "fhir.json"
+    read = r4.Bundle.model_validate_json(path.read_text(encoding="utf-8"))
+    assert len(read.entry) == len(fhir.bundle(case)["entry"])
+
+
+@pytest.mark.parametrize("grading", ["graded", "reject", "not-fundus"])
+def test_a_second_validator_agrees(tmp_path: Path, grading: Grading) -> None:
+    """The npm package fhir, looked for where NODE_PATH says and in node_modules."""
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    root = Path(__file__).resolve().parents[2]
+    folders = os.pathsep.join(
+        filter(None, [os.environ.get("NODE_PATH"), str(root / "node_modules")])
+    )
+    environment = {**os.environ, "NODE_PATH": folders}
+    probe = subprocess.run(
+        ["node", "-e", "require.resolve('fhir')"], env=environment, capture_output=True, check=False
+    )
+    if probe.returncode:
+        pytest.skip("the npm package fhir is not installed: npm install fhir@4.12.0")
+    path = fhir.write(fake_case(tmp_path, grading=grading), tmp_path)
+    script = (
+        "const {Fhir}=require('fhir');"
+        "const r=new Fhir().validate(JSON.parse(require('fs').readFileSync(process.argv[1])),"
+        "{errorOnUnexpected:true});"
+        "console.log(JSON.stringify([r.valid,"
+        "r.messages.filter(m=>m.severity==='error'||m.severity==='fatal')]))"
+    )
+    done = subprocess.run(
+        ["node", "-e", script, str(path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert json.loads(done.stdout) == [True, []]
+
+
+@pytest.mark.parametrize("side", ["R", "L", None])
+def test_every_reference_is_in_the_bundle(tmp_path: Path, side: Laterality | None) -> None:
+    bundle = fhir.bundle(fake_case(tmp_path, laterality=side))
+    names = [e["fullUrl"] for e in bundle["entry"]]
+    assert len(set(names)) == len(names)
+    used = set(references(bundle["entry"]))
+    assert used - {"#patient"} <= set(names)
+    assert all(r["subject"]["reference"] == "#patient" for r in observations(bundle))
+
+
+def test_a_measurement(tmp_path: Path) -> None:
+    bundle = fhir.bundle(fake_case(tmp_path))
+    crae = observation(bundle, "crae.knudtson")
+    assert crae["valueQuantity"] == {
+        "value": 0.0871,
+        "unit": "disc diameters",
+        "system": "http://unitsofmeasure.org",
+        "code": "{DD}",
+    }
+    assert crae["status"] == "preliminary"
+    assert crae["method"]["coding"][0]["code"] == "knudtson-2003"
+    assert crae["bodySite"]["coding"][0]["code"] == vocab.RIGHT_EYE.value
+    assert crae["bodySite"]["text"] == "Right eye, artery, zone B"
+    assert observation(bundle, "median-diameter.vein.zone-b")["valueQuantity"]["code"] == "{pixels}"
+    ratio = observation(bundle, "avr.knudtson")
+    names = {e["fullUrl"]: e["resource"] for e in bundle["entry"]}
+    behind = [names[r["reference"]] for r in ratio["derivedFrom"]]
+    assert behind[0]["resourceType"] == "ImagingStudy"
+    assert crae in behind[1:]
+
+
+def test_what_was_not_computed_says_why(tmp_path: Path) -> None:
+    absent = observation(fhir.bundle(fake_case(tmp_path)), "crve.hubbard")
+    assert "valueQuantity" not in absent
+    assert absent["dataAbsentReason"]["coding"][0]["code"] == "not-performed"
+    assert absent["note"][0]["text"].endswith("the image does not say its spacing in µm")
+
+
+def test_a_grade(tmp_path: Path) -> None:
+    bundle = fhir.bundle(fake_case(tmp_path, laterality="L"))
+    grade = observation(bundle, "icdr-grade")
+    coding = grade["valueCodeableConcept"]["coding"][0]
+    assert (coding["system"], coding["code"]) == ("http://loinc.org", "LA18645-4")
+    chances = [c["valueQuantity"]["value"] for c in grade["component"] if "valueQuantity" in c]
+    assert chances == [0.04, 0.15, 0.71, 0.08, 0.02]
+    left = [c for c in grade["component"] if c["code"]["text"] == "Cannot be excluded at 90%"]
+    assert len(left) == 2
+    report = resources(bundle, "DiagnosticReport")[0]
+    assert report["conclusion"].startswith("Moderate non-proliferative")
+    assert report["conclusionCode"][0]["coding"][0]["code"] == "LA18645-4"
+    assert len(report["result"]) == len(observations(bundle))
+    assert "“mild”" in report["text"]["div"]
+
+
+def test_a_rejected_photograph_has_no_grade(tmp_path: Path) -> None:
+    bundle = fhir.bundle(fake_case(tmp_path, grading="reject"))
+    report = resources(bundle, "DiagnosticReport")[0]
+    assert "conclusionCode" not in report
+    assert report["conclusion"] == "The photograph cannot be graded: blur."
+    doubts = [
+        c["valueCodeableConcept"]["text"]
+        for c in observation(bundle, "111101")["component"]
+        if c["code"]["text"] == "Named doubt"
+    ]
+    assert doubts == ["Blur", "Underexposed"]
+
+
+def test_every_device_has_a_provenance(tmp_path: Path) -> None:
+    bundle = fhir.bundle(fake_case(tmp_path))
+    devices = {d["deviceName"][0]["name"] for d in resources(bundle, "Device")}
+    assert {"retina-vessels", "retina-grade", "osler.retina.field"} <= devices
+    by_urn = {e["fullUrl"]: e["resource"] for e in bundle["entry"]}
+    whose = [p["agent"][0]["who"]["reference"] for p in resources(bundle, "Provenance")]
+    assert {by_urn[w]["deviceName"][0]["name"] for w in whose} == devices
+    made = [t["reference"] for p in resources(bundle, "Provenance") for t in p["target"]]
+    observed = {e["fullUrl"] for e in bundle["entry"] if e["resource"] in observations(bundle)}
+    assert observed <= set(made)
+
+
+def test_sending_it_again_asks_for_the_same_names(tmp_path: Path) -> None:
+    texts = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        texts.append(fhir.write(fake_case(tmp_path / name), tmp_path / name).read_bytes())
+    assert texts[0] == texts[1]
+    for entry in json.loads(texts[0])["entry"]:
+        request, resource = entry["request"], entry["resource"]
+        asked = request.get("ifNoneExist") or request["url"].partition("?")[2]
+        names = [i["value"] for i in resource.get("identifier", [])]
+        names += [t["code"] for t in resource.get("meta", {}).get("tag", [])]
+        assert any(asked.endswith(f"|{n}") for n in names)
+        assert (request["method"] == "PUT") == (
+            resource["resourceType"] in ("Observation", "DiagnosticReport")
+        )
+
+
+def test_a_study_that_the_archive_has_is_found(tmp_path: Path) -> None:
+    case = fake_case(tmp_path, kind="dicom-op", patient_id="P1")
+    study = resources(fhir.bundle(case), "ImagingStudy")[0]
+    uids = reference(case)
+    assert study["identifier"][0] == {
+        "system": "urn:dicom:uid",
+        "value": f"urn:oid:{uids['StudyInstanceUID']}",
+    }
+    instance = study["series"][0]["instance"][0]
+    assert instance["uid"] == uids["SOPInstanceUID"]
+    assert study["subject"] == {"type": "Patient", "identifier": {"value": "P1"}}
+    # the file says no time zone, and FHIR has no time without one
+    assert study["started"] == "2024-05-06"
+    case.image("photo").acquired = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
+    study = resources(fhir.bundle(case), "ImagingStudy")[0]
+    assert study["started"] == "2024-05-06T07:08:09+00:00"
+
+
+def test_nothing_of_the_patient_but_the_identifier(tmp_path: Path) -> None:
+    case = fake_case(tmp_path, kind="dicom-op")
+    text = fhir.write(case, tmp_path).read_text(encoding="utf-8")
+    assert "Müller" not in text
+    assert "19600102" not in text
+
+
+def test_a_person_is_a_performer(tmp_path: Path) -> None:
+    case = fake_case(tmp_path, grading="not-fundus")
+    case.add(
+        Label(id="second-look", name="Second look", source=Source("person", "grader"), value="x")
+    )
+    seen = observation(fhir.bundle(case), "second-look")
+    assert seen["performer"] == [{"display": "grader"}]
+    assert "device" not in seen
+
+
+def test_a_case_without_the_image_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="photo"):
+        fhir.write(Case(id="empty"), tmp_path)
