@@ -191,6 +191,41 @@ def test_a_bomb_inside_a_dicom_file(tmp_path: Path) -> None:
         load(put(tmp_path, "inside.dcm", data))
 
 
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("made-up.jpg", jpeg_of_size(9000, 9000)),
+        ("made-up.png", png(scene(), 2, size=(9000, 9000))),
+        ("made-up.tif", tiff_header(9000, 9000)),
+        ("made-up.bmp", bmp_header(9000, 9000)),
+        (
+            "made-up.dcm",
+            jpeg_dicom(
+                jpeg_of_size(9000, 9000), "YBR_FULL_422", samples=scene(), Rows=9000, Columns=9000
+            ),
+        ),
+    ],
+)
+def test_pixels_that_are_not_there_are_not_made_up(tmp_path: Path, name: str, data: bytes) -> None:
+    """Decoders fill what is missing with grey, and take memory for it."""
+    tracemalloc.start()
+    with pytest.raises(UnreadableError, match="incomplete"):
+        load(put(tmp_path, name, data))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20_000_000
+
+
+def test_an_interrupted_copy_of_full_length_is_flagged(tmp_path: Path) -> None:
+    """Programs that set the length first leave zeros, which decode to grey."""
+    noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
+    data = encoded(noise, "JPEG")
+    zeroed = data[: len(data) * 3 // 4] + bytes(len(data) - len(data) * 3 // 4)
+    case = check(put(tmp_path, "zeroed.jpg", zeroed))
+    assert case is None or "no-end-marker" in case.image("photo").flags
+    assert "no-end-marker" not in load(put(tmp_path, "whole.jpg", data)).image("photo").flags
+
+
 def test_the_limit_can_be_moved(tmp_path: Path) -> None:
     path = put(tmp_path, "a.png", SOUND["colour.png"])
     with pytest.raises(TooLargeError, match="limit of 767"):

@@ -15,7 +15,7 @@ from PIL import JpegImagePlugin
 
 from osler.errors import UnreadableError, UnsupportedError
 from osler.io.colour import Flags, to_bytes, to_srgb, ybr_to_rgb
-from osler.io.input_file import InputFile
+from osler.io.input_file import MOST_PIXELS_A_JPEG_BYTE, InputFile, check_length
 
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
@@ -165,7 +165,8 @@ def _jpeg(
     from pydicom.encaps import generate_frames
 
     frames: Iterator[bytes] = generate_frames(dataset.PixelData, number_of_frames=1)
-    picture = JpegImagePlugin.JpegImageFile(BytesIO(next(frames)))
+    stream = next(frames)
+    picture = JpegImagePlugin.JpegImageFile(BytesIO(stream))
     modes = {1: "L", 3: "RGB"}
     stated = (layout.columns, layout.rows, modes[layout.samples])
     if (*picture.size, picture.mode) != stated or layout.allocated != 8:
@@ -174,6 +175,12 @@ def _jpeg(
             f"({picture.mode}, 8 bits), but its header says {stated[0]} x {stated[1]} ({stated[2]},"
             f" {layout.allocated} bits); export it again"
         )
+    check_length(
+        file,
+        pixels=picture.width * picture.height,
+        length=len(stream),
+        most=MOST_PIXELS_A_JPEG_BYTE,
+    )
     if layout.samples == 1:
         return np.asarray(picture), layout.photometric, ()
     stream_colour, certain = _jpeg_colour(picture)

@@ -19,6 +19,9 @@ from osler.record import Origin
 MAX_PIXELS = 200_000_000
 """Images of more pixels than this are refused before they are decoded."""
 
+MOST_PIXELS_A_JPEG_BYTE = 512
+"""One component has every 8 x 8 block, and a block takes at least one bit (ITU-T T.81 F, G)."""
+
 
 class BoundedReader(io.BufferedReader):
     """A reader that never allocates beyond the end of its file.
@@ -174,4 +177,23 @@ def check_size(file: InputFile, *, width: int, height: int, max_pixels: int) -> 
         raise TooLargeError(
             f"'{file.name}' has {width} x {height} pixels, more than the limit of {max_pixels:,}; "
             "export it smaller, or raise max_pixels"
+        )
+
+
+def check_length(file: InputFile, *, pixels: int, length: int, most: float) -> None:
+    """Refuse compressed pixels that so few bytes cannot hold: decoders would make up the rest.
+
+    Args:
+        file: the file, for the message.
+        pixels: how many are stated.
+        length: bytes that they are compressed to.
+        most: pixels that a byte can hold at most.
+
+    Raises:
+        UnreadableError: there are fewer bytes than the best compression needs.
+    """
+    if pixels > length * most:
+        raise UnreadableError(
+            f"'{file.name}' states {pixels:,} pixels but has only {length:,} bytes; it is "
+            "incomplete: copy it again from its source"
         )

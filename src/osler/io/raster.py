@@ -4,6 +4,7 @@ Colour comes out as sRGB ``uint8``, grey in its stored units; orientation is res
 describe paper, not the retina, so there is never a spacing.
 """
 
+import math
 from datetime import datetime
 from typing import Any, BinaryIO, cast
 
@@ -14,7 +15,13 @@ from PIL import Image as Pillow
 
 from osler.errors import TooLargeError, UnsupportedError
 from osler.io.colour import Flags, to_srgb, without_alpha
-from osler.io.input_file import InputFile, check_size, decoding
+from osler.io.input_file import (
+    MOST_PIXELS_A_JPEG_BYTE,
+    InputFile,
+    check_length,
+    check_size,
+    decoding,
+)
 from osler.record import Image
 
 _ORIENTATION, _EXIF_IFD = 0x0112, 0x8769
@@ -22,6 +29,8 @@ _TAKEN, _TAKEN_OFFSET = 0x9003, 0x9011
 _NEW_SUBFILE_TYPE = 254
 # what Pillow says about a sound header whose samples it has no mode for
 _UNSUPPORTED_WORDS = ("unknown pixel mode", "Unsupported BMP", "cannot handle", "not yet supported")
+
+_PNG_BYTES_A_PIXEL = {"L": 0.25, "I;16": 2, "LA": 2, "RGB": 3, "RGBA": 4}
 
 # EXIF 2.32 4.6.4 A: how the stored rows and columns become the picture, on (H, W, ...) arrays
 _TURNS: dict[int, tuple[bool, bool, bool]] = {
@@ -52,7 +61,13 @@ def read_raster(file: InputFile, format: str, *, max_pixels: int) -> tuple[Image
     with decoding(file, format):
         picture = _open(file, format)
         check_size(file, width=picture.width, height=picture.height, max_pixels=max_pixels)
-        flags = _page_flags(picture)
+        check_length(
+            file,
+            pixels=picture.width * picture.height,
+            length=file.size,
+            most=_most_pixels_a_byte(picture, format),
+        )
+        flags = (*_page_flags(picture), *_end_flags(file, format))
         turned_by_decoder = _tiff_orientation(picture)
         array, pixel_flags = _decode(file, picture)
         # only now: to find the EXIF of a PNG, Pillow decodes it
@@ -112,6 +127,29 @@ def _page_flags(picture: ImageFile.ImageFile) -> Flags:
         if isinstance(kind, int) and kind & 1:
             flags.append("reduced-resolution-page")
     return tuple(flags)
+
+
+def _most_pixels_a_byte(picture: ImageFile.ImageFile, format: str) -> float:
+    """How many pixels a byte can hold: by the limits of the compression, not by experience."""
+    if format == "jpeg":
+        return MOST_PIXELS_A_JPEG_BYTE
+    if format == "png":
+        # deflate makes at most 1032 bytes of one (zlib's technical details)
+        return 1032 / _PNG_BYTES_A_PIXEL.get(picture.mode, 0.125)
+    # a TIFF or BMP that is too short fails at once, without decoding what is not there
+    return math.inf
+
+
+def _end_flags(file: InputFile, format: str) -> Flags:
+    """``"no-end-marker"`` for a JPEG whose scan has none: its end may be lost or overwritten.
+
+    A decoder makes a picture of the zeros that an interrupted copy leaves.
+    """
+    if format != "jpeg":
+        return ()
+    file.stream.seek(0)
+    data = file.stream.read()
+    return ("no-end-marker",) if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda") else ()
 
 
 def _tiff_orientation(picture: ImageFile.ImageFile) -> object:
