@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import osler.bundles
-from osler.bundles.card import CARD_BYTES_MAX, Card, parse, schema
+from osler.bundles.card import Card, schema
+from osler.bundles.parsing import CARD_BYTES_MAX, parse
 from osler.errors import BundleError
 from osler.record import Code
 
@@ -123,6 +124,7 @@ def test_unknown_output_names_the_known() -> None:
         ("inputs.0.dtype", "float16", "'float32'"),
         ("inputs.0.name", "lesions", "more than once"),
         ("inputs.1.bundle", None, "exactly where 'source'"),
+        ("requires", ["retina-dr", "retina-lesions"], "'retina-dr' itself"),
         ("requires", [], "'lesions' takes 'retina-lesions', not in 'requires'"),
         ("outputs.0.labels", [], "at least two labels"),
         ("outputs.0.labels.1.name", "0", "'labels' names '0' more than once"),

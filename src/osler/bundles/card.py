@@ -9,7 +9,6 @@ plain values where it is ``"none"``. Calibration acts on the scores and the acti
 it (``osler.bundles.probability``).
 """
 
-import difflib
 import json
 import re
 from typing import Annotated, Any, Final, Literal, Self
@@ -19,11 +18,9 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
-    ValidationError,
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
 from osler.errors import BundleError
 from osler.record.code import Code
@@ -31,7 +28,6 @@ from osler.record.code import Code
 SCHEMA_VERSION: Final = 1
 CARD_FILE = "card.json"
 MODEL_FILE = "model.onnx"
-CARD_BYTES_MAX = 4 * 2**20
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=64)]
 Version = Annotated[
@@ -344,6 +340,8 @@ class Card(_Part):
         _unique("inputs", [one.name for one in self.inputs])
         _unique("outputs", [one.name for one in self.outputs])
         _unique("requires", self.requires)
+        if self.name in self.requires:
+            raise ValueError(f"'requires' names '{self.name}' itself")
         for one in self.inputs:
             if one.bundle is not None and one.bundle not in self.requires:
                 raise ValueError(f"input '{one.name}' takes '{one.bundle}', not in 'requires'")
@@ -367,54 +365,11 @@ class Card(_Part):
         return (text + "\n").encode()
 
 
-def parse(content: bytes, *, where: str) -> Card:
-    """Read a card and check all of it.
-
-    Args:
-        content: the bytes of ``card.json``.
-        where: the path that error messages name.
-
-    Raises:
-        BundleError: the card is damaged, of a later version, or wrong; the message has one
-            sentence for each wrong field, with its path and its value.
-    """
-    if len(content) > CARD_BYTES_MAX:
-        raise BundleError(
-            f"{where}: the card has {len(content)} bytes, the limit is {CARD_BYTES_MAX}; "
-            "tables belong in a file of the bundle, not in its card"
-        )
-    try:
-        document = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise BundleError(
-            f"{where}: the card is not JSON ({error}); get the bundle again"
-        ) from error
-    if not isinstance(document, dict):
-        raise BundleError(f"{where}: the card is a JSON {type(document).__name__}, not an object")
-    _refuse_future(document, where)
-    try:
-        return Card.model_validate_json(content)
-    except ValidationError as error:
-        faults = "\n".join(f"  {_sentence(fault)}" for fault in error.errors(include_url=False))
-        name = document.get("name")
-        called = f"bundle '{name}'" if isinstance(name, str) and len(name) <= 64 else "the bundle"
-        raise BundleError(f"{where}: {called} has a card that cannot be used:\n{faults}") from error
-
-
 def schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a card, as shipped in ``schema/card-1.schema.json``."""
     out = Card.model_json_schema()
     out["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return out
-
-
-def _refuse_future(document: dict[str, Any], where: str) -> None:
-    version = document.get("schema_version")
-    if isinstance(version, int) and not isinstance(version, bool) and version > SCHEMA_VERSION:
-        raise BundleError(
-            f"{where}: the card has schema_version {version}; this osler reads up to "
-            f"{SCHEMA_VERSION}: update osler (pip install --upgrade osler)"
-        )
 
 
 def _unique(field: str, names: list[str]) -> None:
@@ -434,43 +389,3 @@ def _path_fault(name: str) -> str | None:
     if name.lower() == CARD_FILE:
         return "is the card itself, which cannot hold its own digest"
     return None
-
-
-def _sentence(fault: ErrorDetails) -> str:
-    """One wrong field in words: its path, its value, what was expected."""
-    path = _dotted(fault["loc"])
-    value = _short(fault["input"])
-    match fault["type"]:
-        case "missing":
-            return f"'{path}' is missing."
-        case "extra_forbidden" | "unexpected_keyword_argument":
-            key = str(fault["loc"][-1])
-            near = difflib.get_close_matches(key, _all_fields(), n=1, cutoff=0.6)
-            hint = f"; did you mean '{near[0]}'?" if near else "."
-            return f"'{path}' is not a field of a card{hint}"
-        case "value_error":
-            reason = str(fault["ctx"]["error"]) if "ctx" in fault else fault["msg"]
-            return f"'{path}': {reason}." if path else f"{reason}."
-        case _:
-            expected = fault["msg"]
-            return f"'{path}' is {value}: {expected[0].lower()}{expected[1:]}."
-
-
-def _dotted(location: tuple[int | str, ...]) -> str:
-    out = ""
-    for part in location:
-        out += f"[{part}]" if isinstance(part, int) else f".{part}" if out else part
-    return out
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _all_fields() -> list[str]:
-    parts: tuple[type[_Part], ...] = (
-        Card, Input, Output, Label, Calibration, Preprocessing, Data, Training, Metric, Runtime,
-        File,
-    )  # fmt: skip
-    return sorted({name for part in parts for name in part.model_fields})

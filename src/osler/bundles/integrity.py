@@ -15,8 +15,9 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from osler.bundles.card import CARD_BYTES_MAX, CARD_FILE, Card, File, parse
+from osler.bundles.card import CARD_FILE, Card, File
 from osler.bundles.graph import MalformedError, walk
+from osler.bundles.parsing import CARD_BYTES_MAX, parse
 from osler.errors import BundleError
 
 MODEL_BYTES_MAX = 2 * 10**9

@@ -82,6 +82,7 @@ class Bundle:
     def _created(self) -> "InferenceSession":
         import onnxruntime as ort
 
+        ort.disable_telemetry_events()
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.intra_op_num_threads = _threads(self.card.runtime.threads)

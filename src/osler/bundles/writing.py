@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from osler.bundles.card import CARD_FILE, Card, parse
+from osler.bundles.card import CARD_FILE, Card
 from osler.bundles.integrity import digest, read_card, verify
+from osler.bundles.parsing import parse
 from osler.errors import BundleError, OutputError
 
 
