@@ -10,6 +10,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from PIL import Image as Pillow
+from PIL import ImageCms
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGBaseline8Bit, generate_uid
@@ -53,6 +54,19 @@ def exif(*, orientation: int | None = None, taken: str = "", offset: str = "") -
     if offset:
         block.get_ifd(0x8769)[0x9011] = offset
     return block.tobytes()
+
+
+def srgb_profile() -> bytes:
+    """The ICC profile of sRGB."""
+    return bytes(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+
+
+def swapped_profile() -> bytes:
+    """An RGB profile whose red and blue primaries are those of sRGB exchanged."""
+    profile = srgb_profile().replace(b"rXYZ", b"?XYZ")
+    profile = profile.replace(b"bXYZ", b"rXYZ").replace(b"?XYZ", b"bXYZ")
+    # the description decides whether it is sRGB: it gets another name
+    return profile.replace("sRGB".encode("utf-16-be"), "swap".encode("utf-16-be"))
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

@@ -19,6 +19,8 @@ from image_files import (
     jpeg_dicom,
     put,
     scene,
+    srgb_profile,
+    swapped_profile,
 )
 from numpy.typing import NDArray
 from PIL import Image as Pillow
@@ -402,8 +404,6 @@ def test_burnt_in_text_and_wrong_names_are_flagged(tmp_path: Path) -> None:
 
 
 def test_a_profile_of_its_own(tmp_path: Path) -> None:
-    from test_raster import srgb_profile, swapped_profile
-
     image = read(tmp_path, dicom(scene(), ICCProfile=srgb_profile()))
     np.testing.assert_array_equal(rows_first(image), scene())
     image = read(tmp_path, dicom(scene(), ICCProfile=swapped_profile()))

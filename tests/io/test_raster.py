@@ -8,10 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from image_files import chunk, deep_scene, encoded, exif, png, put, scene
+from image_files import (
+    chunk,
+    deep_scene,
+    encoded,
+    exif,
+    png,
+    put,
+    scene,
+    srgb_profile,
+    swapped_profile,
+)
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import ImageCms, PngImagePlugin
+from PIL import PngImagePlugin
 
 from osler.errors import UnsupportedError
 from osler.io import load
@@ -200,19 +210,6 @@ def test_a_bilevel_picture_is_black_and_white(tmp_path: Path) -> None:
     image = read(tmp_path, encoded(scene()[..., 0] > 90, "PNG"))
     np.testing.assert_array_equal(image.array[0], np.where(scene()[..., 0] > 90, 255, 0))
     assert image.flags == ("bilevel-converted",)
-
-
-def srgb_profile() -> bytes:
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
-def swapped_profile() -> bytes:
-    """An RGB profile whose red and blue primaries are those of sRGB exchanged."""
-    profile = bytearray(srgb_profile())
-    profile = bytearray(bytes(profile).replace(b"rXYZ", b"?XYZ").replace(b"bXYZ", b"rXYZ"))
-    profile = bytearray(bytes(profile).replace(b"?XYZ", b"bXYZ"))
-    # the description decides whether it is sRGB: give it another name, in UTF-16
-    return bytes(profile).replace("sRGB".encode("utf-16-be"), "swap".encode("utf-16-be"))
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF"])
