@@ -222,3 +222,11 @@ def test_the_shipped_schema_is_current() -> None:
     assert SCHEMA.read_text(encoding="utf-8") == current, (
         "the card changed: write osler.bundles.card.schema() to src/osler/bundles/schema anew"
     )
+
+
+def test_the_documented_card_is_a_card_with_every_field() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "bundles.md").read_text(encoding="utf-8")
+    example = text.split("```json\n")[1].split("```")[0]
+    card = parse(example.encode(), where="docs/bundles.md")
+    # nothing is left to its default: what is written is what is read
+    assert json.loads(card.to_json()) == json.loads(example)
