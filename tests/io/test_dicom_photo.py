@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from osler.errors import OutputError
-from osler.io import jpeg
+from osler.io import jpeg, load
 from osler.io.dicom_photo import OP_8_BIT, OP_16_BIT, SECONDARY_CAPTURE, reference, write_photo
 from osler.record import Case, Image, Laterality
 
@@ -44,6 +44,32 @@ def test_the_bytes_of_a_jpeg_are_kept(tmp_path: Path) -> None:
     assert ds.LossyImageCompression == "01"
     frame = next(pydicom.encaps.generate_frames(ds.PixelData, number_of_frames=1))
     assert jpeg.strip(Path(case.image("photo").origin.path).read_bytes())[0] == frame.rstrip(b"\0")
+
+
+@pytest.mark.parametrize(
+    ("mode", "options", "syntax"),
+    [
+        ("RGB", {"subsampling": 0}, "1.2.840.10008.1.2.4.50"),
+        ("RGB", {"subsampling": 2}, "1.2.840.10008.1.2.4.50"),
+        ("L", {}, "1.2.840.10008.1.2.4.50"),
+        ("RGB", {"keep_rgb": True}, "1.2.840.10008.1.2.1"),
+        ("RGB", {"progressive": True}, "1.2.840.10008.1.2.1"),
+    ],
+)
+def test_every_jpeg_becomes_a_valid_object(
+    tmp_path: Path, mode: str, options: dict[str, object], syntax: str
+) -> None:
+    buffer = io.BytesIO()
+    picture = PIL.Image.fromarray(np.moveaxis(draw_eye((40, 50)), 0, -1)).convert(mode)
+    picture.save(buffer, "JPEG", **options)
+    (tmp_path / "eye.jpg").write_bytes(buffer.getvalue())
+    case = load(tmp_path / "eye.jpg")
+    case.image("photo").laterality = "L"
+    ds = write_photo(case, tmp_path / "photo.dcm")
+    assert ds.file_meta.TransferSyntaxUID == syntax
+    pixels = np.atleast_3d(pydicom.dcmread(tmp_path / "photo.dcm").pixel_array)
+    assert np.array_equal(np.moveaxis(pixels, -1, 0), case.image("photo").array)
+    assert errors(tmp_path / "photo.dcm") == []
 
 
 def test_a_jpeg_that_was_turned_is_written_from_its_pixels(tmp_path: Path) -> None:
@@ -128,20 +154,12 @@ def test_an_unsound_value_of_a_header_is_not_passed_on(tmp_path: Path) -> None:
     assert reference(case)["StudyInstanceUID"].startswith("2.25.")
 
 
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ({"subsampling": 2}, "YBR_FULL_422"),
-        ({"subsampling": 0}, "YBR_FULL"),
-        ({"keep_rgb": True}, "RGB"),
-    ],
-)
-def test_the_colour_space_of_a_jpeg(options: dict[str, object], expected: str) -> None:
-    stripped, photometric = jpeg.strip(encoded(**options))
-    assert photometric == expected
-    before, after = (
-        np.asarray(PIL.Image.open(io.BytesIO(b))) for b in (encoded(**options), stripped)
-    )
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_stripping_leaves_the_pixels(subsampling: int) -> None:
+    content = encoded(subsampling=subsampling, restart_marker_rows=1)
+    stripped, photometric = jpeg.strip(content)
+    assert photometric == "YBR_FULL_422"
+    before, after = (np.asarray(PIL.Image.open(io.BytesIO(b))) for b in (content, stripped))
     assert np.array_equal(before, after)
 
 

@@ -70,6 +70,6 @@ def _photometric(frame: bytes, adobe: int) -> str:
     if len(components) != 3 or len(frame) < 19:
         return ""
     if adobe == 0 or (adobe < 0 and bytes(c[0] for c in components) == b"RGB"):
-        return "RGB"
-    full = len({c[1] for c in components}) == 1
-    return "YBR_FULL" if full else "YBR_FULL_422"
+        return ""  # not allowed in a baseline stream: PS3.5, table 8.2.1-1
+    # PS3.5 8.2.1: in JPEG this names the colour space, however the stream was subsampled
+    return "YBR_FULL_422"
