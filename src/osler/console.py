@@ -91,11 +91,14 @@ def as_line(outcome: "Outcome", out: Path) -> dict[str, Any]:
 def print_summary(batch: "Batch", out: Path) -> None:
     """The table of a run, and where to look next."""
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=120)
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for head in ("case", "status", "quality", "eye"):
-        table.add_column(head, overflow="fold")
-    for head in ("retinopathy", "90 % set", "referable", "cup/disc", "seconds"):
-        table.add_column(head, justify="right")
+    table.add_column("case", overflow="fold", min_width=16)
+    for head in ("status", "quality", "eye"):
+        table.add_column(head)
+    for head in ("DR", "90 % set", "referable", "CDR", "s"):
+        table.add_column(head, justify="right", no_wrap=True)
     for outcome in batch.outcomes:
         table.add_row(outcome.case_id, outcome.status, *_cells(outcome.row), _seconds(outcome))
     if batch.outcomes:

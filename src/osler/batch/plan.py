@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from osler.batch.job import Job, Options
+from osler.errors import InputError
+
+_NAMES = frozenset((".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".dcm"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +31,30 @@ class Written:
     outputs: frozenset[str]
 
 
-def inputs_outside(paths: Sequence[Path], out: Path, named: Sequence[str]) -> list[Path]:
-    """Drop what an earlier run wrote: pictures under ``out`` that the user did not name."""
-    root = out.resolve()
+def inputs(named: Sequence[str], out: Path) -> list[Path]:
+    """The files to read.
+
+    A search of a folder passes over what is no image; a file that calls itself one is kept, so
+    that the batch says why it cannot be read. What an earlier run left under ``out`` is dropped,
+    unless it was named.
+
+    Raises:
+        InputError: there is nothing to read.
+    """
+    from osler import io
+
+    found = io.find_all(named)
+    broken = [path for path, _ in found.skipped if path.suffix.lower() in _NAMES and path.is_file()]
     spelt = {str(Path(n)) for n in named}
-    return [p for p in paths if str(p) in spelt or not p.resolve().is_relative_to(root)]
+    root = out.resolve()
+    paths = [
+        path
+        for path in (*found.paths, *broken)
+        if str(path) in spelt or not path.resolve().is_relative_to(root)
+    ]
+    if not paths:
+        raise InputError(f"all that was found lies in the output folder '{out}'; name other files")
+    return paths
 
 
 def jobs(

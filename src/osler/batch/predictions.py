@@ -59,11 +59,10 @@ def run(
         OutputError: the folder cannot be written, or another run holds it.
     """
     from osler import bundles
-    from osler import io as files
 
     out = Path(out)
     model = bundles.load(bundle)
-    paths = plan.inputs_outside(files.find(inputs), out, inputs)
+    paths = plan.inputs(inputs, out)
     make_folder(out)
     with lock.hold(out), interrupt.listen(stopping) as stop:
         if started:

@@ -63,11 +63,9 @@ def run(
         InputError: there is nothing to read.
         OutputError: the folder cannot be written, or another run holds it.
     """
-    from osler import io
-
     options = options or Options()
     out = Path(out)
-    paths = plan.inputs_outside(io.find(inputs), out, inputs)
+    paths = plan.inputs(inputs, out)
     make_folder(out)
     with lock.hold(out), interrupt.listen(stopping) as stop:
         if started:
