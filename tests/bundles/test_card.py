@@ -178,6 +178,7 @@ def test_a_later_version_says_update() -> None:
         b"[" * 100_000,
         b'{"a":' * 100_000,
         b"1" * 5000,
+        b'{"name": "\\ud800"}',
         b" " * (CARD_BYTES_MAX + 1),
         json.dumps(changed("metrics.0.value", float("nan"))).encode(),
         json.dumps(changed("metrics.0.value", float("inf"))).encode(),

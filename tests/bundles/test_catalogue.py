@@ -55,3 +55,8 @@ def test_a_path_and_a_relative_path_load(
 def test_a_file_is_no_bundle(made: Callable[..., Path]) -> None:
     with pytest.raises(BundleError, match="a file; give the bundle's folder"):
         load(made() / "card.json")
+
+
+def test_a_name_that_no_folder_can_have() -> None:
+    with pytest.raises(BundleError, match="cannot be looked at"):
+        load("x" * 10_000)

@@ -175,6 +175,24 @@ def test_an_unlisted_link_outside_is_refused(made: Made, tmp_path: Path) -> None
         load(folder)
 
 
+def test_a_loop_of_links_is_refused(made: Made) -> None:
+    folder = made()
+    (folder / "model.onnx").unlink()
+    (folder / "model.onnx").symlink_to("other.onnx")
+    (folder / "other.onnx").symlink_to("model.onnx")
+    with pytest.raises(BundleError, match=r"model\.onnx: lies outside the bundle"):
+        load(folder)
+
+
+def test_an_endless_name_is_refused(made: Made) -> None:
+    folder = made()
+    card = json.loads((folder / "card.json").read_text())
+    card["files"]["x" * 5000] = card["files"]["model.onnx"]
+    (folder / "card.json").write_text(json.dumps(card))
+    with pytest.raises(BundleError, match="xxx"):
+        load(folder)
+
+
 def test_a_link_inside_is_followed(made: Made) -> None:
     folder = made()
     (folder / "model.onnx").rename(folder / "real.onnx")

@@ -33,11 +33,16 @@ def load(name_or_path: str | Path) -> Bundle:
     if isinstance(name_or_path, str) and name_or_path in names():
         return _shipped(name_or_path)
     folder = Path(name_or_path)
-    if folder.is_dir():
-        return _opened(folder)
-    if folder.exists():
+    try:
+        there, a_folder = folder.exists(), folder.is_dir()
+    except OSError as error:
+        shown = str(folder)[:80]
+        raise BundleError(f"{shown}: cannot be looked at ({error.strerror})") from error
+    if not there:
+        raise BundleError(_unknown(str(name_or_path)))
+    if not a_folder:
         raise BundleError(f"{folder}: a file; give the bundle's folder, which holds {CARD_FILE}")
-    raise BundleError(_unknown(str(name_or_path)))
+    return _opened(folder)
 
 
 @cache

@@ -250,7 +250,7 @@ def _refuse_hidden_pickles(folder: Path, listed: Mapping[str, File]) -> None:
         for name in (*folders, *names):
             path = Path(parent, name)
             inside = path.relative_to(folder).as_posix()
-            if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+            if path.is_symlink() and not _lies_inside(path, folder):
                 raise BundleError(f"{path}: links outside the bundle; remove the link")
             if name in folders or inside in listed or not path.is_file():
                 continue
@@ -258,6 +258,14 @@ def _refuse_hidden_pickles(folder: Path, listed: Mapping[str, File]) -> None:
                 raise BundleError(
                     f"{path}: a pickle or zip archive that the card does not list; remove it"
                 )
+
+
+def _lies_inside(path: Path, folder: Path) -> bool:
+    """Whether a path, its links followed, is in the folder; a loop of links is nowhere."""
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):
+        return False
 
 
 def _head(path: Path) -> bytes:
@@ -271,8 +279,7 @@ def _head(path: Path) -> bytes:
 def _content(folder: Path, name: str, *, limit: int) -> bytes:
     """Read a regular file inside a folder, at most one byte more than ``limit``."""
     path = folder / name
-    root = folder.resolve()
-    if not path.resolve().is_relative_to(root):
+    if not _lies_inside(path, folder):
         raise BundleError(f"{path}: lies outside the bundle; copy it into {folder}")
     try:
         # without O_NONBLOCK a named pipe would wait for ever
