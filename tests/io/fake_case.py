@@ -250,6 +250,7 @@ def _add_measurements(case: Case, laterality: Laterality | None) -> None:
                 reason="" if value is not None else "the image does not say its spacing in µm",
                 laterality=laterality,
                 evidence=evidence,
+                flags=("few-vessels",) if id == "temporal-angle.vein" else (),
             )
         )
 

@@ -103,6 +103,7 @@ def test_what_was_not_computed_has_a_reason_and_no_number(tmp_path: Path) -> Non
     texts = [i.value for i in vein[0].ContentSequence if i.ValueType == "TEXT"]
     reason = "crve.hubbard not computed: the image does not say its spacing in µm"
     assert reason in texts
+    assert "temporal-angle.vein few-vessels" in texts
     assert sum(m.name.value == "crve" for m in vein.get_measurements()) == 1
 
 

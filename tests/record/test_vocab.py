@@ -4,6 +4,7 @@ import pytest
 from pydicom.sr._concepts_dict import concepts
 
 from osler.record import Code, vocab
+from osler.retina import definitions
 
 CODES = {
     *(v for v in vars(vocab).values() if isinstance(v, Code)),
@@ -45,7 +46,7 @@ def test_a_code_is_known_elsewhere_or_our_own(code: Code) -> None:
     if code.scheme == vocab.LOCAL:
         assert re.fullmatch(r"[a-z0-9-]{1,16}", code.value)
     elif code.scheme == "UCUM":
-        assert code.value.startswith("{") or shipped(code)
+        assert "{" in code.value or code.value == "rad" or shipped(code)
     elif code.value not in ELSEWHERE:
         assert code.meaning.lower() in shipped(code)
     assert 0 < len(code.meaning) <= 64
@@ -83,6 +84,12 @@ def test_a_measurement_is_known_by_its_parts() -> None:
     assert vocab.region("median-diameter.vein.zone-b") == vocab.ZONE_B
     assert vocab.region("crae.knudtson", "zone C") == vocab.ZONE_C
     assert vocab.region("tortuosity.artery") is None
+
+
+def test_every_measure_of_the_retina_has_a_concept_and_a_unit() -> None:
+    for name, definition in definitions.MEASURES.items():
+        assert name.split("/")[0] in {*vocab.MEASURES, "cdr"}
+        assert definition.unit in vocab.UNITS
 
 
 def test_what_is_not_known_gets_a_code_of_our_own() -> None:

@@ -36,7 +36,14 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 FILE = "report.dcm"
-_ALIASES = {"all": "vessels", "crae": "artery", "crve": "vein"}
+_ALIASES = {
+    "all": "vessels",
+    "crae": "artery",
+    "crae-um": "artery",
+    "crve": "vein",
+    "crve-um": "vein",
+}
+"""Parts of a measurement's id to the mask that they speak of, where it has another name."""
 
 
 def write_sr(
@@ -219,7 +226,10 @@ class _Writer:
         )
         for measurement in group.measurements:
             if measurement.value is None:
-                built[0].ContentSequence.append(_not_computed(measurement))
+                reason = f"not computed: {measurement.reason}"
+                built[0].ContentSequence.append(_remark(measurement, reason))
+            for doubt in filter(None, (*measurement.flags, measurement.note)):
+                built[0].ContentSequence.append(_remark(measurement, doubt))
         return built
 
     def _region(self, subject: Finding | None) -> dict[str, Any]:
@@ -361,14 +371,13 @@ def _doubt(flag: str) -> Any:
     return QualitativeEvaluation(coded(vocab.DOUBT), coded(vocab.flag(flag)))
 
 
-def _not_computed(measurement: Measurement) -> Any:
+def _remark(measurement: Measurement, text: str) -> Any:
+    """Words about a measurement, named by what it measures; its number stands without them."""
     from highdicom.sr import TextContentItem
 
     code = measurement.code or vocab.measure(measurement.id, measurement.name)
     return TextContentItem(
-        name=coded(code),
-        value=f"{measurement.id} not computed: {measurement.reason}",
-        relationship_type="CONTAINS",
+        name=coded(code), value=f"{measurement.id} {text}", relationship_type="CONTAINS"
     )
 
 

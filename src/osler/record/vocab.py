@@ -176,21 +176,41 @@ VALUES = {
 }
 """Finding id of a label to the codes of its values."""
 
+_CRAE = _local("crae", "Central retinal artery equivalent")
+_CRVE = _local("crve", "Central retinal vein equivalent")
+_DIAMETER = _local("median-diameter", "Median diameter of retinal vessels")
+
 MEASURES = {
     "fractal-dimension": FRACTAL_DIMENSION,
+    "information-dimension": _local("information-dim", "Information dimension of vessels"),
+    "correlation-dimension": _local("correlation-dim", "Correlation dimension of vessels"),
     "lesion-count": LESION_COUNT,
     "lesion-area": AREA,
-    "crae": _local("crae", "Central retinal artery equivalent"),
-    "crve": _local("crve", "Central retinal vein equivalent"),
-    "avr": _local("avr", "Arteriole-to-venule ratio"),
-    "tortuosity": _local("tortuosity", "Tortuosity of retinal vessels"),
-    "density": _local("vessel-density", "Density of retinal vessels"),
-    "median-diameter": _local("median-diameter", "Median diameter of retinal vessels"),
-    "diameter-sd": _local("diameter-sd", "Standard deviation of vessel diameter"),
-    "temporal-angle": _local("temporal-angle", "Angle between the temporal arcades"),
-    "bifurcations": _local("bifurcations", "Number of vessel bifurcations"),
+    "lesion-area-px": AREA,
+    "lesion-area-mm2": AREA,
     "lesion-fovea-distance": _local("fovea-distance", "Least distance from the fovea"),
     "lesion-quadrants": _local("quadrants", "Number of quadrants with lesions"),
+    "crae": _CRAE,
+    "crae-um": _CRAE,
+    "crve": _CRVE,
+    "crve-um": _CRVE,
+    "avr": _local("avr", "Arteriole-to-venule ratio"),
+    "tortuosity": _local("tortuosity", "Tortuosity of retinal vessels"),
+    **{
+        f"tortuosity-tau{n}": _local(f"tortuosity-tau{n}", f"Tortuosity of retinal vessels, tau{n}")
+        for n in range(2, 8)
+    },
+    "tortuosity-density": _local("tortuos-density", "Tortuosity density of retinal vessels"),
+    "density": _local("vessel-density", "Density of retinal vessels"),
+    "median-diameter": _DIAMETER,
+    "median-diameter-um": _DIAMETER,
+    "diameter-std": _local("diameter-std", "Standard deviation of vessel diameter"),
+    "diameter-cvme": _local("diameter-cvme", "Relative variability of vessel diameter"),
+    "temporal-angle": _local("temporal-angle", "Angle between the temporal arcades"),
+    "bifurcations": _local("bifurcations", "Number of vessel bifurcations"),
+    "disc-diameter": _local("disc-diameter", "Diameter of the optic disc"),
+    "disc-fovea-distance": _local("disc-fovea", "Distance from optic disc to fovea"),
+    "field-diameter": _local("field-diameter", "Diameter of the field of view"),
 }
 """First part of a measurement's id to its concept."""
 
@@ -208,9 +228,14 @@ METHODS = {
 
 UNITS = {
     "[pix_i]": Code("{pixels}", "UCUM", "pixels"),
+    "[pix_i]2": Code("{pixels2}", "UCUM", "square pixels"),
     "{DD}": Code("{DD}", "UCUM", "disc diameters"),
+    "{DD2}": Code("{DD2}", "UCUM", "square disc diameters"),
+    "/{DD}": Code("/{DD}", "UCUM", "per disc diameter"),
+    "/{DD2}": Code("/{DD2}", "UCUM", "per square disc diameter"),
     "1": Code("1", "UCUM", "no units"),
     "deg": Code("deg", "UCUM", "degree"),
+    "rad": Code("rad", "UCUM", "radian"),
     "um": Code("um", "UCUM", "micrometer"),
     "mm": Code("mm", "UCUM", "millimeter"),
     "mm2": Code("mm2", "UCUM", "square millimeter"),
