@@ -1,5 +1,6 @@
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from osler.bundles.graph import MalformedError, walk
+from osler.bundles.graph import _LAYOUT, MalformedError, walk
 
 
 def subgraph_model(domain: str) -> bytes:
@@ -137,6 +138,47 @@ def _length(content: bytes) -> bytes:
         out += bytes([size & 0x7F | 0x80])
         size >>= 7
     return out + bytes([size])
+
+
+PROTO = {
+    "model": onnx.ModelProto,
+    "graph": onnx.GraphProto,
+    "node": onnx.NodeProto,
+    "attribute": onnx.AttributeProto,
+    "tensor": onnx.TensorProto,
+    "sparse": onnx.SparseTensorProto,
+    "opset": onnx.OperatorSetIdProto,
+    "training": onnx.TrainingInfoProto,
+    "function": onnx.FunctionProto,
+}
+KINDS = {proto.DESCRIPTOR.full_name: kind for kind, proto in PROTO.items()}
+
+
+def test_the_walker_enters_every_field_that_the_onnx_package_has() -> None:
+    """Whatever can hold an operator, a tensor or an import is walked, at its own number."""
+    for kind, proto in PROTO.items():
+        for field in proto.DESCRIPTOR.fields:
+            inside = KINDS.get(field.message_type.full_name) if field.message_type else None
+            if inside is not None:
+                assert _LAYOUT[kind].get(field.number) == inside, (kind, field.name)
+            elif field.message_type:
+                # nothing that matters lies deeper in what is skipped
+                below = {f.message_type.full_name for f in walked_below(field.message_type)}
+                assert not below & set(KINDS), (kind, field.name)
+    texts = {("node", "op_type"), ("node", "domain"), ("opset", "domain")}
+    texts |= {("function", "name"), ("function", "domain"), ("tensor", "data_location")}
+    for kind, name in texts:
+        number = PROTO[kind].DESCRIPTOR.fields_by_name[name].number
+        assert _LAYOUT[kind][number].startswith("#")
+    assert _LAYOUT["tensor"][TensorProto.DESCRIPTOR.fields_by_name["external_data"].number]
+
+
+def walked_below(message: Any, seen: frozenset[str] = frozenset()) -> list[Any]:
+    if message.full_name in seen:
+        return []
+    fields = [field for field in message.fields if field.message_type]
+    deeper = [walked_below(f.message_type, seen | {message.full_name}) for f in fields]
+    return fields + [one for many in deeper for one in many]
 
 
 @settings(max_examples=200)
