@@ -1,11 +1,14 @@
 """The vessels of a mask as a graph: smooth centrelines between nodes, with the calibre along them.
 
 A segment is the centreline between two nodes (ends, branchings) or between the borders of a
-region. Its points are the skeleton's pixels moved by a Gaussian along the path, which takes the
-staircase out of lengths and directions; the two ends stay in place. The diameter at a point is the
-length of the normal through it inside the mask, to where the bilinearly interpolated mask crosses
-one half, so it is not tied to whole pixels. Points nearer to a branching than the radius of the
-largest circle inside the vessel there have no diameter: the normal leaves through the other branch.
+region. Its points are the skeleton's pixels moved by a Gaussian along the path, then by up to a
+pixel to the middle between the vessel's borders, which takes the staircase out of lengths and
+directions. A free end is cut back by half a calibre: there the skeleton turns to a corner.
+
+The diameter at a point is the length of the normal through it inside the mask, to where the
+bilinearly interpolated mask crosses one half, so it is not tied to whole pixels. Points nearer to
+a branching than the radius of the largest circle inside the vessel there have no diameter: the
+normal leaves through the other branch.
 
 Sources:
     1. Ortin Vela et al., Nature Communications 15, 2024: segments, arc and chord, diameters along
@@ -192,16 +195,47 @@ def vessel_graph(mask: BoolArray, *, smoothing: float = SMOOTHING) -> VesselGrap
     raw = np.stack(np.divmod(chains.pixels, width), axis=1).astype(np.float64)
     ring = chains.ends[:, 0] < 0
     points = smooth_paths(raw, chains.starts, sigma=smoothing, ring=ring)
-    diameters = _diameters(padded, points, chains, sites, radii)
+    diameters, shift = _profiles(padded, points, chains, sites, radii)
+    degrees = np.bincount(chains.ends[chains.ends >= 0], minlength=chains.nodes)
+    keep = ~_hooks(points, chains, degrees, diameters)
+    starts = np.concatenate([[0], np.cumsum(keep)])[chains.starts]
+    points, diameters = (points + shift)[keep], diameters[keep]
     return VesselGraph(
-        points=points + corner,
-        starts=chains.starts,
-        diameters=smooth_values(diameters, chains.starts, sigma=smoothing),
+        points=smooth_paths(points, starts, sigma=smoothing / 2, ring=ring) + corner,
+        starts=starts,
+        diameters=smooth_values(diameters, starts, sigma=smoothing),
         ends=chains.ends,
         nodes=sites + corner,
         radii=radii,
-        degrees=np.bincount(chains.ends[chains.ends >= 0], minlength=chains.nodes),
+        degrees=degrees,
     )
+
+
+def _hooks(
+    points: FloatArray, chains: Chains, degrees: IntArray, diameters: FloatArray
+) -> BoolArray:
+    """``(N,)`` points within half a calibre of a free end, where the skeleton turns to a corner.
+
+    Segments shorter than three calibres are left whole.
+    """
+    starts = chains.starts
+    calibre = np.nan_to_num(median_each(diameters, starts))
+    long = sum_each(step_lengths(points, starts), starts) >= 3.0 * calibre
+    segment = np.repeat(np.arange(starts.size - 1), np.diff(starts))
+    out = np.zeros(points.shape[0], dtype=bool)
+    for side, tip in ((0, starts[:-1]), (1, starts[1:] - 1)):
+        node = chains.ends[:, side]
+        cut = long & (node >= 0)
+        cut[cut] = degrees[node[cut]] == 1
+        near = np.flatnonzero(cut[segment])
+        away = np.hypot(*(points[near] - points[tip[segment[near]]]).T)
+        out[near[away < calibre[segment[near]] / 2]] = True
+    # a path that comes back to its own end could lose points in its middle: it keeps them all
+    breaks = np.diff(out.astype(np.int8), prepend=0) != 0
+    pieces = np.bincount(segment[breaks], minlength=starts.size - 1)
+    kept = np.bincount(segment[~out], minlength=starts.size - 1)
+    out[((pieces > 3) | (kept < 2))[segment]] = False
+    return out
 
 
 def _sites(chains: Chains, width: int) -> FloatArray:
@@ -224,26 +258,34 @@ def _inner_radii(padded: NDArray[np.uint8], sites: FloatArray) -> FloatArray:
     return out
 
 
-def _diameters(
+def _profiles(
     padded: NDArray[np.uint8],
     points: FloatArray,
     chains: Chains,
     sites: FloatArray,
     radii: FloatArray,
-) -> FloatArray:
-    """``(N,)`` length of the normal inside the mask, NaN within a branching."""
+) -> tuple[FloatArray, FloatArray]:
+    """Follow the normal at each point to either border of the vessel.
+
+    Returns:
+        ``(N,)`` diameters, NaN within a branching; and ``(N, 2)`` the way from each point to the
+        middle between the borders, zero where there is no diameter.
+    """
     tangent = directions(points, chains.starts)
     normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
-    out = way_out(padded, points, normal) + way_out(padded, points, -normal)
-    out[(out <= 0) | ~tangent.any(axis=1)] = np.nan
+    ahead, back = way_out(padded, points, normal), way_out(padded, points, -normal)
+    width = ahead + back
+    width[(width <= 0) | ~tangent.any(axis=1)] = np.nan
     segment = np.repeat(np.arange(chains.starts.size - 1), np.diff(chains.starts))
     degree = np.bincount(chains.ends[chains.ends >= 0], minlength=chains.nodes)
     for side in (0, 1):
         node = chains.ends[segment, side]
         near = np.flatnonzero((node >= 0) & (degree[node] >= 3)) if sites.size else node[:0]
         away = np.hypot(*(points[near] - sites[node[near]]).T)
-        out[near[away < radii[node[near]]]] = np.nan
-    return out
+        width[near[away < radii[node[near]]]] = np.nan
+    # more than a pixel is no rounding of the skeleton but a place where the vessel has no middle
+    middle = np.where(np.isnan(width), 0.0, np.clip((ahead - back) / 2, -1.0, 1.0))
+    return width, middle[:, None] * normal
 
 
 def way_out(
@@ -274,7 +316,12 @@ def way_out(
         h, w = h + dh, w + dw
         value = _bilinear(flat, width, h, w)
         left = value < 0.5
-        out[alive[left]] = gone + (before[left] - 0.5) / (before[left] - value[left])
+        # the interpolated mask is curved within a pixel: halve the step in which it was left
+        half = _bilinear(flat, width, h[left] - dh[left] / 2, w[left] - dw[left] / 2)
+        sooner = half < 0.5
+        high = np.where(sooner, before[left], half)
+        low = np.where(sooner, half, value[left])
+        out[alive[left]] = gone + np.where(sooner, 0.0, 0.5) + (high - 0.5) / (high - low) / 2
         gone += 1
         if together > 1:
             stopped[alive[left] // together] = True
