@@ -257,6 +257,21 @@ def test_an_import_of_an_unknown_domain_is_refused(tiny_model: Model) -> None:
         check_model(model.SerializeToString(), "model.onnx")
 
 
+def test_what_the_runtimes_own_quantiser_writes_is_allowed(
+    tiny_model: Model, tmp_path: Path
+) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    plain, ready, small = (tmp_path / f"{n}.onnx" for n in ("plain", "ready", "small"))
+    onnx.save(tiny_model(), plain)
+    quant_pre_process(plain, ready, skip_symbolic_shape=True)
+    assert len(onnx.load(ready).opset_import) > 1
+    check_model(ready.read_bytes(), "ready.onnx")
+    quantize_dynamic(ready, small, weight_type=QuantType.QUInt8)
+    check_model(small.read_bytes(), "small.onnx")
+
+
 def test_quantised_operators_are_allowed(tiny_model: Model) -> None:
     model = with_node(tiny_model(), "com.microsoft", "QLinearAdd")
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))

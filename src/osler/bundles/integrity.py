@@ -52,6 +52,20 @@ QUANTISED_OPERATORS = frozenset(
     }
 )
 _QUANTISED_DOMAIN = "com.microsoft"
+# ONNX Runtime's tools import these into every model that they optimise or quantise; an import
+# does nothing, and a node of such a domain is refused all the same
+_TOOL_IMPORTS = frozenset(
+    {
+        "ai.onnx.preview",
+        "ai.onnx.preview.training",
+        "ai.onnx.training",
+        "com.microsoft",
+        "com.microsoft.experimental",
+        "com.microsoft.nchwc",
+        "com.ms.internal.nhwc",
+        "org.pytorch.aten",
+    }
+)
 # a function of the model's own must not borrow a name that the runtime itself may answer to
 _RESERVED_PREFIXES = ("ai.onnx", "com.microsoft", "com.ms", "org.pytorch")
 _TEXT_SUFFIXES = frozenset({".md", ".txt", ".csv", ".yaml"})
@@ -158,7 +172,7 @@ def check_model(content: bytes, where: str) -> None:
         if domain and not domain.startswith(_RESERVED_PREFIXES)
     }
     own_domains = {domain for domain, _ in own}
-    for domain in sorted(graph.domains - DOMAINS - own_domains - {_QUANTISED_DOMAIN}):
+    for domain in sorted(graph.domains - DOMAINS - own_domains - _TOOL_IMPORTS):
         raise BundleError(
             f"{where}: imports operators of the domain {_shown(domain)}, which can run any code; "
             "export it with standard ONNX operators, and drop imports that no node uses"
