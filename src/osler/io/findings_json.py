@@ -134,7 +134,7 @@ def read_findings(
     folder: str | Path,
     *,
     load: Callable[[Path], Case] | None = None,
-    source: Path | None = None,
+    source: str | Path | None = None,
     pixels: bool = True,
 ) -> Case:
     """Open a case's folder again, with its masks.
@@ -146,7 +146,7 @@ def read_findings(
         folder: a folder written by ``osler.io.write``.
         load: how to open ``source``, such as ``osler.io.load``.
         source: the file that was read, where its items are wanted too.
-        pixels: also the findings that are masks and heatmaps.
+        pixels: False leaves masks and heatmaps blank, and their files alone.
 
     Raises:
         UnreadableError: the folder holds no sound ``findings.json`` or misses a mask.
@@ -158,11 +158,9 @@ def read_findings(
     try:
         case = Case(id=document["case"]["id"], patient_id=document["case"]["patient_id"])
         if load is not None and source is not None:
-            case.items = _checked_items(load(source), document["items"], source)
+            case.items = _checked_items(load(Path(source)), document["items"], Path(source))
         for row in document["findings"]:
-            if not pixels and _KINDS[row["kind"]] in (Mask, Heatmap):
-                continue
-            finding = _rebuilt(row, path.parent)
+            finding = _rebuilt(row, path.parent, pixels=pixels)
             case.findings[finding.id] = finding
         case.history = [
             Event(e["step"], e["by"], e["seconds"], datetime.fromisoformat(e["at"]))
@@ -204,10 +202,10 @@ def _checked_items(case: Case, items: Mapping[str, Any], source: Path) -> dict[s
     return case.items
 
 
-def _rebuilt(row: Mapping[str, Any], folder: Path) -> Finding:
+def _rebuilt(row: Mapping[str, Any], folder: Path, *, pixels: bool) -> Finding:
     values = dict(row)
     kind = _KINDS[values.pop("kind")]
-    file, _, _ = values.pop("file", None), values.pop("pixels", None), values.pop("shape", None)
+    file, _, shape = values.pop("file", None), values.pop("pixels", None), values.pop("shape", None)
     values["source"] = Source(**values["source"])
     values["status"] = Status(values["status"])
     for key in ("code", "site"):
@@ -216,11 +214,11 @@ def _rebuilt(row: Mapping[str, Any], folder: Path) -> Finding:
         if key in values:
             values[key] = tuple(values[key])
     if kind in (Mask, Heatmap):
-        pixels = masks.read_pixels(_inside(folder, file))
+        read = masks.read_pixels(_inside(folder, file)) if pixels else np.broadcast_to(0, shape)
         if kind is Mask:
-            values["mask"] = pixels.astype(bool)
+            values["mask"] = read.astype(bool)
         else:
-            values["values"] = (pixels / np.float32(255)).astype(np.float16)
+            values["values"] = (read / np.float32(255)).astype(np.float16)
     if kind is Transform:
         values["matrix"] = np.array(values["matrix"], np.float64)
     return kind(**values)

@@ -31,7 +31,7 @@ def as_rgb(image: Image) -> NDArray[np.uint8]:
     array = image.array
     if array.dtype != np.uint8:
         low, high = float(array.min()), float(array.max())
-        array = ((array - low) * (255.0 / max(high - low, 1e-9))).astype(np.uint8)
+        array = np.rint((array - low) * (255.0 / max(high - low, 1e-9))).astype(np.uint8)
     if array.shape[0] < 3:
         array = np.repeat(array[:1], 3, axis=0)
     return np.ascontiguousarray(np.moveaxis(array[:3], 0, -1))

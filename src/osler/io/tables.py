@@ -1,5 +1,6 @@
 """Measurements of a case and the summary of a batch, as CSV files that are safe to open."""
 
+import contextlib
 import csv
 import io
 import os
@@ -158,7 +159,8 @@ def write_summary(rows: Iterable[Mapping[str, Cell]], path: Path) -> Path:
             "is open, free some space, or name another folder with --out"
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there may be no folder to remove it from
+            part.unlink(missing_ok=True)
     return path
 
 

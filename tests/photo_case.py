@@ -5,6 +5,7 @@ to look at, not something to believe. The measurements are made on these masks.
 """
 
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,15 @@ GRADES = {
 
 
 def photo_case(data: Path, *, name: str = "IDRiD_35") -> Case:
-    """A case on ``idrid-lesions/images/NAME.jpg``."""
+    """A case on ``idrid-lesions/images/NAME.jpg``; its findings are shared with other calls."""
+    made = _made(data, name)
+    return Case(
+        id=made.id, items=dict(made.items), findings=dict(made.findings), history=[*made.history]
+    )
+
+
+@cache
+def _made(data: Path, name: str) -> Case:
     folder = data / "idrid-lesions"
     path = folder / "images" / f"{name}.jpg"
     array = np.moveaxis(np.asarray(Picture.open(path)), -1, 0)

@@ -1,0 +1,183 @@
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+from fake_case import Grading, Kind, fake_case
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from photo_case import photo_case
+
+from osler.errors import InputError, UnreadableError, UnsupportedError
+from osler.io.findings_json import FILE, SCHEMA, as_document, read_findings
+from osler.io.writing import write
+from osler.record import (
+    Box,
+    Case,
+    Code,
+    Event,
+    Heatmap,
+    Label,
+    Mask,
+    Measurement,
+    Point,
+    Risk,
+    Source,
+    Status,
+    Transform,
+    describe,
+)
+
+ME = Source("person", "grader")
+checker = jsonschema.Draft202012Validator(
+    json.loads(SCHEMA.read_text("utf-8")),
+    format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER,
+)
+
+
+def checked(case: Case) -> dict[str, Any]:
+    """The document, checked as a reader gets it."""
+    document = json.loads(json.dumps(as_document(case), allow_nan=False))
+    checker.validate(document)
+    return document
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(checker.schema)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "dicom-op", "dicom-grey"])
+@pytest.mark.parametrize("grading", ["graded", "reject", "not-fundus"])
+def test_every_fake_case_is_as_the_schema_says(
+    tmp_path: Path, kind: Kind, grading: Grading
+) -> None:
+    checked(fake_case(tmp_path, kind=kind, grading=grading, patient_id="p1"))
+
+
+def test_a_real_case_is_as_the_schema_says(data_dir: Path) -> None:
+    assert len(checked(photo_case(data_dir))["findings"]) > 60
+
+
+def every_kind() -> Case:
+    case = Case(id="all", patient_id=None)
+    code = Code("5665001", "SCT", "Retinal structure")
+    mask = np.eye(5, 7, dtype=bool)
+    case.add(Mask(id="m", name="M", source=ME, mask=mask, code=code, site=code, laterality="L"))
+    case.add(Heatmap(id="h", name="H", source=ME, values=np.linspace(0, 1, 35, dtype=np.float16).reshape(5, 7)))  # fmt: skip  # noqa: E501
+    case.add(Point(id="p", name="P", source=ME, position=(1.5, 2.25), probability=0.5))
+    case.add(Box(id="b", name="B", source=ME, start=(0, 1), stop=(3, 4), status=Status.FINAL))
+    case.add(Label(id="l", name="L", source=ME, value="1", probabilities={"0": 0.25, "1": 0.75}, prediction_set=("1",), coverage=0.9, meanings={"1": "one"}, flags=("f",), note="n"))  # fmt: skip  # noqa: E501
+    case.add(Measurement(id="v", name="V", source=ME, value=None, unit="um", reason="why not"))
+    case.add(Risk(id="r", name="R", source=ME, value=0.3, horizon_days=365))
+    case.add(Transform(id="t", name="T", source=ME, matrix=np.eye(3), target="other"))
+    case.history.append(Event("step", "osler 0.1.0", 1.5, datetime(2026, 1, 2, tzinfo=UTC)))
+    return case
+
+
+def test_what_is_written_can_be_opened_again(tmp_path: Path) -> None:
+    case = every_kind()
+    checked(case)
+    again = read_findings(write(case, tmp_path))
+    assert (again.id, again.patient_id, again.history) == (case.id, None, case.history)
+    for one, other in zip(case.findings.values(), again.findings.values(), strict=True):
+        assert describe(one) == describe(other)
+    assert_array_equal(again.get("m", Mask).mask, case.get("m", Mask).mask)  # type: ignore[union-attr]
+    heat = again.get("h", Heatmap)
+    assert heat is not None
+    assert np.abs(heat.values - case.get("h", Heatmap).values).max() <= 1 / 255  # type: ignore[union-attr]
+    assert_array_equal(again.get("t", Transform).matrix, np.eye(3))  # type: ignore[union-attr]
+
+
+def test_a_written_case_opens_with_its_masks_and_words(tmp_path: Path) -> None:
+    case = fake_case(tmp_path)
+    again = read_findings(write(case, tmp_path / "out"))
+    for mask in case.of(Mask):
+        assert_array_equal(again[mask.id].mask, mask.mask)  # type: ignore[union-attr]
+    assert list(again.findings) == list(case.findings)
+    assert again.measurements["avr.knudtson"].value == case.measurements["avr.knudtson"].value
+
+
+def test_the_photograph_comes_back_where_it_is_named(tmp_path: Path) -> None:
+    case = fake_case(tmp_path)
+    folder = write(case, tmp_path / "out")
+    source = Path(case.image("photo").origin.path)  # type: ignore[union-attr]
+    again = read_findings(folder, load=lambda path: fake_case(path.parent), source=source)
+    assert_array_equal(again.image("photo").array, case.image("photo").array)
+
+    def another(path: Path) -> Case:
+        return fake_case(tmp_path, kind="png")
+
+    with pytest.raises(InputError, match="is not the file that was read"):
+        read_findings(folder, load=another, source=source)
+
+
+def test_no_folder_and_no_header_of_the_source_is_told(tmp_path: Path) -> None:
+    case = fake_case(tmp_path, kind="dicom-op", patient_id="secret-patient")
+    case.patient_id = None
+    text = json.dumps(as_document(case), ensure_ascii=False)
+    assert "source é.dcm" in text
+    for secret in (str(tmp_path), "Müller", "secret-patient", "19600102"):
+        assert secret not in text
+
+
+def test_a_later_version_is_refused(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text('{"schema_version": 2}')
+    with pytest.raises(UnsupportedError, match="update osler"):
+        read_findings(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{", b"\xff\xfe", b'{"schema_version": "1"}', b'{"schema_version": 1}']
+)
+def test_what_is_no_case_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / FILE).write_bytes(content)
+    with pytest.raises(UnreadableError, match=FILE):
+        read_findings(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "text"])
+def test_a_damaged_mask_is_named(tmp_path: Path, damage: str) -> None:
+    folder = write(fake_case(tmp_path), tmp_path / "out", html=False)
+    mask = folder / "masks" / "vessels.png"
+    if damage == "missing":
+        mask.unlink()
+    else:
+        mask.write_bytes(mask.read_bytes()[:60] if damage == "cut" else b"text")
+    with pytest.raises(UnreadableError, match=r"vessels\.png"):
+        read_findings(folder)
+
+
+@pytest.mark.parametrize("name", ["../../secret.png", "/etc/passwd", "masks/../../x.png"])
+def test_a_mask_outside_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+    folder = write(fake_case(tmp_path), tmp_path / "out", html=False)
+    document = json.loads((folder / FILE).read_text("utf-8"))
+    document["findings"][0]["file"] = name
+    assert not checker.is_valid(document)
+    (folder / FILE).write_text(json.dumps(document))
+    with pytest.raises(UnreadableError, match="outside"):
+        read_findings(folder)
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_damaged_documents_give_a_case_or_a_named_error(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("damaged")
+    document = as_document(Case(id="x"))
+    document["findings"] = [r for r in as_document(every_kind())["findings"] if "file" not in r]
+    row = data.draw(st.sampled_from(document["findings"]))
+    key = data.draw(st.sampled_from(sorted(row)))
+    row[key] = data.draw(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5)
+        | st.lists(st.integers(), max_size=3) | st.dictionaries(st.text(max_size=3), st.none())
+    )  # fmt: skip
+    (folder / FILE).write_text(json.dumps(document))
+    try:
+        read_findings(folder)
+    except InputError:
+        assert not checker.is_valid(document)
