@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -148,9 +149,9 @@ def test_a_reference_names_the_file_itself(tmp_path: Path, kind: Kind) -> None:
 
 def test_an_unsound_value_of_a_header_is_not_passed_on(tmp_path: Path) -> None:
     case = fake_case(tmp_path, kind="dicom-op")
-    header = dict(case.image("photo").origin.dicom)
-    header["0020000D"] = {"vr": "UI", "Value": ["not a uid"]}
-    object.__setattr__(case.image("photo").origin, "dicom", header)
+    origin = case.image("photo").origin
+    header = dict(origin.dicom) | {"0020000D": {"vr": "UI", "Value": ["not a uid"]}}
+    case.image("photo").origin = replace(origin, dicom=header)
     assert reference(case)["StudyInstanceUID"].startswith("2.25.")
 
 

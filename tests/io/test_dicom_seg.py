@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom as hd
@@ -113,3 +114,30 @@ def test_a_mask_of_another_grid_is_refused(tmp_path: Path) -> None:
     case.get("vein", Mask).mask = np.ones((4, 4), bool)
     with pytest.raises(OutputError, match=r"'vein'.*native"):
         write_seg(case, tmp_path)
+
+
+@pytest.mark.parametrize("placed", [True, False])
+def test_an_image_with_a_place_in_the_patient(tmp_path: Path, placed: bool) -> None:
+    case = fake_case(tmp_path, kind="dicom-grey", grading="not-fundus")
+    origin = case.image("photo").origin
+    header = dict(origin.dicom) | {
+        "00080016": {"vr": "UI", "Value": ["1.2.840.10008.5.1.4.1.1.4"]},
+        "00080060": {"vr": "CS", "Value": ["MR"]},
+    }
+    if placed:
+        header |= {
+            "00200052": {"vr": "UI", "Value": ["1.2.3.4"]},
+            "00200032": {"vr": "DS", "Value": [1.0, -2.5, 3.0]},
+            "00200037": {"vr": "DS", "Value": [1, 0, 0, 0, 1, 0]},
+            "00280030": {"vr": "DS", "Value": [0.5, 0.5]},
+            "00180050": {"vr": "DS", "Value": [2.0]},
+        }
+    case.image("photo").origin = replace(origin, dicom=header)
+    if not placed:
+        with pytest.raises(OutputError, match="leave DICOM out"):
+            write_seg(case, tmp_path)
+        return
+    path = write_seg(case, tmp_path)
+    frame = hd.seg.segread(path).PerFrameFunctionalGroupsSequence[0]
+    assert frame.PlanePositionSequence[0].ImagePositionPatient == [1, -2.5, 3]
+    assert errors(path) == []

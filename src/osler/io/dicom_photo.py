@@ -45,6 +45,13 @@ _UIDS = {
     "SOPInstanceUID": ("photo",),
 }
 """Identifiers of a photograph, and what they are named by beside its digest."""
+_PLACE = (
+    "FrameOfReferenceUID",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+)
+"""What says where an image lies in the patient, if all of it is there."""
 
 
 def write_photo(case: Case, path: Path, *, item: str = "photo") -> "Dataset":
@@ -104,8 +111,11 @@ def source_dataset(case: Case, *, item: str = "photo") -> "Dataset":
             f"image '{item}' has {image.shape[-2:]} pixels but its DICOM header says {stated}; "
             "results can refer only to the grid of the file"
         )
-    if image.spacing is not None:
-        ds.PixelSpacing = _decimals(image.spacing)
+    place = {keyword: _sound(image.origin.dicom, keyword) for keyword in _PLACE}
+    if all(place.values()) and ds.SOPClassUID not in (OP_8_BIT, OP_16_BIT):
+        for keyword, value in place.items():
+            setattr(ds, keyword, value)
+        ds.SliceThickness = _sound(image.origin.dicom, "SliceThickness")
     return ds
 
 
@@ -146,8 +156,8 @@ def _sound(header: Mapping[str, Any], keyword: str) -> Any:
         return None
     try:
         for value in entry["Value"]:
-            said = value if vr != "PN" else "=".join(filter(None, value.values()))
-            validate_value(vr, said, RAISE)
+            said = "=".join(filter(None, value.values())) if vr == "PN" else value
+            validate_value(vr, str(said) if vr in ("DS", "IS") else said, RAISE)
         return Dataset.from_json({tag: entry})[keyword].value
     except (ValueError, TypeError, AttributeError):
         return None

@@ -41,7 +41,8 @@ def write_seg(
         The file, or None where no mask has a pixel.
 
     Raises:
-        OutputError: a mask is not of the image's shape ``(H, W)``.
+        OutputError: a mask is not of the image's shape ``(H, W)``, or the image came from DICOM
+            of a class that no segmentation can refer to as it is.
     """
     seg = build_seg(case, item=item, source=source)
     if seg is None:
@@ -65,27 +66,35 @@ def build_seg(
     # (frames, H, W, segments)
     pixels = np.stack([m.mask for m in masks], axis=-1)[None].astype(np.uint8)
     key = _key(masks, str(source.SOPInstanceUID))
-    seg = Segmentation(
-        source_images=[_referable(source)],
-        pixel_array=pixels,
-        segmentation_type="BINARY",
-        segment_descriptions=[_segment(m, n, side, key) for n, m in enumerate(masks, 1)],
-        series_instance_uid=identity.uid(key, "segmentation", "series"),
-        series_number=101,
-        sop_instance_uid=identity.uid(key, "segmentation"),
-        instance_number=1,
-        manufacturer="Osler",
-        manufacturer_model_name="osler",
-        software_versions=identity.version(),
-        device_serial_number="none",
-        content_label="OSLER",
-        content_description="Structures and lesions of the photograph",
-        series_description="Osler segmentation",
-        specific_character_set="ISO_IR 192",
-        omit_empty_frames=False,
-    )
-    # the placeholder of `_referable`: the scale is that of the photograph, which is named
-    seg.SharedFunctionalGroupsSequence[0].pop("PixelMeasuresSequence", None)
+    try:
+        seg = Segmentation(
+            source_images=[_referable(source)],
+            pixel_array=pixels,
+            segmentation_type="BINARY",
+            segment_descriptions=[_segment(m, n, side, key) for n, m in enumerate(masks, 1)],
+            series_instance_uid=identity.uid(key, "segmentation", "series"),
+            series_number=101,
+            sop_instance_uid=identity.uid(key, "segmentation"),
+            instance_number=1,
+            manufacturer="Osler",
+            manufacturer_model_name="osler",
+            software_versions=identity.version(),
+            device_serial_number="none",
+            content_label="OSLER",
+            content_description="Structures and lesions of the photograph",
+            series_description="Osler segmentation",
+            specific_character_set="ISO_IR 192",
+            omit_empty_frames=False,
+        )
+    except (ValueError, KeyError, AttributeError) as error:
+        raise OutputError(
+            f"masks of image '{item}' cannot be written as DICOM: an image of SOP class "
+            f"{source.SOPClassUID} must say where it lies in the patient, or its class is not "
+            "known; leave DICOM out"
+        ) from error
+    if "FrameOfReferenceUID" not in seg:
+        # the placeholder of `_referable`: the scale is that of the photograph, which is named
+        seg.SharedFunctionalGroupsSequence[0].pop("PixelMeasuresSequence", None)
     organization = identity.uid(key, "dimensions")
     for items in (seg.DimensionOrganizationSequence, seg.DimensionIndexSequence):
         for entry in items:
@@ -104,6 +113,8 @@ def _referable(source: "Dataset") -> "Dataset":
     from highdicom import PixelMeasuresSequence
     from pydicom.dataset import Dataset
 
+    if "FrameOfReferenceUID" in source:
+        return source
     copy = Dataset()
     copy.update({e.tag: e for e in source if e.tag != 0x7FE00010})
     group = Dataset()
