@@ -146,7 +146,7 @@ def _fill(cover: NDArray[np.uint8], colour: str) -> str:
     picture = Picture.frombytes("P", (cover.shape[1], cover.shape[0]), steps.tobytes())
     picture.putpalette(rgb(colour) * len(_ALPHA))
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", bits=2, transparency=_ALPHA, optimize=False, compress_level=9)
+    picture.save(buffer, "PNG", bits=2, transparency=_ALPHA, compress_level=6)
     return _address(buffer, "png")
 
 
@@ -163,7 +163,7 @@ def _heat(values: NDArray[np.float16], size: tuple[int, int]) -> str:
     picture.putpalette(colours.astype(np.uint8).tobytes())
     alpha = (_HOTTEST * np.sqrt(ramp)).astype(np.uint8).tobytes()
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", transparency=alpha, compress_level=9)
+    picture.save(buffer, "PNG", transparency=alpha, compress_level=6)
     return _address(buffer, "png")
 
 

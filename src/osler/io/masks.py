@@ -73,7 +73,7 @@ def write_masks(case: Case, folder: Path) -> None:
             )
         if isinstance(finding, Heatmap):
             pixels = np.clip(np.rint(pixels.astype(np.float32) * 255), 0, 255).astype(np.uint8)
-        Picture.fromarray(pixels).save(folder / names[finding.id], compress_level=6)
+        Picture.fromarray(pixels).save(folder / names[finding.id], compress_level=4)
 
 
 def read_pixels(path: Path) -> NDArray[Any]:
@@ -110,13 +110,26 @@ def draw_overlay(case: Case, photo: Image) -> NDArray[np.uint8]:
         if layer.style in ("heat", "dashed") or layer.group == "other":
             continue
         if isinstance(finding, Mask) and finding.mask.shape == (height, width):
-            if finding.mask.any():
-                _draw_mask(canvas, finding.mask, layer, line)
+            mask = finding.mask
+            if layer.id == "vessels":
+                mask = mask & ~_told_apart(case, mask)
+            if mask.any():
+                _draw_mask(canvas, mask, layer, line)
                 drawn.append((layer, finding.name))
         elif isinstance(finding, Point) and len(finding.position) == 2:
             _draw_cross(canvas, finding, rgb(layer.colour), line)
             drawn.append((layer, finding.name))
     return _with_legend(canvas, list(reversed(drawn))) if min(height, width) >= 400 else canvas
+
+
+def _told_apart(case: Case, vessels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The pixels that are known to be artery or vein, whose colours show through no other."""
+    known = np.zeros_like(vessels)
+    for id in ("artery", "vein"):
+        mask = case.get(id, Mask)
+        if mask is not None and mask.mask.shape == vessels.shape:
+            known |= mask.mask
+    return known
 
 
 def _draw_mask(canvas: NDArray[np.uint8], mask: NDArray[np.bool_], layer: Layer, line: int) -> None:
