@@ -4,6 +4,7 @@ Heavy modules are imported inside the commands, so that ``osler --help`` answers
 """
 
 import json
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import osler
-from osler.errors import InputError, OslerError, OutputError, RecipeError
+from osler.errors import BundleError, InputError, OslerError, OutputError, RecipeError
 
 if TYPE_CHECKING:
     from osler.batch import Batch, Outcome
@@ -79,8 +80,13 @@ def _root(
 
 
 @contextmanager
-def _errors(*, debug: bool) -> Iterator[None]:
-    """Turn an error into one sentence on stderr and an exit status."""
+def _errors(*, debug: bool, asked: type[OslerError] = RecipeError) -> Iterator[None]:
+    """Turn an error into one sentence on stderr and an exit status.
+
+    Args:
+        debug: show the trace.
+        asked: what comes of wrong usage, besides inputs and outputs that cannot be used.
+    """
     try:
         yield
     except (typer.Exit, typer.Abort, KeyboardInterrupt, BrokenPipeError):
@@ -89,7 +95,7 @@ def _errors(*, debug: bool) -> Iterator[None]:
         if debug:
             traceback.print_exc()
         _say(f"osler: {error}")
-        asked_wrongly = isinstance(error, InputError | OutputError | RecipeError)
+        asked_wrongly = isinstance(error, InputError | OutputError | asked)
         raise typer.Exit(USAGE if asked_wrongly else FAILED) from None
     except Exception as error:
         from osler.batch.one import sentence
@@ -169,6 +175,7 @@ def _status(result: "Batch") -> int:
     if result.error:
         _say(f"osler: {result.error}")
     if result.signal:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient key must not change the status
         _say(f"osler: interrupted, {result.left} not read; run the same command again to go on")
         return 128 + result.signal
     failed = any(o.status == "failed" for o in result.outcomes)
@@ -190,7 +197,7 @@ def predict(
 
     Exit status: 0 all were read; 3 some failed (each is named); 2 wrong usage; 130 interrupted.
     """
-    with _errors(debug=debug):
+    with _errors(debug=debug, asked=BundleError):
         from osler import console
         from osler.batch import predictions
 
@@ -244,7 +251,7 @@ def bundles_show(
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole card.")] = False,
 ) -> None:
     """Show a bundle's card: what it is for, its limits, its data and its figures."""
-    with _errors(debug=False):
+    with _errors(debug=False, asked=BundleError):
         from osler import bundles, console
 
         card = bundles.load(name).card

@@ -20,14 +20,21 @@ class Stop:
     def __init__(self, told: Callable[[], None] | None = None) -> None:
         self.signal = 0
         self._told = told
+        self._over = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Take note of a signal; the second one interrupts."""
+        if self._over:
+            return
         if self.signal:
             raise KeyboardInterrupt
         self.signal = number
         if self._told:
             self._told()
+
+    def settle(self) -> None:
+        """The work is over; what is left is short, and no signal ends it any more."""
+        self._over = True
 
     def __bool__(self) -> bool:
         return self.signal != 0

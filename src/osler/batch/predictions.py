@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 TABLE = "predictions.csv"
 
+# Outputs that mark a point: a network draws them as a disc, but no mask is meant.
+_POINTS = frozenset({"fovea"})
+
 
 def run(
     bundle: str,
@@ -80,6 +83,7 @@ def run(
                         break
         except KeyboardInterrupt:
             pass
+        stop.settle()
         batch.signal = stop.signal
         batch.left = len(paths) - len(batch.outcomes)
         rows = [o.row for o in batch.outcomes if o.row]
@@ -118,6 +122,7 @@ class _Work:
 
     def __call__(self, path: Path, stem: str) -> Outcome:
         import osler
+        from osler.io.input_file import printable
 
         start = time.perf_counter()
         try:
@@ -126,7 +131,7 @@ class _Work:
             if prediction.masks:
                 _write_masks(prediction, self.out, stem, probabilities=self.probabilities)
             else:
-                row = {"input": str(path), **cells(prediction)}
+                row = {"input": printable(path), **cells(prediction)}
             return Outcome(path, stem, "read", row=row, seconds=time.perf_counter() - start)
         except Exception as error:  # noqa: BLE001 - one bad file must not end the others
             return Outcome(
@@ -163,16 +168,18 @@ def cells(prediction: "Prediction") -> dict[str, object]:
 def _write_masks(prediction: "Prediction", out: Path, stem: str, *, probabilities: bool) -> None:
     from PIL import Image
 
-    for label in prediction.labels:
+    labels = [label for label in prediction.labels if label not in _POINTS]
+    for label in labels:
         picture = Image.fromarray(prediction.masks[label].astype(np.uint8) * 255)
         with _whole(out / f"{stem}.{label}.png") as file:
             picture.save(file, format="PNG")
     if probabilities and prediction.probability is not None:
+        kept = [prediction.labels.index(label) for label in labels]
         with _whole(out / f"{stem}.npz") as file:
             np.savez_compressed(
                 file,
-                probability=prediction.probability.astype(np.float16),
-                labels=np.array(prediction.labels),
+                probability=prediction.probability[kept].astype(np.float16),
+                labels=np.array(labels),
             )
 
 

@@ -1,5 +1,10 @@
 """Read many cases into one folder: resumes, survives a bad case, and stops cleanly."""
 
+import contextlib
+import math
+import re
+import shutil
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -10,6 +15,10 @@ from osler.batch import interrupt, lock, plan, pool
 from osler.batch.job import Job, Options, Outcome
 from osler.batch.one import ReadOne, row_of, sentence
 from osler.errors import OslerError, OutputError
+
+# a half-written case of `osler.io.write`, and the age in seconds at which nobody writes it any more
+_PART = re.compile(r"\..*\.[0-9a-f]{12}\.part", re.DOTALL)
+_ABANDONED = 3600
 
 
 @dataclass(slots=True)
@@ -68,6 +77,8 @@ def run(
     paths = plan.inputs(inputs, out)
     make_folder(out)
     with lock.hold(out), interrupt.listen(stopping) as stop:
+        begun = time.time()
+        _sweep(out, before=begun - _ABANDONED)
         if started:
             started(len(paths))
         batch = Batch()
@@ -83,7 +94,8 @@ def run(
                         batch.error = f"no space is left for '{out}'; the run ended early"
                         break
         except KeyboardInterrupt:
-            pass
+            _sweep(out, after=begun)
+        stop.settle()
         batch.signal = stop.signal
         batch.left = len(paths) - len(batch.outcomes)
         order = {path: i for i, path in enumerate(paths)}
@@ -142,6 +154,14 @@ def make_folder(out: Path) -> None:
         ) from error
 
 
+def _sweep(out: Path, *, before: float = math.inf, after: float = -math.inf) -> None:
+    """Remove half-written cases whose writer was killed; times are seconds since the epoch."""
+    for path in out.iterdir():
+        with contextlib.suppress(OSError):
+            if _PART.fullmatch(path.name) and after <= path.stat().st_mtime < before:
+                shutil.rmtree(path)
+
+
 def _summarise(batch: Batch, out: Path) -> None:
     """Write the table of this run's cases and of those that earlier runs left in the folder."""
     from osler.io.tables import write_summary
@@ -155,10 +175,12 @@ def _summarise(batch: Batch, out: Path) -> None:
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:
+    from osler.io.input_file import printable
+
     return {
         **outcome.row,
         "case": outcome.case_id,
-        "file": outcome.source.name,
+        "file": printable(outcome.source.name),
         "status": outcome.status,
         "error": outcome.error,
     }
