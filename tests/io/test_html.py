@@ -96,6 +96,7 @@ def test_every_fake_case_gets_a_whole_page(tmp_path: Path, kind: Kind, grading: 
     for source in {f.source for f in case.findings.values()}:
         assert f"{source.name} {source.version}" in text
     assert ("No grade" in text) == (grading != "graded")
+    assert ("Fundus photograph" in text) == (grading != "not-fundus")
     assert {"reject": "Too poor to judge", "not-fundus": "Not a fundus photograph"}.get(
         grading, "Good quality"
     ) in text

@@ -88,6 +88,8 @@ def report(case: Case) -> str:
     language = known_language(passage.language) if passage else "en"
     words = WORDS[language]
     photo = photo_of(case)
+    kind = case.get("photograph", Label)
+    fundus = kind is None or kind.value != _NOT_FUNDUS
     drawn = list(layers_drawn(case, photo, language=language)) if photo else []
     style, script = _text("report.css") + _layer_rules(drawn), _text("report.js")
     return _template().render(
@@ -98,7 +100,9 @@ def report(case: Case) -> str:
         style=style,
         script=script,
         facts=_facts(case, photo, words),
-        eye=_eye(case, photo, words),
+        # what is no fundus photograph is not called one, and shows no eye
+        title=words["title" if fundus else "photograph"],
+        eye=_eye(case, photo, words) if fundus else "",
         badge=_badge(case, words, language),
         sheet=sheet_of(photo) if photo else None,
         layers=drawn,
