@@ -299,7 +299,7 @@ def test_real_vessels_have_plausible_numbers(data_dir, name):
     assert 1.2 < value(case, "fractal-dimension.artery") < value(case, "fractal-dimension.all")
     assert value(case, "fractal-dimension.all") < 1.7
     for kind in ("artery", "vein"):
-        assert 0.005 < value(case, f"tortuosity.{kind}") < 0.05
+        assert 0.002 < value(case, f"tortuosity.{kind}") < 0.05
         assert 2 < value(case, f"density.{kind}") < 10
         assert 80 < value(case, f"temporal-angle.{kind}") < 180
         assert 30 < value(case, f"bifurcations.{kind}") < 250

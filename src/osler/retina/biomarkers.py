@@ -269,7 +269,7 @@ def _few(count: int) -> str:
 def _tortuosity(graph: VesselGraph | str) -> Result:
     if isinstance(graph, str):
         return graph
-    values = distance_factors(graph)
+    values = distance_factors(graph.apart())
     return float(np.median(values)) if values.size >= FEWEST_SEGMENTS else _few(values.size)
 
 
@@ -287,6 +287,7 @@ def _curvatures(scene: Scene, structure: str, graph: VesselGraph | str) -> Itera
     missing = next((x for x in (graph, size) if isinstance(x, str)), "")
     found = None
     if not isinstance(graph, str) and not isinstance(size, str):
+        graph = graph.apart()
         keep = measurable(graph)
         if keep.sum() < FEWEST_SEGMENTS:
             missing = _few(int(keep.sum()))

@@ -90,7 +90,8 @@ MEASURES: dict[str, Definition] = {
     "tortuosity": Definition(
         "Tortuosity",
         "1",
-        "median over segments of arc length / chord length - 1 (tau1, distance factor)",
+        "median over segments, cut at branchings, of arc length / chord length - 1 (tau1, distance "
+        "factor)",
         (1,),
     ),
     **dict(

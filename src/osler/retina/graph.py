@@ -1,9 +1,10 @@
 """The vessels of a mask as a graph: smooth centrelines between nodes, with the calibre along them.
 
 A segment is the centreline between two nodes (ends, branchings) or between the borders of a
-region. Its points are the skeleton's pixels moved by a Gaussian along the path, then by up to a
-pixel to the middle between the vessel's borders, which takes the staircase out of lengths and
-directions. A free end is cut back by half a calibre: there the skeleton turns to a corner.
+region. Its points are the skeleton's pixels moved by a Gaussian along the path, by up to half a
+pixel to the middle between the vessel's borders, and by the Gaussian again, which takes the
+staircase out of lengths and directions. A free end is cut back by half a calibre: there the
+skeleton turns to a corner.
 
 The diameter at a point is the length of the normal through it inside the mask, to where the
 bilinearly interpolated mask crosses one half, so it is not tied to whole pixels. Points nearer to
@@ -17,7 +18,7 @@ Sources:
        location refinement", PLoS ONE 7, 2012: the profile along the normal.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ from osler.retina.zones import BoolArray, FloatArray, box_of
 
 IntArray = NDArray[np.int64]
 
-SMOOTHING = 3.0  # pixels along the path; the staircase has a period of a few pixels
+SMOOTHING = 2.0  # pixels along the path, twice; the staircase has a period of a few pixels
 _PAD = 3  # zeros round the mask, so that a step of one pixel never leaves the grid
 _RAYS = 16
 
@@ -98,9 +99,24 @@ class VesselGraph:
         Args:
             region: ``(H, W)``.
         """
-        inside = _look_up(region, self.points)
-        index = np.flatnonzero(inside)
-        segment = self.segment_of[index]
+        return replace(
+            self._cut(_look_up(region, self.points)),
+            degrees=np.where(_look_up(region, self.nodes), self.degrees, 0),
+        )
+
+    def apart(self) -> "VesselGraph":
+        """The segments without what lies inside a branching.
+
+        There a path runs across the other vessel to its middle, which says nothing about the
+        course of its own.
+        """
+        return self._cut(~np.isnan(self.diameters))
+
+    def _cut(self, keep: BoolArray) -> "VesselGraph":
+        """Every run of two or more kept points as a segment of its own."""
+        index = np.flatnonzero(keep)
+        of = self.segment_of
+        segment = of[index]
         fresh = np.ones(index.size, dtype=bool)
         fresh[1:] = (np.diff(index) != 1) | (np.diff(segment) != 0)
         run = np.cumsum(fresh) - 1
@@ -109,7 +125,6 @@ class VesselGraph:
         lengths = lengths[lengths >= 2]
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         first, last = index[starts[:-1]], index[starts[1:] - 1]
-        of = self.segment_of
         ends = np.stack(
             [
                 np.where(first == self.starts[:-1][of[first]], self.ends[of[first], 0], -1),
@@ -117,15 +132,12 @@ class VesselGraph:
             ],
             axis=1,
         )
-        kept = _look_up(region, self.nodes)
-        return VesselGraph(
+        return replace(
+            self,
             points=self.points[index],
             starts=starts,
             diameters=self.diameters[index],
             ends=ends,
-            nodes=self.nodes,
-            radii=self.radii,
-            degrees=np.where(kept, self.degrees, 0),
         )
 
     def centrelines(self, shape: tuple[int, int]) -> BoolArray:
@@ -201,7 +213,7 @@ def vessel_graph(mask: BoolArray, *, smoothing: float = SMOOTHING) -> VesselGrap
     starts = np.concatenate([[0], np.cumsum(keep)])[chains.starts]
     points, diameters = (points + shift)[keep], diameters[keep]
     return VesselGraph(
-        points=smooth_paths(points, starts, sigma=smoothing / 2, ring=ring) + corner,
+        points=smooth_paths(points, starts, sigma=smoothing, ring=ring) + corner,
         starts=starts,
         diameters=smooth_values(diameters, starts, sigma=smoothing),
         ends=chains.ends,
@@ -283,8 +295,8 @@ def _profiles(
         near = np.flatnonzero((node >= 0) & (degree[node] >= 3)) if sites.size else node[:0]
         away = np.hypot(*(points[near] - sites[node[near]]).T)
         width[near[away < radii[node[near]]]] = np.nan
-    # more than a pixel is no rounding of the skeleton but a place where the vessel has no middle
-    middle = np.where(np.isnan(width), 0.0, np.clip((ahead - back) / 2, -1.0, 1.0))
+    # more than half a pixel is no rounding of the skeleton but a place without one middle
+    middle = np.where(np.isnan(width), 0.0, np.clip((ahead - back) / 2, -0.5, 0.5))
     return width, middle[:, None] * normal
 
 

@@ -91,8 +91,9 @@ def windings(graph: VesselGraph, *, scale: float, flat: float) -> Windings:
     starts = graph.starts
     ring = (graph.ends < 0).all(axis=1) & (graph.chords == 0)
     points = graph.points
-    if scale > SMOOTHING:  # the graph's own smoothing is the first part of it
-        points = smooth_paths(points, starts, sigma=np.sqrt(scale**2 - SMOOTHING**2), ring=ring)
+    missing = scale**2 - 2 * SMOOTHING**2  # the graph has been smoothed twice
+    if missing > 0:
+        points = smooth_paths(points, starts, sigma=float(np.sqrt(missing)), ring=ring)
     curvature, weight = _curvature(points, starts)
     steps = step_lengths(points, starts)
     ends = points[starts[1:] - 1] - points[starts[:-1]]
