@@ -1,1 +1,1 @@
-""""""
+"""Many cases: cohorts as tables of paths and labels."""

@@ -1,0 +1,179 @@
+"""A recipe: a training run as data, checked before anything is loaded."""
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from osler.errors import RecipeError
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Target(_Strict):
+    """One label that the network learns.
+
+    Attributes:
+        name: the label's name in the bundle.
+        columns: cohort columns without ``label:``; the first that a case has is used.
+        colours: for a mask drawn in colours, the RGB values that mean this label; any non-zero
+            pixel otherwise.
+        ignore: RGB values whose pixels say nothing about this label.
+        absent: what a missing mask means: the structure is ``none``, or it is ``unknown`` and the
+            case does not teach this label.
+        min_area: parts smaller than this are left out of masks, canvas pixels.
+        adaptive: the threshold of a mask is chosen for each photograph.
+        point: the column holds a position ``h;w`` in photograph pixels, drawn as a disc of this
+            radius on the canvas, pixels.
+    """
+
+    name: str
+    columns: list[str]
+    colours: list[tuple[int, int, int]] | None = None
+    ignore: list[tuple[int, int, int]] = []
+    absent: Literal["none", "unknown"] = "none"
+    min_area: int = 0
+    adaptive: bool = False
+    point: float | None = None
+
+
+class Network(_Strict):
+    """The network: its name in ``osler.models`` and its options."""
+
+    name: str
+    options: dict[str, Any] = {}
+    start: str | None = None
+
+
+class Augment(_Strict):
+    """How far training patches are changed; ranges are sampled evenly (scale: on a log axis).
+
+    Attributes:
+        scale: smallest and largest magnification.
+        rotate: largest turn either way, degrees.
+        flip: whether to mirror.
+        colour: strength of colour, brightness, contrast and gamma changes, 0 to 1.
+        blur: largest standard deviation of a Gaussian blur, canvas pixels.
+        noise: largest standard deviation of pixel noise, of a range of 0 to 1.
+        shading: strength of an uneven illumination, 0 to 1.
+    """
+
+    scale: tuple[float, float] = (0.75, 1.33)
+    rotate: float = 180.0
+    flip: bool = True
+    colour: float = 0.5
+    blur: float = 1.5
+    noise: float = 0.04
+    shading: float = 0.3
+
+
+class Learner(_Strict):
+    """The optimisation.
+
+    Attributes:
+        steps: optimiser steps.
+        batch: patches a step.
+        patch: side of a patch, canvas pixels, a multiple of 32.
+        foreground: share of patches centred on a labelled pixel.
+        rate: peak learning rate of AdamW (cosine decay after a linear warm-up).
+        weight_decay: of AdamW.
+        warmup: steps of warm-up.
+        ema: decay of the running average of weights that is validated and exported.
+        clip: largest norm of the gradient.
+        dice: weight of the soft Dice loss beside cross-entropy.
+        positive: weight of positive pixels in the cross-entropy.
+        precision: ``auto`` takes bfloat16 where the processor has it.
+        validate_every: steps between validations.
+        patience: validations without a better score before it stops; None never stops.
+        checkpoint_minutes: minutes between checkpoints.
+        seed: of everything random.
+        hold: the fold that is validated on and never trained on; None trains on all.
+    """
+
+    steps: int = Field(gt=0)
+    batch: int = Field(8, gt=0)
+    patch: int = Field(256, gt=0, multiple_of=32)
+    foreground: float = Field(0.3, ge=0, le=1)
+    rate: float = Field(2e-3, gt=0)
+    weight_decay: float = 1e-4
+    warmup: int = 200
+    ema: float = Field(0.998, ge=0, lt=1)
+    clip: float = 1.0
+    dice: float = 1.0
+    positive: float = 1.0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    validate_every: int = 500
+    patience: int | None = None
+    checkpoint_minutes: float = 3.0
+    seed: int = 1
+    hold: int | None = 0
+
+
+class Recipe(_Strict):
+    """A training run.
+
+    Attributes:
+        name: the bundle's name.
+        version: the bundle's version.
+        task: what is learnt.
+        cohort: the table, relative to the recipe.
+        item: the item that is read.
+        diameter: the field's diameter on the canvas, pixels.
+        targets: what the network learns, in the order of its outputs.
+        exclusive: the labels exclude each other (softmax with a background) or not (sigmoid).
+        network, learner, augment: see there.
+        card: the texts of the bundle's card.
+    """
+
+    name: str
+    version: str = "1.0.0"
+    task: Literal["segmentation", "grading", "quality"]
+    cohort: str
+    item: str = "photo"
+    diameter: int = Field(gt=31)
+    targets: list[Target]
+    exclusive: bool = False
+    network: Network
+    learner: Learner
+    augment: Augment = Augment()
+    card: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read and check a recipe.
+
+    Raises:
+        RecipeError: the file cannot be read, is no YAML mapping, or has a wrong key or value; an
+            unknown key is answered with the nearest known one.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"the recipe '{path}' cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise RecipeError(f"the recipe '{path}' is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"the recipe '{path}' is not a mapping of keys to values")
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        lines = "\n  ".join(_explain(problem) for problem in error.errors())
+        raise RecipeError(f"the recipe '{path}' is wrong:\n  {lines}") from error
+
+
+def _explain(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        return f"{where}: {problem['msg']} (got {problem.get('input')!r})"
+    room: Any = Recipe
+    for part in problem["loc"][:-1]:
+        if isinstance(part, str):
+            room = {"network": Network, "learner": Learner, "augment": Augment,
+                    "targets": Target}.get(part, room)  # fmt: skip
+    near = difflib.get_close_matches(str(problem["loc"][-1]), room.model_fields, n=1, cutoff=0.0)
+    return f"{where}: no such key; the nearest is '{near[0]}'"

@@ -1,0 +1,115 @@
+"""Learning to segment: from a recipe to a validated network."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from osler import models
+from osler.data.cohort import read_cohort
+from osler.learn import losses
+from osler.learn.canvases import Drawn, draw_cohort
+from osler.learn.loop import State, inference, train
+from osler.learn.patches import Sampler
+from osler.learn.recipe import Recipe
+
+_BINS = 512  # of the histograms from which validation figures are read
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What training left.
+
+    Attributes:
+        net: with the best weights.
+        state: how it went.
+        drawn: every case of the cohort on its canvas.
+    """
+
+    net: nn.Module
+    state: State
+    drawn: list[Drawn]
+
+
+def learn_segmentation(recipe: Recipe, recipe_path: Path, *, folder: Path, resume: bool) -> Trained:
+    """Train a segmentation network by a recipe.
+
+    Args:
+        recipe: the recipe.
+        recipe_path: its file; the cohort's path is relative to it.
+        folder: for checkpoints and logs.
+        resume: go on from the folder's checkpoint.
+    """
+    cohort = read_cohort(recipe_path.parent / recipe.cohort)
+    drawn = draw_cohort(cohort, recipe, cache=Path(".cache") / "canvases")
+    teaching, held = split(drawn, recipe.learner.hold)
+    torch.manual_seed(recipe.learner.seed)
+    outputs = len(recipe.targets) + int(recipe.exclusive)
+    net = models.create(recipe.network.name, labels=outputs, **recipe.network.options)
+    if recipe.network.start:
+        models.start_from(net, recipe_path.parent / recipe.network.start)
+    sampler = Sampler(teaching, recipe.learner, recipe.augment)
+    criterion = losses.exclusive if recipe.exclusive else losses.overlap
+
+    def loss(net: nn.Module, step: int, device: torch.device) -> Tensor:
+        batch = sampler.batch(step)
+        image = batch.image.to(device, memory_format=torch.channels_last)
+        return criterion(
+            net(image), batch.targets.to(device), batch.valid.to(device),
+            dice=recipe.learner.dice, positive=recipe.learner.positive,
+        )  # fmt: skip
+
+    def validate(net: nn.Module) -> Mapping[str, float]:
+        return figures(net, held, recipe)
+
+    state = train(
+        net, loss=loss, validate=validate if held else None,
+        learner=recipe.learner, folder=folder, resume=resume,
+    )  # fmt: skip
+    return Trained(net.cpu(), state, drawn)
+
+
+def split(drawn: Sequence[Drawn], hold: int | None) -> tuple[list[Drawn], list[Drawn]]:
+    """The cases that teach, and those of the fold that is held out."""
+    teaching = [case for case in drawn if case.row.fold != hold]
+    return teaching, [case for case in drawn if case.row.fold == hold]
+
+
+def probabilities(net: nn.Module, case: Drawn, *, exclusive: bool) -> NDArray[np.float32]:
+    """``(L, h, w)`` on the canvas, the background left out."""
+    device = next(net.parameters()).device
+    image = torch.from_numpy(case.image)[None].to(device).float() / 255
+    with inference(net), torch.autocast(device.type, torch.bfloat16, enabled=False):
+        logits = net(image).float()[0]
+    value = logits.softmax(0)[1:] if exclusive else logits.sigmoid()
+    return np.asarray(value.cpu().numpy(), np.float32)
+
+
+def figures(net: nn.Module, held: Sequence[Drawn], recipe: Recipe) -> dict[str, float]:
+    """Average precision, best Dice and its threshold a label, over the pixels of all held cases."""
+    count = len(recipe.targets)
+    histograms = np.zeros((count, 2, _BINS))
+    for case in held:
+        values = probabilities(net, case, exclusive=recipe.exclusive)
+        for label in range(count):
+            inside = (case.image[3] > 0) & (case.valid[label] > 0)
+            index = np.minimum((values[label][inside] * _BINS).astype(int), _BINS - 1)
+            truth = case.targets[label][inside] > 127
+            for side in (0, 1):
+                histograms[label, side] += np.bincount(index[truth == side], minlength=_BINS)
+    out: dict[str, float] = {}
+    for target, (negative, positive) in zip(recipe.targets, histograms, strict=True):
+        hit, false = positive[::-1].cumsum(), negative[::-1].cumsum()
+        if hit[-1] == 0:
+            continue
+        precision, recall = hit / np.maximum(hit + false, 1), hit / hit[-1]
+        dice = 2 * hit / (hit + false + hit[-1])
+        out[f"ap/{target.name}"] = float(np.sum(np.diff(recall, prepend=0.0) * precision))
+        out[f"dice/{target.name}"] = float(dice.max())
+        out[f"threshold/{target.name}"] = 1 - (int(dice.argmax()) + 1) / _BINS
+    out["score"] = float(np.mean([v for k, v in out.items() if k.startswith("ap/")]))
+    return out

@@ -1,0 +1,81 @@
+"""The reading of a fundus photograph, step after step; each leaves findings for the next."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from osler import __version__, bundles
+from osler.record import Case, Event
+from osler.retina import anatomy, field, grade, lesions, quality, vessels
+from osler.retina.predict import predict
+
+ITEM = "photo"
+BUNDLES = (
+    "retina-quality",
+    "retina-anatomy",
+    "retina-vessels",
+    "retina-artery-vein",
+    "retina-lesions",
+    "retina-dr",
+)
+
+
+def interpret(case: Case, *, language: str = "en") -> Case:
+    """Read a case's photograph and add everything found to the case.
+
+    What is not a fundus photograph gets no further than that statement. A photograph of rejected
+    quality is described and measured as far as that goes, but never graded.
+
+    Args:
+        case: has the image item ``photo``.
+        language: of the statements, ``"en"`` or ``"zh"``.
+
+    Returns:
+        The same case.
+
+    Raises:
+        InputError: the case has no photograph.
+        BundleError: a shipped bundle is damaged.
+    """
+    from osler.retina.biomarkers import measure
+    from osler.retina.narrative import narrate
+
+    with _step(case, "retina.field"):
+        seen = field.locate_field(case, item=ITEM)
+    with _step(case, "retina.quality", "retina-quality"):
+        bundle = bundles.load("retina-quality")
+        kind, worth = quality.judge(case, bundle, predict(bundle, case, item=ITEM, field=seen))
+    if kind == quality.FUNDUS:
+        with _step(case, "retina.anatomy", "retina-anatomy"):
+            bundle = bundles.load("retina-anatomy")
+            said = predict(bundle, case, item=ITEM, field=seen)
+            anatomy.describe_anatomy(case, bundle, said, item=ITEM)
+        with _step(case, "retina.vessels", "retina-vessels"):
+            bundle = bundles.load("retina-vessels")
+            vessels.trace_vessels(case, bundle, predict(bundle, case, item=ITEM, field=seen))
+        with _step(case, "retina.vessels", "retina-artery-vein"):
+            bundle = bundles.load("retina-artery-vein")
+            vessels.tell_arteries(case, bundle, predict(bundle, case, item=ITEM, field=seen))
+        with _step(case, "retina.lesions", "retina-lesions"):
+            bundle = bundles.load("retina-lesions")
+            said = predict(bundle, case, item=ITEM, field=seen)
+            lesions.find_lesions(case, bundle, said, item=ITEM)
+        if worth != "reject":
+            with _step(case, "retina.grade", "retina-dr"):
+                bundle = bundles.load("retina-dr")
+                given = {"retina-lesions": said}
+                grading = predict(bundle, case, item=ITEM, field=seen, given=given)
+                grade.grade(case, bundle, grading, item=ITEM)
+        with _step(case, "retina.biomarkers"):
+            measure(case, item=ITEM)
+    with _step(case, "retina.narrative"):
+        narrate(case, language=language)
+    return case
+
+
+@contextmanager
+def _step(case: Case, step: str, bundle: str | None = None) -> Iterator[None]:
+    begun = time.perf_counter()
+    yield
+    by = f"{bundle} {bundles.load(bundle).card.version}" if bundle else f"osler {__version__}"
+    case.history.append(Event(step, by, round(time.perf_counter() - begun, 3)))

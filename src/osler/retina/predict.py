@@ -1,0 +1,131 @@
+"""One bundle on one photograph: probabilities, masks and labels in the photograph's grid."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osler import bundles
+from osler.bundles import Bundle, probability
+from osler.errors import InputError
+from osler.record import Case, Image
+from osler.tasks import segmentation
+from osler.tasks.canvas import Canvas
+from osler.tasks.field import Field, find_field
+
+_BACKGROUND = "background"
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a bundle says about a photograph.
+
+    Attributes:
+        labels: the labels of its masks, or of its first output.
+        masks: label to ``(H, W)``, for a segmentation.
+        probability: ``(L, H, W)`` in the order of ``labels``, for a segmentation; None else.
+        probabilities: output to label to probability, for a classification.
+        label: the likeliest label of the first output, for a classification; empty else.
+        scores: output to what the graph gave, ``(1, L, ...)`` on the canvas.
+        canvas: where the canvas lies.
+    """
+
+    labels: tuple[str, ...]
+    canvas: Canvas
+    scores: Mapping[str, NDArray[Any]]
+    masks: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    probability: NDArray[np.float32] | None = None
+    probabilities: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    label: str = ""
+
+
+def predict(
+    bundle: Bundle,
+    case: Case,
+    *,
+    item: str = "photo",
+    field: Field | None = None,
+    given: Mapping[str, Prediction] | None = None,
+) -> Prediction:
+    """Run a bundle on a case's photograph, and the bundles it builds on before it.
+
+    Args:
+        bundle: the bundle.
+        case: holds the photograph; nothing is added to it.
+        item: the photograph's name in the case.
+        field: the field of view, if it is known already.
+        given: bundle name to what it said about this photograph, if it was run already.
+
+    Raises:
+        InputError: the item is no photograph that a bundle takes.
+        BundleError: the bundle, or one that it needs, is damaged or missing.
+    """
+    pixels = rgb(case.image(item))
+    field = field or find_field(pixels)
+    known = dict(given or {})
+    for name in bundle.card.requires:
+        if name not in known:
+            known[name] = predict(bundles.load(name), case, item=item, field=field)
+    image, canvas = segmentation.encode(pixels, field, diameter=bundle.card.preprocessing.diameter)
+    inputs: dict[str, NDArray[np.float32]] = {}
+    for one in bundle.card.inputs:
+        if one.source == "photograph":
+            inputs[one.name] = image
+        else:
+            assert one.bundle is not None
+            assert one.output is not None
+            inputs[one.name] = known[one.bundle].scores[one.output].astype(np.float32)
+    scores = bundle.run(inputs)
+    if bundle.card.task == "segmentation":
+        return _segmented(bundle, scores, canvas)
+    return _classified(bundle, scores, canvas)
+
+
+def _segmented(bundle: Bundle, scores: Mapping[str, NDArray[Any]], canvas: Canvas) -> Prediction:
+    output = bundle.card.outputs[0]
+    values = probability(output, scores[output.name])[0]
+    exclusive = output.activation == "softmax"
+    labels = list(output.labels)
+    if labels[0].name == _BACKGROUND:
+        values, labels = values[1:], labels[1:]
+    rules = [segmentation.Rule(label.threshold, label.min_area or 0) for label in labels]
+    home, masks = segmentation.decode(values, canvas, rules, exclusive=exclusive)
+    names = tuple(label.name for label in labels)
+    return Prediction(names, canvas, scores, dict(zip(names, masks, strict=True)), home)
+
+
+def _classified(bundle: Bundle, scores: Mapping[str, NDArray[Any]], canvas: Canvas) -> Prediction:
+    said: dict[str, dict[str, float]] = {}
+    for output in bundle.card.outputs:
+        if output.labels:
+            values = probability(output, scores[output.name])[0]
+            said[output.name] = {
+                label.name: float(value) for label, value in zip(output.labels, values, strict=True)
+            }
+    first = said[next(iter(said))]
+    return Prediction(
+        tuple(first), canvas, scores, probabilities=said, label=max(first, key=lambda k: first[k])
+    )
+
+
+def rgb(image: Image) -> NDArray[np.uint8]:
+    """An image as the networks take it: ``(3, H, W)``, 8 bit.
+
+    Grey is repeated. More than 8 bits are scaled so that all but the brightest and darkest
+    thousandth of the pixels fit.
+
+    Raises:
+        InputError: the image is a volume, or has neither one nor three channels.
+    """
+    array = image.array
+    if array.ndim != 3 or array.shape[0] not in (1, 3):
+        raise InputError(
+            f"image '{image.name}' has shape {array.shape}; a photograph is (1, H, W) or (3, H, W)"
+        )
+    if array.dtype != np.uint8:
+        low, high = np.percentile(array[:, ::4, ::4], [0.1, 99.9])
+        scaled = (array.astype(np.float32) - low) * (255 / max(float(high - low), 1e-6))
+        array = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return np.repeat(array, 3, axis=0) if array.shape[0] == 1 else array
