@@ -11,6 +11,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from osler.batch import Batch, Outcome
     from osler.bundles import Card
+    from osler.bundles.card import Output
 
 _DASH = "–"
 
@@ -88,11 +89,15 @@ def as_line(outcome: "Outcome", out: Path) -> dict[str, Any]:
     return line | {"folder": str(out / outcome.case_id), "findings": findings}
 
 
+def _stdout() -> Console:
+    """Stdout; a file or pipe is as wide as a table needs."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=120)
+
+
 def print_summary(batch: "Batch", out: Path) -> None:
     """The table of a run, and where to look next."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=120)
+    console = _stdout()
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("case", overflow="fold", min_width=16)
     for head in ("status", "quality", "eye"):
@@ -142,26 +147,32 @@ def print_bundles() -> None:
     table.add_column("MB", justify="right")
     for name in bundles.names():
         card = bundles.load(name).card
-        labels = ", ".join(label.name for output in card.outputs for label in output.labels)
+        labels = "; ".join(_labels(output) for output in card.outputs if output.labels)
         size = sum(file.bytes for file in card.files.values()) / 1e6
         table.add_row(name, card.version, card.task, labels, card.licence, f"{size:.1f}")
-    Console(highlight=False).print(table)
+    _stdout().print(table)
+
+
+def _labels(output: "Output") -> str:
+    return ", ".join(label.name for label in output.labels)
 
 
 def print_card(card: "Card") -> None:
     """A bundle's card in words."""
-    console = Console(highlight=False)
+    console = _stdout()
 
     def line(text: str = "") -> None:
         console.print(text, markup=False)
 
     line(f"{card.title}  ({card.name} {card.version}, {card.task}, {card.licence})")
-    line(card.description)
+    if card.description:
+        line(card.description)
     line(f"\nFor: {card.intended_use}")
     for limit in card.limits:
         line(f"Not: {limit}")
+    line()
     for output in card.outputs:
-        line(f"\nGives '{output.name}': {', '.join(label.name for label in output.labels)}")
+        line(f"Gives '{output.name}': {_labels(output) or output.description}")
     if card.data:
         line("\nMade and measured with:")
     for data in card.data:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,27 @@ def test_json_goes_to_stdout_and_nothing_else(osler, photos, tmp_path):
     assert Path(read["folder"]).is_dir()
     assert failed["status"] == "failed"
     assert failed["error"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX terminals")
+def test_a_bar_on_a_terminal(photos, tmp_path):
+    import pty
+
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "osler", "read", str(photos("a.jpg")), "--no-html"]
+    result = subprocess.run(
+        [*command, "--out", str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        check=False,
+        env=os.environ | {"TERM": "xterm"},
+    )
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+    os.close(theirs)
+    assert result.returncode == 0, shown
+    assert "0/1" in shown
+    assert "0/1" not in result.stdout.decode()
 
 
 def test_quiet_says_nothing(osler, photos, tmp_path):

@@ -123,6 +123,7 @@ class _Work:
     def __call__(self, path: Path, stem: str) -> Outcome:
         import osler
         from osler.io.input_file import printable
+        from osler.io.tables import safe
 
         start = time.perf_counter()
         try:
@@ -131,7 +132,7 @@ class _Work:
             if prediction.masks:
                 _write_masks(prediction, self.out, stem, probabilities=self.probabilities)
             else:
-                row = {"input": printable(path), **cells(prediction)}
+                row = {"input": safe(printable(path)), **cells(prediction)}
             return Outcome(path, stem, "read", row=row, seconds=time.perf_counter() - start)
         except Exception as error:  # noqa: BLE001 - one bad file must not end the others
             return Outcome(
