@@ -36,5 +36,7 @@ def test_links_between_files_of_the_repository_lead_somewhere():
 def test_commands_in_the_readme_exist():
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
     for name in ("README.md", "CONTRIBUTING.md", "docs/install.md"):
-        for target in re.findall(r"\bmake ([a-z]+)", (REPOSITORY / name).read_text("utf-8")):
+        for target in re.findall(
+            r"(?:\n {4}|`)make ([a-z]+)", (REPOSITORY / name).read_text("utf-8")
+        ):
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{name}: make {target}"
