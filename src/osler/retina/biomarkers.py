@@ -288,11 +288,13 @@ def _curvatures(scene: Scene, structure: str, graph: VesselGraph | str) -> Itera
     found = None
     if not isinstance(graph, str) and not isinstance(size, str):
         graph = graph.apart()
-        keep = measurable(graph)
+        # a path shorter than the Gaussian is wide comes out straight
+        scale = CURVATURE_SCALE * size
+        keep = measurable(graph) & (graph.arcs >= 4.0 * scale)
         if keep.sum() < FEWEST_SEGMENTS:
             missing = _few(int(keep.sum()))
         else:
-            found = windings(graph, scale=CURVATURE_SCALE * size, flat=FLAT / size)
+            found = windings(graph, scale=scale, flat=FLAT / size)
     # tau3, tau4 and tau6 are per pixel, tau5 and tau7 per squared pixel
     for number, power in {2: 0, 3: -1, 4: -1, 5: -2, 6: -1, 7: -2}.items():
         result: Result = missing
