@@ -83,15 +83,19 @@ def read_cohort(path: Path, *, root: Path | None = None) -> Cohort:
         root: the folder that its paths are relative to; ``data_folder()`` by default.
 
     Raises:
-        RecipeError: a column is missing, a file does not exist, a case is listed twice, or a
-            patient is in two folds. The message lists the rows.
+        RecipeError: the table cannot be read, a column or an identifier is missing, a fold is no
+            number, a file does not exist, a case is listed twice, or a patient is in two folds.
+            The message lists what is wrong.
     """
     root = root or data_folder()
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            table = list(csv.DictReader(stream))
+        # spreadsheets put a byte order mark before the first column's name
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            table = list(csv.DictReader(stream, restval=""))
     except OSError as error:
         raise RecipeError(f"the cohort '{path}' cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise RecipeError(f"the cohort '{path}' is not a CSV table in UTF-8: {error}") from error
     if not table:
         raise RecipeError(f"the cohort '{path}' has no rows")
     missing = [name for name in _REQUIRED if name not in table[0]]
@@ -103,6 +107,11 @@ def read_cohort(path: Path, *, root: Path | None = None) -> Cohort:
 
 
 def _row(line: dict[str, str], number: int, path: Path, root: Path) -> Row:
+    if None in line:  # where the reader of the standard library puts what has no column
+        raise RecipeError(f"the cohort '{path}', line {number}: more cells than columns")
+    for name in ("case_id", "patient_id"):
+        if not line[name]:
+            raise RecipeError(f"the cohort '{path}', line {number}: {name} is empty")
     try:
         fold = int(line["fold"])
     except ValueError:
