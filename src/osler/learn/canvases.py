@@ -24,12 +24,14 @@ class Drawn:
 
     Attributes:
         row: the case.
+        root: the folder that the paths of its labels are relative to.
         image: ``(4, h, w)`` uint8: red, green, blue, field.
         targets: ``(L, h, w)`` uint8, 0 to 255 for the share of the pixel that is the label.
         valid: ``(L, h, w)`` uint8, 255 where the target is known, 0 where it is not.
     """
 
     row: Row
+    root: Path
     image: NDArray[np.uint8]
     targets: NDArray[np.uint8]
     valid: NDArray[np.uint8]
@@ -57,12 +59,11 @@ def _draw_row(row: Row, recipe: Recipe, root: Path, cache: Path) -> Drawn:
     digest.update(row.items[recipe.item].read_bytes())
     for value, target in zip(found, recipe.targets, strict=True):
         if value is not None:
-            drawn_from = value.encode() if target.point else (root / value).read_bytes()
-            digest.update(drawn_from)
+            digest.update(value.encode() if target.point else _bytes(root / value, row))
     file = cache / f"{digest.hexdigest()[:32]}.npz"
     if file.exists():
         with np.load(file, allow_pickle=False) as stored:
-            return Drawn(row, stored["image"], stored["targets"], stored["valid"])
+            return Drawn(row, root, stored["image"], stored["targets"], stored["valid"])
     image = read_rgb(row.items[recipe.item])
     canvas = plan(find_field(image), diameter=recipe.diameter)
     pairs = [
@@ -72,11 +73,20 @@ def _draw_row(row: Row, recipe: Recipe, root: Path, cache: Path) -> Drawn:
     none = np.zeros((0, *canvas.size), np.uint8)
     targets = np.stack([pair[0] for pair in pairs]) if pairs else none
     valid = np.stack([pair[1] for pair in pairs]) if pairs else none
-    drawn = Drawn(row, draw(image, canvas), targets, valid)
+    drawn = Drawn(row, root, draw(image, canvas), targets, valid)
     part = file.with_suffix(".part.npz")
     np.savez(part, image=drawn.image, targets=targets, valid=valid)
     part.replace(file)
     return drawn
+
+
+def _bytes(path: Path, row: Row) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RecipeError(
+            f"case '{row.case_id}': the mask '{path}' cannot be read: {error.strerror}"
+        ) from error
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
@@ -103,7 +113,7 @@ def _draw_target(
         known = 0 if target.absent == "unknown" else 255
         return np.zeros(canvas.size, np.uint8), np.full(canvas.size, known, np.uint8)
     if target.point:
-        h, w = canvas.to_canvas(tuple(float(part) for part in value.split(";", 1)))  # type: ignore[arg-type]
+        h, w = canvas.to_canvas(_position(value))
         hh, ww = np.ogrid[: canvas.size[0], : canvas.size[1]]
         near = (hh - h) ** 2 + (ww - w) ** 2 <= target.point**2
         return near.astype(np.uint8) * 255, np.full(canvas.size, 255, np.uint8)
@@ -117,6 +127,17 @@ def _draw_target(
     if ignored.any():
         valid[draw_mask(ignored, canvas) > 64] = 0
     return draw_mask(mask, canvas), valid
+
+
+def _position(value: str) -> tuple[float, float]:
+    try:
+        h, w = value.split(";")
+        return float(h), float(w)
+    except ValueError:
+        raise RecipeError(
+            f"the position '{value}' in the cohort is not 'h;w' in photograph pixels, such as "
+            "'512.5;730'"
+        ) from None
 
 
 def read_mask(path: Path, target: Target) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

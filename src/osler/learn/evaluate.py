@@ -47,7 +47,7 @@ def evaluate(
         home, masks = decode(values, canvas, cut, exclusive=recipe.exclusive)
         inside = canvas.field.mask()
         for target, value, mask in zip(recipe.targets, home, masks, strict=True):
-            truth = _truth(case, target, recipe, inside)
+            truth = _truth(case, target, inside)
             if truth is None:
                 continue
             drawn, within = truth
@@ -64,14 +64,13 @@ def evaluate(
     return [_metric(label, name, pairs, recipe) for (label, name), pairs in found.items()]
 
 
-def _truth(case: Drawn, target: Target, recipe: Recipe, inside: Any) -> tuple[Any, Any] | None:
+def _truth(case: Drawn, target: Target, inside: Any) -> tuple[Any, Any] | None:
     value = case.row.labels.get(target.columns[0])
     if target.point is not None or "pseudo" in target.columns[0]:
         return None
     if not value:
         return (np.zeros_like(inside), inside) if target.absent == "none" else None
-    root = case.row.items[recipe.item].parents[2]
-    mask, ignored = read_mask(root / value, target)
+    mask, ignored = read_mask(case.root / value, target)
     return mask, inside & ~ignored
 
 

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from osler import models
 from osler.data.cohort import Cohort, Row, read_cohort
+from osler.errors import RecipeError
 from osler.learn.canvases import read_rgb
 from osler.learn.loop import inference
 from osler.learn.recipe import Recipe
@@ -102,7 +103,8 @@ def lesion_features(recipe: Recipe, recipe_path: Path) -> LesionFeatures:
     """The lesion network that the recipe starts from, with its map of features."""
     net = models.create("unet", labels=4, **recipe.network.options)
     assert isinstance(net, UNet)
-    assert recipe.network.start is not None
+    if recipe.network.start is None:
+        raise RecipeError("a grading recipe needs network.start, a lesion network's checkpoint")
     models.start_from(net, recipe_path.parent / recipe.network.start)
     return LesionFeatures(net).eval()
 
@@ -116,15 +118,23 @@ def look(cohort: Cohort, features: LesionFeatures, recipe: Recipe, *, cache: Pat
     views = int(recipe.options.get("views", 2))
     out = []
     for row in cohort.rows:
-        key = hashlib.sha256(f"{weights.hexdigest()} {recipe.diameter} {row.case_id}".encode())
+        key = hashlib.sha256(f"{weights.hexdigest()} {recipe.diameter} ".encode())
+        key.update(row.items[recipe.item].read_bytes())
         maps = []
         for view in range(views):
             file = cache / f"{key.hexdigest()[:32]}-{view}.npy"
             if not file.exists():
                 _keep(file, _cells(features, row, recipe, view))
             maps.append(np.load(file, allow_pickle=False))
-        out.append(Graded(row, maps, int(row.labels["dr-grade"]), int(row.labels["dme-risk"])))
+        out.append(Graded(row, maps, _whole(row, "dr-grade", 4), _whole(row, "dme-risk", 2)))
     return out
+
+
+def _whole(row: Row, label: str, most: int) -> int:
+    value = row.labels.get(label, "")
+    if not value.isdecimal() or int(value) > most:
+        raise RecipeError(f"case '{row.case_id}': {label} is '{value}', not 0 to {most}")
+    return int(value)
 
 
 def _keep(file: Path, values: NDArray[np.float16]) -> None:

@@ -73,48 +73,54 @@ def train(
     state = State()
     if resume and (folder / _CHECKPOINT).exists():
         best = _load(folder / _CHECKPOINT, net, average, optimiser, state)
-    log = _Log(folder, learner.steps)
     saved = begun = time.monotonic()
-    while state.step < learner.steps:
-        for group in optimiser.param_groups:
-            group["lr"] = _rate(state.step, learner)
-        torch.manual_seed(learner.seed * 1_000_003 + state.step)
-        net.train()
-        with torch.autocast(device.type, torch.bfloat16, enabled=uses_bfloat16(learner, device)):
-            value = loss(net, state.step, device)
-        if not torch.isfinite(value):
-            raise RecipeError(
-                f"the loss is {float(value)} at step {state.step}; lower learner.rate (now "
-                f"{learner.rate}) or set learner.precision to float32"
-            )
-        optimiser.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(net.parameters(), learner.clip)
-        optimiser.step()
-        state.step += 1
-        _follow(average, net, learner.ema, state.step)
-        log.step(state.step, float(value.detach()))
-        due = state.step % learner.validate_every == 0 or state.step == learner.steps
-        if due and validate is not None:
-            figures = validate(average)
-            log.figures(state.step, figures)
-            state.stale += 1
-            if figures["score"] > state.best:
-                state.best, state.stale = figures["score"], 0
-                best = copy.deepcopy(average.state_dict())
-        now = time.monotonic()
-        stop = learner.patience is not None and state.stale > learner.patience
-        last = stop or state.step == learner.steps
-        if last or now - saved > 60 * learner.checkpoint_minutes:
-            state.seconds += now - begun
-            saved = begun = now
-            _save(folder / _CHECKPOINT, net, average, optimiser, state, best)
-        if stop:
-            break
-    log.close()
-    net.load_state_dict(best if validate is not None else average.state_dict())
+    with contextlib.closing(_Log(folder, learner.steps)) as log:
+        while state.step < learner.steps and not _stale(state, learner):
+            for group in optimiser.param_groups:
+                group["lr"] = _rate(state.step, learner)
+            torch.manual_seed(learner.seed * 1_000_003 + state.step)
+            net.train()
+            fast = uses_bfloat16(learner, device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=fast):
+                value = loss(net, state.step, device)
+            if not torch.isfinite(value):
+                raise RecipeError(
+                    f"the loss is {float(value)} at step {state.step}; lower learner.rate (now "
+                    f"{learner.rate}) or set learner.precision to float32"
+                )
+            optimiser.zero_grad(set_to_none=True)
+            value.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(net.parameters(), learner.clip)
+            optimiser.step()
+            state.step += 1
+            _follow(average, net, learner.ema, state.step)
+            log.step(state.step, float(value.detach()))
+            due = state.step % learner.validate_every == 0 or state.step == learner.steps
+            if due and validate is not None:
+                figures = validate(average)
+                log.figures(state.step, figures)
+                state.stale += 1
+                if figures["score"] > state.best:
+                    state.best, state.stale = float(figures["score"]), 0
+                    best = copy.deepcopy(average.state_dict())
+            now = time.monotonic()
+            last = state.step == learner.steps or _stale(state, learner)
+            if last or now - saved > 60 * learner.checkpoint_minutes:
+                state.seconds += now - begun
+                saved = begun = now
+                _save(folder / _CHECKPOINT, net, average, optimiser, state, best)
+    net.load_state_dict(_chosen(average, state, best))
     net.eval()
     return state
+
+
+def _stale(state: State, learner: Learner) -> bool:
+    return learner.patience is not None and state.stale >= learner.patience
+
+
+def _chosen(average: nn.Module, state: State, best: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The best weights; the last ones where no validation has chosen any."""
+    return best if state.best > -math.inf else average.state_dict()
 
 
 def uses_bfloat16(learner: Learner, device: torch.device) -> bool:
@@ -165,7 +171,7 @@ def _save(
             "net": net.state_dict(),
             "average": average.state_dict(),
             "optimiser": optimiser.state_dict(),
-            "best": dict(best),
+            "best": dict(_chosen(average, state, best)),
             "state": [state.step, state.best, state.stale, state.seconds],
         },
         part,

@@ -150,11 +150,25 @@ def photograph_badly(colour: Tensor, augment: Augment, noise: torch.Generator) -
         out = _blur_each(
             out, augment.blur * uniform(0, 1, 1)[:, 0] ** 2 * (uniform(0, 1, 1)[:, 0] < 0.6)
         )
+    if augment.coarse > 1:
+        out = torch.cat([
+            _coarsen(one[None], 1 + (augment.coarse - 1) * float(share))
+            for one, share in zip(out, uniform(-0.5, 1, 1)[:, 0].clamp(min=0), strict=True)
+        ])  # fmt: skip
     if augment.noise:
         sigma = augment.noise * uniform(0, 1, 1, 1, 1) ** 2
         fine = torch.randn(out.shape, generator=noise)
         out = out + sigma * fine
     return out.clamp(0, 1)
+
+
+def _coarsen(x: Tensor, factor: float) -> Tensor:
+    """What is left of ``(1, 3, H, W)`` after a photograph ``factor`` times as small."""
+    if factor < 1.05:
+        return x
+    side = max(8, round(x.shape[-1] / factor))
+    small = functional.interpolate(x, size=(side, side), mode="bicubic", antialias=True)
+    return functional.interpolate(small, size=x.shape[-2:], mode="bicubic")
 
 
 def _blur_each(x: Tensor, sigma: Tensor) -> Tensor:

@@ -89,7 +89,9 @@ def segmentation(recipe: Recipe, path: Path, folder: Path, resume: bool) -> Prod
 
 def _code(name: str) -> dict[str, str] | None:
     code = _CODES.get(name)
-    return code and {"value": code.value, "scheme": code.scheme, "meaning": code.meaning}
+    if code is None:
+        return None
+    return {"value": code.value, "scheme": code.scheme, "meaning": code.meaning}
 
 
 def grading(recipe: Recipe, path: Path, folder: Path, resume: bool) -> Product:

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from osler import models
 from osler.data.cohort import read_cohort
+from osler.errors import RecipeError
 from osler.learn.canvases import draw_cohort
 from osler.learn.loop import State, inference, train
 from osler.learn.recipe import Recipe
@@ -48,6 +49,8 @@ def learn_quality(
     cohort = read_cohort(recipe_path.parent / recipe.cohort)
     drawn = draw_cohort(cohort, recipe, cache=Path(".cache") / "canvases")
     teaching, held = split(drawn, recipe.learner.hold)
+    if not held:
+        raise RecipeError("learner.hold is null; a quality recipe needs a fold to validate on")
     side = recipe.diameter
     rng = np.random.default_rng([recipe.learner.seed, 7])
     checks = [make_example(held, rng, side) for _ in range(_HELD)]

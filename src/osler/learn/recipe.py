@@ -58,6 +58,7 @@ class Augment(_Strict):
         flip: whether to mirror.
         colour: strength of colour, brightness, contrast and gamma changes, 0 to 1.
         blur: largest standard deviation of a Gaussian blur, canvas pixels.
+        coarse: largest factor by which a patch loses resolution, as of a smaller photograph.
         noise: largest standard deviation of pixel noise, of a range of 0 to 1.
         shading: strength of an uneven illumination, 0 to 1.
     """
@@ -67,6 +68,7 @@ class Augment(_Strict):
     flip: bool = True
     colour: float = 0.5
     blur: float = 1.5
+    coarse: float = Field(1.0, ge=1.0)
     noise: float = 0.04
     shading: float = 0.3
 
@@ -100,14 +102,14 @@ class Learner(_Strict):
     foreground: float = Field(0.3, ge=0, le=1)
     rate: float = Field(2e-3, gt=0)
     weight_decay: float = 1e-4
-    warmup: int = 200
+    warmup: int = Field(200, ge=0)
     ema: float = Field(0.998, ge=0, lt=1)
     clip: float = 1.0
     dice: float = 1.0
     positive: float = 1.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    validate_every: int = 500
-    patience: int | None = None
+    validate_every: int = Field(500, gt=0)
+    patience: int | None = Field(None, gt=0)
     checkpoint_minutes: float = 3.0
     seed: int = 1
     hold: int | None = 0
@@ -155,7 +157,7 @@ def read_recipe(path: Path) -> Recipe:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"the recipe '{path}' cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"the recipe '{path}' is not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise RecipeError(f"the recipe '{path}' is not a mapping of keys to values")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from osler import models
 from osler.data.cohort import read_cohort
+from osler.errors import RecipeError
 from osler.learn import losses
 from osler.learn.canvases import Drawn, draw_cohort
 from osler.learn.loop import State, inference, train
@@ -43,10 +44,18 @@ def learn_segmentation(recipe: Recipe, recipe_path: Path, *, folder: Path, resum
         recipe_path: its file; the cohort's path is relative to it.
         folder: for checkpoints and logs.
         resume: go on from the folder's checkpoint.
+
+    Raises:
+        RecipeError: the cohort or its folds do not serve, or the loss is not finite.
     """
     cohort = read_cohort(recipe_path.parent / recipe.cohort)
     drawn = draw_cohort(cohort, recipe, cache=Path(".cache") / "canvases")
     teaching, held = split(drawn, recipe.learner.hold)
+    if held and not any(((c.targets > 127) & (c.valid > 0) & (c.image[3] > 0)).any() for c in held):
+        raise RecipeError(
+            f"no case of fold {recipe.learner.hold} shows any target, so nothing can be validated; "
+            "choose another learner.hold"
+        )
     torch.manual_seed(recipe.learner.seed)
     outputs = len(recipe.targets) + int(recipe.exclusive)
     net = models.create(recipe.network.name, labels=outputs, **recipe.network.options)
@@ -74,9 +83,20 @@ def learn_segmentation(recipe: Recipe, recipe_path: Path, *, folder: Path, resum
 
 
 def split(drawn: Sequence[Drawn], hold: int | None) -> tuple[list[Drawn], list[Drawn]]:
-    """The cases that teach, and those of the fold that is held out."""
+    """The cases that teach, and those of the fold that is held out.
+
+    Raises:
+        RecipeError: no case is left to teach, or the fold to hold out does not exist.
+    """
     teaching = [case for case in drawn if case.row.fold != hold]
-    return teaching, [case for case in drawn if case.row.fold == hold]
+    held = [case for case in drawn if case.row.fold == hold]
+    if not teaching or (hold is not None and not held):
+        folds = ", ".join(str(fold) for fold in sorted({case.row.fold for case in drawn}))
+        raise RecipeError(
+            f"learner.hold is {hold} and the cohort's folds are {folds}; hold one of several "
+            "folds out, or write null to train on all"
+        )
+    return teaching, held
 
 
 def probabilities(net: nn.Module, case: Drawn, *, exclusive: bool) -> NDArray[np.float32]:

@@ -53,8 +53,8 @@ def make_example(cases: Sequence[Drawn], rng: np.random.Generator, side: int) ->
         return Example(fit(canvas, side), False, -1, np.zeros(len(DEFECTS), np.float32))
     case = cases[int(rng.integers(len(cases)))]
     colour = _turn(case.image, rng)
-    image, field = colour[:3].astype(np.float32) / 255, colour[3] > 127
-    image = _camera(image, rng)
+    image, field = colour[:3].astype(np.float32), colour[3] > 127
+    image = _camera(image / np.float32(255), rng)
     grade = int(rng.choice(3, p=(0.4, 0.3, 0.3)))
     defects = np.zeros(len(DEFECTS), np.float32)
     if grade:
@@ -65,8 +65,8 @@ def make_example(cases: Sequence[Drawn], rng: np.random.Generator, side: int) ->
             level = float(rng.uniform(*_LEVELS[GRADES[grade]]))
             image = spoil(image, field, DEFECTS[which], level, rng)
             defects[which] = 1
-    image = image + rng.normal(0, rng.uniform(0, 0.02), image.shape)
-    out = np.concatenate([np.clip(image, 0, 1) * 255 * field, field[None] * 255.0])
+    noisy = image + rng.normal(0, rng.uniform(0, 0.02), image.shape)
+    out = np.concatenate([np.clip(noisy, 0, 1) * 255 * field, field[None] * 255.0])
     return Example(fit(np.rint(out).astype(np.uint8), side), True, grade, defects)
 
 
@@ -164,7 +164,8 @@ def _tint(rng: np.random.Generator) -> NDArray[np.float64]:
 
 def _noise(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float64]:
     fine = rng.normal(0.5, rng.uniform(0.05, 0.4), (3, *shape))
-    return ndimage.gaussian_filter(fine, (0, s := rng.uniform(0, 2), s)) * _tint(rng)
+    soft = ndimage.gaussian_filter(fine, (0, s := rng.uniform(0, 2), s))
+    return np.asarray(soft * _tint(rng))
 
 
 def _even(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float64]:
@@ -206,7 +207,7 @@ def _shapes(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.floa
             else (abs(dh) < a) & (abs(dw) < b)
         )
         out = np.where(inside, rng.uniform(0, 1, (3, 1, 1)), out)
-    return ndimage.gaussian_filter(out, (0, s := rng.uniform(0, 2), s))
+    return np.asarray(ndimage.gaussian_filter(out, (0, s := rng.uniform(0, 2), s)))
 
 
 def _bands(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float64]:

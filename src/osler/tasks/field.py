@@ -98,7 +98,7 @@ def _reduce(image: NDArray[np.uint8], step: int) -> NDArray[np.float32]:
     height, width = bright.shape
     h, w = max(1, height // step), max(1, width // step)
     if height < step or width < step:
-        return bright.astype(np.float32)
+        return np.asarray(bright, np.float32)
     cut = bright[: h * step, : w * step].reshape(h, step, w, step)
     return np.asarray(cut.mean(axis=(1, 3), dtype=np.float32))
 

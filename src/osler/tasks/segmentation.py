@@ -139,7 +139,7 @@ def _enlarge(mask: NDArray[np.bool_], canvas: Canvas) -> NDArray[np.bool_]:
     from PIL import Image as Pillow
     from scipy import ndimage
 
-    wide = ndimage.binary_dilation(mask, structure=np.ones((3, 3)))
+    wide = np.asarray(ndimage.binary_dilation(mask, structure=np.ones((3, 3), bool)))
     h0, w0, h1, w1 = canvas.field.box
     drawn = Pillow.fromarray(wide.astype(np.uint8)).resize(
         (w1 - w0, h1 - h0), Pillow.Resampling.NEAREST

@@ -1,0 +1,86 @@
+"""Accuracy of the shipped bundles on photographs that taught none of them.
+
+    python benchmarks/accuracy.py            all of it
+    python benchmarks/accuracy.py vessels    one part: vessels, kind
+
+The cards hold the figures on held-out folds; this measures what was kept apart altogether: DRIVE
+(another camera, for vessels) and pictures that are, and are not, of a fundus. Needs the data folder
+(``$OSLER_DATA``) and the extra ``dev``.
+"""
+
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as Pillow
+
+from osler import bundles, io
+from osler.data.cohort import data_folder
+from osler.metrics import bootstrap_mean, cl_dice, dice, pixel_auroc
+from osler.retina.predict import predict
+
+
+def interval(values: list[float]) -> str:
+    found = bootstrap_mean(values, seed=1)
+    return f"{np.mean(values):.3f} ({found.low:.3f} to {found.high:.3f})"
+
+
+def vessels(root: Path) -> None:
+    bundle = bundles.load("retina-vessels")
+    figures: dict[str, list[float]] = {"Dice": [], "AUROC": [], "clDice": []}
+    fixed: list[float] = []
+    for photo in sorted((root / "drive/images").iterdir()):
+        case = io.load(photo)
+        said = predict(bundle, case)
+        name = photo.stem
+        truth = np.asarray(Pillow.open(root / f"drive/vessels/{name}.png").convert("L")) > 127
+        field = np.asarray(Pillow.open(root / f"drive/fov/{name}.png").convert("L")) > 127
+        figures["Dice"].append(dice(truth, said.masks["vessel"], within=field) or 0.0)
+        figures["AUROC"].append(pixel_auroc(truth, said.probability[0], within=field) or 0.0)
+        figures["clDice"].append(cl_dice(truth, said.masks["vessel"], within=field) or 0.0)
+        fixed.append(dice(truth, said.probability[0] >= 0.5, within=field) or 0.0)
+    print(f"\nVessels, DRIVE test ({len(fixed)} photographs), inside the field, native size")
+    print("| figure | mean (95 % interval over photographs) |\n|---|---|")
+    for name, values in figures.items():
+        print(f"| {name} | {interval(values)} |")
+    print(f"| Dice at a fixed threshold of 0.5 | {interval(fixed)} |")
+
+
+def kind(root: Path) -> None:
+    bundle = bundles.load("retina-quality")
+    groups: dict[str, list[Path]] = {
+        "ODIR, fundus (another set of cameras)": sorted((root / "odir/images").iterdir())[:200],
+        "DRIVE, fundus": sorted((root / "drive/images").iterdir()),
+        "chest X-rays": sorted((root / "cxr-structures/images").iterdir())[:80],
+        "breast ultrasound": sorted((root / "busi").rglob("*.png"))[:100],
+        "radiology (VQA-RAD)": sorted((root / "vqa-rad/images").iterdir())[:150],
+    }
+    groups["everyday pictures (scikit-image)"] = everyday()
+    print("\nKind of photograph: share called a fundus photograph, and share of these rejected")
+    print("| pictures | number | called fundus | of rejected quality |\n|---|---|---|---|")
+    for name, paths in groups.items():
+        chances, rejected = [], 0
+        for path in paths:
+            said = predict(bundle, io.load(path))
+            chances.append(said.probabilities["photograph"]["fundus photograph"] >= 0.5)
+            quality = said.probabilities["quality"]
+            rejected += max(quality, key=lambda key: quality[key]) == "reject"
+        print(f"| {name} | {len(paths)} | {np.mean(chances):.3f} | {rejected / len(paths):.3f} |")
+
+
+def everyday() -> list[Path]:
+    """The pictures that scikit-image carries without a download."""
+    import skimage
+
+    folder = Path(skimage.__file__).parent / "data"
+    return sorted(path for path in folder.iterdir() if path.suffix in {".png", ".jpg", ".tif"})
+
+
+PARTS = {"vessels": vessels, "kind": kind}
+
+if __name__ == "__main__":
+    csv.field_size_limit(10_000_000)
+    asked = sys.argv[1:] or list(PARTS)
+    for part in asked:
+        PARTS[part](data_folder())
