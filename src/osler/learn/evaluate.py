@@ -6,15 +6,25 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from osler.bundles import probability
+from osler.bundles.card import Output
 from osler.learn.canvases import Drawn, read_mask, read_rgb
 from osler.learn.recipe import Recipe, Target
-from osler.learn.segment import probabilities
-from osler.metrics import bootstrap_mean, dice, pixel_auroc, pixel_average_precision
+from osler.learn.segment import raw_scores
+from osler.metrics import (
+    bootstrap_mean,
+    dice,
+    fit_platt,
+    fit_temperature,
+    pixel_auroc,
+    pixel_average_precision,
+)
 from osler.tasks.canvas import plan
 from osler.tasks.field import find_field
 from osler.tasks.segmentation import Rule, decode
 
 REPLICATES = 2000
+_SAMPLE = 50_000  # pixels a case that pixel probabilities are calibrated on
 
 
 def rules(recipe: Recipe, figures: Mapping[str, float]) -> list[Rule]:
@@ -28,8 +38,44 @@ def rules(recipe: Recipe, figures: Mapping[str, float]) -> list[Rule]:
     ]
 
 
+def calibrate_pixels(
+    net: nn.Module, held: Sequence[Drawn], recipe: Recipe
+) -> dict[str, Any] | None:
+    """Make pixel probabilities mean what they say, on the held-out cases.
+
+    A threshold that is chosen for each photograph by expected Dice is right only if they do.
+
+    Returns:
+        A card's calibration; None where no target has such a threshold, or several targets that
+        overlap would have to share one.
+    """
+    if not any(target.adaptive for target in recipe.targets) or not held:
+        return None
+    if len(recipe.targets) > 1 and not recipe.exclusive:
+        return None
+    rng = np.random.default_rng(recipe.learner.seed)
+    scores, truth = [], []
+    for case in held:
+        inside = np.flatnonzero((case.image[3] > 0) & (case.valid.min(axis=0) > 0))
+        chosen = rng.choice(inside, min(len(inside), _SAMPLE), replace=False)
+        scores.append(raw_scores(net, case).reshape(-1, case.image[0].size)[:, chosen].T)
+        drawn = case.targets.reshape(len(recipe.targets), -1)[:, chosen] > 127
+        truth.append(np.where(drawn.any(axis=0), drawn.argmax(axis=0) + 1, 0))
+    every, labels = np.concatenate(scores).astype(np.float64), np.concatenate(truth)
+    on = f"{_SAMPLE} pixels of each of {len(held)} photographs of the held-out fold"
+    if recipe.exclusive:
+        temperature = fit_temperature(labels, every)
+        return {"method": "temperature", "temperature": temperature, "fitted_on": on}
+    temperature, bias = fit_platt(labels, every[:, 0])
+    return {"method": "platt", "temperature": temperature, "bias": bias, "fitted_on": on}
+
+
 def evaluate(
-    net: nn.Module, held: Sequence[Drawn], recipe: Recipe, cut: Sequence[Rule]
+    net: nn.Module,
+    held: Sequence[Drawn],
+    recipe: Recipe,
+    cut: Sequence[Rule],
+    calibration: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Dice, AUROC and average precision a label, mean over photographs, 95 % over patients.
 
@@ -43,7 +89,7 @@ def evaluate(
     for case in held:
         photo = read_rgb(case.row.items[recipe.item])
         canvas = plan(find_field(photo), diameter=recipe.diameter)
-        values = probabilities(net, case, exclusive=recipe.exclusive)
+        values = _calibrated(raw_scores(net, case), recipe, calibration)
         home, masks = decode(values, canvas, cut, exclusive=recipe.exclusive)
         inside = canvas.field.mask()
         for target, value, mask in zip(recipe.targets, home, masks, strict=True):
@@ -52,6 +98,9 @@ def evaluate(
                 continue
             drawn, within = truth
             figures = {"Dice": dice(drawn, mask, within=within)}
+            if recipe.exclusive:  # of pixels that carry a label, none of the background
+                labelled = within & _labelled(case, recipe)
+                figures["F1 over labelled pixels"] = dice(drawn, mask, within=labelled)
             if drawn.any():
                 figures["AUROC of pixels"] = pixel_auroc(drawn, value, within=within)
                 figures["average precision of pixels"] = pixel_average_precision(
@@ -64,6 +113,18 @@ def evaluate(
     return [_metric(label, name, pairs, recipe) for (label, name), pairs in found.items()]
 
 
+def _calibrated(scores: Any, recipe: Recipe, calibration: Mapping[str, Any] | None) -> Any:
+    """Probabilities ``(L, h, w)`` as the bundle will give them, the background left out."""
+    output = Output.model_validate({
+        "name": "scores",
+        "activation": "softmax" if recipe.exclusive else "sigmoid",
+        "labels": [{"name": str(i)} for i in range(len(scores))],
+        "calibration": calibration,
+    })  # fmt: skip
+    values = probability(output, scores[None])[0]
+    return values[1:] if recipe.exclusive else values
+
+
 def _truth(case: Drawn, target: Target, inside: Any) -> tuple[Any, Any] | None:
     value = case.row.labels.get(target.columns[0])
     if target.point is not None or "pseudo" in target.columns[0]:
@@ -72,6 +133,15 @@ def _truth(case: Drawn, target: Target, inside: Any) -> tuple[Any, Any] | None:
         return (np.zeros_like(inside), inside) if target.absent == "none" else None
     mask, ignored = read_mask(case.root / value, target)
     return mask, inside & ~ignored
+
+
+def _labelled(case: Drawn, recipe: Recipe) -> Any:
+    """Pixels that carry any of the labels."""
+    root = case.row.items[recipe.item].parents[2]
+    masks = [
+        read_mask(root / case.row.labels[target.columns[0]], target)[0] for target in recipe.targets
+    ]
+    return np.any(masks, axis=0)
 
 
 def _metric(

@@ -12,7 +12,7 @@ from osler import metrics
 from osler.data.cohort import read_cohort
 from osler.learn import grading as learn_grades
 from osler.learn import quality as learn_quality
-from osler.learn.evaluate import REPLICATES, evaluate, rules
+from osler.learn.evaluate import REPLICATES, calibrate_pixels, evaluate, rules
 from osler.learn.export import export_onnx, largest_difference
 from osler.learn.fitting import Product
 from osler.learn.recipe import Recipe
@@ -41,7 +41,8 @@ def segmentation(recipe: Recipe, path: Path, folder: Path, resume: bool) -> Prod
     net: torch.nn.Module = trained.net
     _, held = split(trained.drawn, recipe.learner.hold)
     cut = rules(recipe, figures(net, held, recipe) if held else {})
-    measured = evaluate(net, held, recipe, cut) if held else []
+    calibration = calibrate_pixels(net, held, recipe)
+    measured = evaluate(net, held, recipe, cut, calibration) if held else []
     names = ["scores"]
     if recipe.options.get("features"):
         net = LesionFeatures(net).eval()  # type: ignore[arg-type]
@@ -66,6 +67,7 @@ def segmentation(recipe: Recipe, path: Path, folder: Path, resume: bool) -> Prod
             "name": "scores",
             "activation": "softmax" if recipe.exclusive else "sigmoid",
             "labels": labels,
+            "calibration": calibration,
             "description": "a score for each pixel of the canvas",
         }
     ]

@@ -99,14 +99,18 @@ def split(drawn: Sequence[Drawn], hold: int | None) -> tuple[list[Drawn], list[D
     return teaching, held
 
 
-def probabilities(net: nn.Module, case: Drawn, *, exclusive: bool) -> NDArray[np.float32]:
-    """``(L, h, w)`` on the canvas, the background left out."""
+def raw_scores(net: nn.Module, case: Drawn) -> NDArray[np.float32]:
+    """Scores ``(L, h, w)`` on the canvas, the background first where there is one."""
     device = next(net.parameters()).device
     image = torch.from_numpy(case.image)[None].to(device).float() / 255
-    with inference(net), torch.autocast(device.type, torch.bfloat16, enabled=False):
-        logits = net(image).float()[0]
-    value = logits.softmax(0)[1:] if exclusive else logits.sigmoid()
-    return np.asarray(value.cpu().numpy(), np.float32)
+    with inference(net):
+        return np.asarray(net(image).float()[0].cpu().numpy(), np.float32)
+
+
+def probabilities(net: nn.Module, case: Drawn, *, exclusive: bool) -> NDArray[np.float32]:
+    """``(L, h, w)`` on the canvas, the background left out, not calibrated."""
+    scores = torch.from_numpy(raw_scores(net, case))
+    return np.asarray((scores.softmax(0)[1:] if exclusive else scores.sigmoid()).numpy())
 
 
 def figures(net: nn.Module, held: Sequence[Drawn], recipe: Recipe) -> dict[str, float]:

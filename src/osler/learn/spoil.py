@@ -164,8 +164,12 @@ def _tint(rng: np.random.Generator) -> NDArray[np.float64]:
 
 def _noise(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float64]:
     fine = rng.normal(0.5, rng.uniform(0.05, 0.4), (3, *shape))
-    soft = ndimage.gaussian_filter(fine, (0, s := rng.uniform(0, 2), s))
-    return np.asarray(soft * _tint(rng))
+    return np.asarray(_soft(fine, rng) * _tint(rng))
+
+
+def _soft(picture: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    sigma = rng.uniform(0, 2)
+    return np.asarray(ndimage.gaussian_filter(picture, (0, sigma, sigma)), np.float64)
 
 
 def _even(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float64]:
@@ -207,7 +211,7 @@ def _shapes(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.floa
             else (abs(dh) < a) & (abs(dw) < b)
         )
         out = np.where(inside, rng.uniform(0, 1, (3, 1, 1)), out)
-    return np.asarray(ndimage.gaussian_filter(out, (0, s := rng.uniform(0, 2), s)))
+    return _soft(out, rng)
 
 
 def _bands(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """Networks: torch modules that know no case and no file format."""
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,14 +45,21 @@ def start_from(net: nn.Module, path: Path) -> int:
         how many tensors were copied.
 
     Raises:
-        RecipeError: the file is absent, or fewer than half of the tensors agree.
+        RecipeError: the file is absent or no checkpoint, or fewer than half of the tensors agree.
     """
     if not path.is_file():
         raise RecipeError(f"the starting weights '{path}' do not exist; train them first")
-    stored = torch.load(path, map_location="cpu", weights_only=True)
-    stored = stored.get("best", stored)
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise RecipeError(f"the starting weights '{path}' are damaged or no checkpoint") from error
+    stored = stored.get("best", stored) if isinstance(stored, dict) else {}
     own = net.state_dict()
-    same = {k: v for k, v in stored.items() if k in own and own[k].shape == v.shape}
+    same = {
+        k: v
+        for k, v in stored.items()
+        if k in own and isinstance(v, torch.Tensor) and own[k].shape == v.shape
+    }
     if len(same) < len(own) / 2:
         raise RecipeError(f"'{path}' fits only {len(same)} of {len(own)} tensors of the network")
     net.load_state_dict(same, strict=False)
