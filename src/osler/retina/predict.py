@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from osler import bundles
 from osler.bundles import Bundle, probability
-from osler.errors import InputError
+from osler.errors import BundleError, InputError
 from osler.record import Case, Image
 from osler.tasks import segmentation
 from osler.tasks.canvas import Canvas
@@ -60,14 +60,31 @@ def predict(
 
     Raises:
         InputError: the item is no photograph that a bundle takes.
-        BundleError: the bundle, or one that it needs, is damaged or missing.
+        BundleError: the bundle, or one that it needs, is damaged or missing, or bundles need each
+            other in a circle.
     """
+    return _predict(bundle, case, item, field, dict(given or {}), ())
+
+
+def _predict(
+    bundle: Bundle,
+    case: Case,
+    item: str,
+    field: Field | None,
+    known: dict[str, Prediction],
+    waiting: tuple[str, ...],
+) -> Prediction:
+    """As ``predict``; ``waiting`` are the bundles that this one is run for, outermost first."""
+    waiting = (*waiting, bundle.card.name)
     pixels = rgb(case.image(item))
     field = field or find_field(pixels)
-    known = dict(given or {})
     for name in bundle.card.requires:
-        if name not in known:
-            known[name] = predict(bundles.load(name), case, item=item, field=field)
+        if name in known:
+            continue
+        if name in waiting:
+            circle = " -> ".join((*waiting[waiting.index(name) :], name))
+            raise BundleError(f"bundles need each other in a circle: {circle}; mend 'requires'")
+        known[name] = _predict(bundles.load(name), case, item, field, known, waiting)
     image, canvas = segmentation.encode(pixels, field, diameter=bundle.card.preprocessing.diameter)
     inputs: dict[str, NDArray[np.float32]] = {}
     for one in bundle.card.inputs:
@@ -76,7 +93,13 @@ def predict(
         else:
             assert one.bundle is not None
             assert one.output is not None
-            inputs[one.name] = known[one.bundle].scores[one.output].astype(np.float32)
+            scores = known[one.bundle].scores
+            if one.output not in scores:
+                raise BundleError(
+                    f"bundle '{bundle.card.name}' takes the output '{one.output}' of "
+                    f"'{one.bundle}', which gives {', '.join(map(repr, scores))}"
+                )
+            inputs[one.name] = scores[one.output].astype(np.float32)
     scores = bundle.run(inputs)
     if bundle.card.task == "segmentation":
         return _segmented(bundle, scores, canvas)
