@@ -1,17 +1,21 @@
 """Step 2: is it a fundus photograph, and of what quality."""
 
 from osler.bundles import Bundle
-from osler.record import Case, Label, Source, vocab
+from osler.record import Case, Label, Mask, Source, vocab
 from osler.retina.predict import Prediction
 
 FUNDUS = "fundus photograph"
 NOT_FUNDUS = "not a fundus photograph"
 _SMALLEST = 96  # a field of fewer pixels across shows no vessel worth measuring
-_DEFECT = 0.5
+_EVEN = 0.5  # the threshold of a label whose card has none
 
 
 def judge(case: Case, bundle: Bundle, said: Prediction, *, item: str = "photo") -> tuple[str, str]:
     """Add ``photograph`` and ``quality`` to the case.
+
+    A rejected photograph always has a reason among its flags: the defects that reach their
+    threshold, else the likeliest one. What was rejected by rule (``not-fundus``, ``resolution``)
+    has no probability.
 
     Args:
         case: has ``field``.
@@ -24,7 +28,7 @@ def judge(case: Case, bundle: Bundle, said: Prediction, *, item: str = "photo") 
     """
     source = Source("bundle", bundle.card.name, bundle.card.version)
     likely = said.probabilities["photograph"][FUNDUS]
-    threshold = bundle.card.output("photograph").labels[0].threshold or 0.5
+    threshold = _thresholds(bundle, "photograph")[FUNDUS]
     kind = FUNDUS if likely >= threshold else NOT_FUNDUS
     case.add(
         Label(
@@ -40,15 +44,8 @@ def judge(case: Case, bundle: Bundle, said: Prediction, *, item: str = "photo") 
         )
     )
     grades = dict(said.probabilities["quality"])
-    value = max(grades, key=lambda key: grades[key])
-    defects = [name for name, p in said.probabilities["defects"].items() if p >= _DEFECT]
-    side = max(case.image(item).shape)
-    if side < _SMALLEST:
-        value, defects = "reject", ["resolution", *defects]
-    if kind == NOT_FUNDUS:
-        value, defects = "reject", ["not-fundus"]
-    if value == "good":
-        defects = []
+    value, flags = _worth(case, bundle, said, fundus=kind == FUNDUS)
+    by_rule = bool({"not-fundus", "resolution"} & set(flags))
     case.add(
         Label(
             id="quality",
@@ -58,9 +55,34 @@ def judge(case: Case, bundle: Bundle, said: Prediction, *, item: str = "photo") 
             item=item,
             evidence=("photograph", "field"),
             value=value,
-            probability=grades.get(value),
+            probability=None if by_rule else grades[value],
             probabilities=grades,
-            flags=tuple(defects),
+            flags=flags,
         )
     )
     return kind, value
+
+
+def _worth(
+    case: Case, bundle: Bundle, said: Prediction, *, fundus: bool
+) -> tuple[str, tuple[str, ...]]:
+    """The quality and the reasons for it."""
+    if not fundus:
+        return "reject", ("not-fundus",)
+    grades, chances = said.probabilities["quality"], said.probabilities["defects"]
+    value = max(grades, key=lambda key: grades[key])
+    limits = _thresholds(bundle, "defects")
+    defects = tuple(name for name, chance in chances.items() if chance >= limits[name])
+    field = case.get("field", Mask)
+    if field is not None and max(field.mask.any(0).sum(), field.mask.any(1).sum()) < _SMALLEST:
+        return "reject", ("resolution", *defects)
+    if value == "good":
+        return value, ()
+    if value == "reject" and not defects:
+        defects = (max(chances, key=lambda name: chances[name]),)
+    return value, defects
+
+
+def _thresholds(bundle: Bundle, output: str) -> dict[str, float]:
+    labels = bundle.card.output(output).labels
+    return {one.name: _EVEN if one.threshold is None else one.threshold for one in labels}
