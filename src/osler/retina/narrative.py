@@ -77,8 +77,7 @@ def narrate(case: Case, *, language: str = "en") -> list[Passage]:
     Raises:
         InputError: there are no words in this language.
     """
-    if known_language(language) != language.lower().partition("-")[0]:
-        raise InputError(f"language '{language}' has no words; use {' or '.join(LANGUAGES)}")
+    check_language(language)
     sentences = [s for rule in _rules_for(case) for s in rule(case)]
     return [
         case.add(
@@ -95,6 +94,12 @@ def narrate(case: Case, *, language: str = "en") -> list[Passage]:
         )
         for number, sentence in enumerate(sentences, 1)
     ]
+
+
+def check_language(language: str) -> None:
+    """Raise an ``InputError`` where there are no words in a language."""
+    if known_language(language) != language.lower().partition("-")[0]:
+        raise InputError(f"language '{language}' has no words; use {' or '.join(LANGUAGES)}")
 
 
 Rule = Callable[[Case], Iterator[Sentence]]

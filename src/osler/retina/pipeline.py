@@ -34,12 +34,13 @@ def interpret(case: Case, *, language: str = "en") -> Case:
         The same case.
 
     Raises:
-        InputError: the case has no photograph.
+        InputError: the case has no photograph, or there are no words in this language.
         BundleError: a shipped bundle is damaged.
     """
     from osler.retina.biomarkers import measure
-    from osler.retina.narrative import narrate
+    from osler.retina.narrative import check_language, narrate
 
+    check_language(language)
     with _step(case, "retina.field"):
         seen = field.locate_field(case, item=ITEM)
     with _step(case, "retina.quality", "retina-quality"):
