@@ -32,9 +32,8 @@ if __name__ == "__main__":
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"{photo.name}: {'x'.join(str(s) for s in case.image('photo').shape[::-1])} pixels")
     print("| what | seconds (median of 5; least to most) |\n|---|---|")
-    print(
-        f"| whole reading, warm | {np.median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f}) |"
-    )
+    spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
+    print(f"| whole reading, warm | {np.median(seconds):.2f} ({spread}) |")
     print(f"| whole reading, first (models loaded) | {first:.2f} |")
     for step, values in steps.items():
         print(f"| {step} | {np.median(values):.2f} |")

@@ -10,7 +10,6 @@ from fake_case import Grading, Kind, fake_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
-from photo_case import photo_case
 
 from osler.errors import InputError, UnreadableError, UnsupportedError
 from osler.io.findings_json import FILE, SCHEMA, as_document, read_findings
@@ -31,6 +30,7 @@ from osler.record import (
     Transform,
     describe,
 )
+from photo_case import photo_case
 
 ME = Source("person", "grader")
 checker = jsonschema.Draft202012Validator(

@@ -5,7 +5,6 @@ import pytest
 from fake_case import fake_case
 from hypothesis import given
 from hypothesis import strategies as st
-from photo_case import photo_case
 
 from osler.errors import OutputError
 from osler.io.tables import (
@@ -17,6 +16,7 @@ from osler.io.tables import (
     write_summary,
 )
 from osler.record import Case, Label, Measurement, Source
+from photo_case import photo_case
 
 ME = Source("algorithm", "=cmd()", "+1")
 

@@ -141,6 +141,8 @@ class Output(_Part):
         activation: what turns calibrated scores into probabilities; ``"none"`` for features.
         labels: one for each channel, in order; empty for features.
         calibration: how scores become calibrated.
+        vote: labels that exclude each other are decided for each ``pixel``, or for a whole vessel
+            ``segment`` between two branchings.
         description: what it is, in a sentence.
     """
 
@@ -148,6 +150,7 @@ class Output(_Part):
     activation: Literal["sigmoid", "softmax", "none"]
     labels: list[Label] = []
     calibration: Calibration | None = None
+    vote: Literal["pixel", "segment"] = "pixel"
     description: str = ""
 
     @model_validator(mode="after")

@@ -137,10 +137,8 @@ def _truth(case: Drawn, target: Target, inside: Any) -> tuple[Any, Any] | None:
 
 def _labelled(case: Drawn, recipe: Recipe) -> Any:
     """Pixels that carry any of the labels."""
-    root = case.row.items[recipe.item].parents[2]
-    masks = [
-        read_mask(root / case.row.labels[target.columns[0]], target)[0] for target in recipe.targets
-    ]
+    named = [(case.row.labels.get(target.columns[0]), target) for target in recipe.targets]
+    masks = [read_mask(case.root / value, target)[0] for value, target in named if value]
     return np.any(masks, axis=0)
 
 

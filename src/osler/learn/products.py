@@ -68,6 +68,7 @@ def segmentation(recipe: Recipe, path: Path, folder: Path, resume: bool) -> Prod
             "activation": "softmax" if recipe.exclusive else "sigmoid",
             "labels": labels,
             "calibration": calibration,
+            "vote": "segment" if recipe.exclusive else "pixel",
             "description": "a score for each pixel of the canvas",
         }
     ]

@@ -11,6 +11,7 @@ from osler import bundles
 from osler.bundles import Bundle, probability
 from osler.errors import BundleError, InputError
 from osler.record import Case, Image
+from osler.retina.segments import settle
 from osler.tasks import segmentation
 from osler.tasks.canvas import Canvas
 from osler.tasks.field import Field, find_field
@@ -115,6 +116,9 @@ def _segmented(bundle: Bundle, scores: Mapping[str, NDArray[Any]], canvas: Canva
         values, labels = values[1:], labels[1:]
     rules = [segmentation.Rule(label.threshold, label.min_area or 0) for label in labels]
     home, masks = segmentation.decode(values, canvas, rules, exclusive=exclusive)
+    if output.vote == "segment":
+        first = settle(masks[0] | masks[1], home[0] - home[1])
+        masks = [first, (masks[0] | masks[1]) & ~first]
     names = tuple(label.name for label in labels)
     return Prediction(names, canvas, scores, dict(zip(names, masks, strict=True)), home)
 
