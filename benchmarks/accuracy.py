@@ -1,10 +1,12 @@
 """Accuracy of the shipped bundles on photographs that taught none of them.
 
     python benchmarks/accuracy.py            all of it
-    python benchmarks/accuracy.py vessels    one part: vessels, kind
+    python benchmarks/accuracy.py vessels    one part: vessels, arteries, grade, kind
 
 The cards hold the figures on held-out folds; this measures what was kept apart altogether: DRIVE
-(another camera, for vessels) and pictures that are, and are not, of a fundus. Needs the data folder
+(another camera, for vessels), the held-out HRF photographs with arteries and veins as read by the
+whole bundle, ODIR (other cameras and another country, for grades), and pictures that are, and are
+not, of a fundus. Needs the data folder
 (``$OSLER_DATA``) and the extra ``dev``.
 """
 
@@ -17,7 +19,18 @@ from PIL import Image as Pillow
 
 from osler import bundles, io
 from osler.data.cohort import data_folder
-from osler.metrics import bootstrap_mean, cl_dice, dice, pixel_auroc
+from osler.metrics import (
+    auroc,
+    bootstrap_interval,
+    bootstrap_mean,
+    cl_dice,
+    dice,
+    expected_calibration_error,
+    label_f1,
+    macro_auroc,
+    macro_f1,
+    pixel_auroc,
+)
 from osler.retina.predict import predict
 
 
@@ -45,6 +58,62 @@ def vessels(root: Path) -> None:
     for name, values in figures.items():
         print(f"| {name} | {interval(values)} |")
     print(f"| Dice at a fixed threshold of 0.5 | {interval(fixed)} |")
+
+
+def arteries(root: Path) -> None:
+    bundle = bundles.load("retina-artery-vein")
+    figures: dict[str, list[float]] = {"macro F1": [], "F1 artery": [], "F1 vein": []}
+    for photo in (root / "hrf/images").glob("05_*.jpg"):
+        said = predict(bundle, io.load(photo))
+        drawn = np.asarray(Pillow.open(root / f"hrf/artery_vein/{photo.stem}.png").convert("RGB"))
+        truth = np.where(drawn[..., 0] > 127, 1, np.where(drawn[..., 2] > 127, 2, 0))
+        guess = np.where(said.masks["artery"], 1, np.where(said.masks["vein"], 2, 0))
+        within = truth > 0
+        each = label_f1(truth, guess, labels=(1, 2), within=within)
+        figures["macro F1"].append(macro_f1(truth, guess, labels=(1, 2), within=within) or 0.0)
+        figures["F1 artery"].append(each[1] or 0.0)
+        figures["F1 vein"].append(each[2] or 0.0)
+    print("\nArteries and veins, HRF 05 (3 held-out photographs), over all labelled vessel pixels")
+    print("| figure | mean (95 % interval over photographs) |\n|---|---|")
+    for name, values in figures.items():
+        print(f"| {name} | {interval(values)} |")
+
+
+GRADE_OF = {
+    "normal fundus": 0,
+    "mild nonproliferative retinopathy": 1,
+    "moderate non proliferative retinopathy": 2,
+    "severe nonproliferative retinopathy": 3,
+    "severe proliferative diabetic retinopathy": 4,
+    "proliferative diabetic retinopathy": 4,
+}
+
+
+def grade(root: Path) -> None:
+    bundle = bundles.load("retina-dr")
+    truth, said, chance, patients = [], [], [], []
+    with (root / "odir/patients.csv").open(encoding="utf-8") as stream:
+        for row in csv.DictReader(stream):
+            for eye in ("left", "right"):
+                known = GRADE_OF.get(row[f"{eye}_keywords"])
+                if known is None:  # another disease beside it, or another word
+                    continue
+                here = predict(bundle, io.load(root / "odir" / row[f"{eye}_image"]))
+                truth.append(known)
+                said.append(list(here.probabilities["grade"].values()))
+                chance.append(here.probabilities["referable"]["yes"])
+                patients.append(row["patient_id"])
+    referable = (np.array(truth) >= 2).astype(int)
+    asked = {
+        "AUROC, referable": (auroc, (referable, np.array(chance))),
+        "macro AUROC, grade": (macro_auroc, (np.array(truth), np.array(said))),
+        "ECE, referable": (expected_calibration_error, (referable, np.array(chance))),
+    }
+    print(f"\nGrade, ODIR ({len(truth)} eyes at 288 pixels, another country and other cameras)")
+    print("| figure | value (95 % interval over patients) |\n|---|---|")
+    for name, (statistic, arrays) in asked.items():
+        found = bootstrap_interval(statistic, *arrays, seed=1, groups=patients)
+        print(f"| {name} | {found.value:.3f} ({found.low:.3f} to {found.high:.3f}) |")
 
 
 def kind(root: Path) -> None:
@@ -77,7 +146,7 @@ def everyday() -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in {".png", ".jpg", ".tif"})
 
 
-PARTS = {"vessels": vessels, "kind": kind}
+PARTS = {"vessels": vessels, "arteries": arteries, "grade": grade, "kind": kind}
 
 if __name__ == "__main__":
     csv.field_size_limit(10_000_000)

@@ -3,8 +3,8 @@
     python benchmarks/runtimes.py [BUNDLE ...]
 
 Each bundle reads the photographs of ``examples/`` on their canvases: ONNX Runtime in single
-precision, ONNX Runtime with static int8 (calibrated on the same photographs), and OpenVINO where
-it is installed (``pip install openvino``). The loss is the mean absolute difference of probabilities
+precision and with static int8 (calibrated on the same photographs), and OpenVINO where it is
+installed (``pip install openvino``). The loss is the mean absolute difference of probabilities
 inside the field. Needs the extra ``dev``.
 """
 
