@@ -93,12 +93,14 @@ class Label(_Part):
         code: the concept in a shared vocabulary.
         threshold: a pixel or case counts as this label from this calibrated probability on.
         min_area: smaller connected parts are dropped; pixels at canvas scale.
+        single: there is one such structure in a photograph; one connected part is kept.
     """
 
     name: Text
     code: Code | None = None
     threshold: Fraction | None = None
     min_area: Count | None = None
+    single: bool = False
 
 
 class Calibration(_Part):

@@ -15,6 +15,7 @@ from osler.learn.recipe import Recipe, Target
 from osler.tasks.canvas import Canvas, draw, draw_mask, plan
 from osler.tasks.field import find_field
 
+_NOT_DRAWN = {"adaptive", "single", "min_area"}  # of a target: these change no drawing
 _VERSION = 1  # raised when drawing changes, so that old files are not used
 
 
@@ -54,7 +55,9 @@ def _draw_row(row: Row, recipe: Recipe, root: Path, cache: Path) -> Drawn:
         raise RecipeError(f"case '{row.case_id}' has no '{recipe.item}' in its cohort")
     found = [_label(row, target) for target in recipe.targets]
     digest = hashlib.sha256(
-        json.dumps([_VERSION, recipe.diameter, [t.model_dump() for t in recipe.targets]]).encode()
+        json.dumps(
+            [_VERSION, recipe.diameter, [t.model_dump(exclude=_NOT_DRAWN) for t in recipe.targets]]
+        ).encode()
     )
     digest.update(row.items[recipe.item].read_bytes())
     for value, target in zip(found, recipe.targets, strict=True):

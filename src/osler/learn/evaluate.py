@@ -33,6 +33,7 @@ def rules(recipe: Recipe, figures: Mapping[str, float]) -> list[Rule]:
         Rule(
             None if target.adaptive else figures.get(f"threshold/{target.name}", 0.5),
             target.min_area,
+            target.single,
         )
         for target in recipe.targets
     ]

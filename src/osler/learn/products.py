@@ -57,6 +57,7 @@ def segmentation(recipe: Recipe, path: Path, folder: Path, resume: bool) -> Prod
             "code": _code(target.name),
             "threshold": None if rule.threshold is None else round(rule.threshold, 3),
             "min_area": target.min_area or None,
+            "single": target.single,
         }
         for target, rule in zip(recipe.targets, cut, strict=True)
     ]

@@ -26,6 +26,7 @@ class Target(_Strict):
         absent: what a missing mask means: the structure is ``none``, or it is ``unknown`` and the
             case does not teach this label.
         min_area: parts smaller than this are left out of masks, canvas pixels.
+        single: there is one such structure in a photograph; one connected part is kept.
         adaptive: the threshold of a mask is chosen for each photograph.
         point: the column holds a position ``h;w`` in photograph pixels, drawn as a disc of this
             radius on the canvas, pixels.
@@ -37,6 +38,7 @@ class Target(_Strict):
     ignore: list[tuple[int, int, int]] = []
     absent: Literal["none", "unknown"] = "none"
     min_area: int = 0
+    single: bool = False
     adaptive: bool = False
     point: float | None = None
 

@@ -114,7 +114,9 @@ def _segmented(bundle: Bundle, scores: Mapping[str, NDArray[Any]], canvas: Canva
     labels = list(output.labels)
     if labels[0].name == _BACKGROUND:
         values, labels = values[1:], labels[1:]
-    rules = [segmentation.Rule(label.threshold, label.min_area or 0) for label in labels]
+    rules = [
+        segmentation.Rule(label.threshold, label.min_area or 0, label.single) for label in labels
+    ]
     home, masks = segmentation.decode(values, canvas, rules, exclusive=exclusive)
     if output.vote == "segment":
         first = settle(masks[0] | masks[1], home[0] - home[1])

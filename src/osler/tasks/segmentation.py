@@ -21,10 +21,13 @@ class Rule:
         threshold: least probability of a pixel of the mask; None chooses it for each image
             (``expected_dice_threshold``).
         min_area: connected parts smaller than this are left out, canvas pixels.
+        single: there is one such structure in an eye, of about the shape of an ellipse: the part
+            that is most like one stays.
     """
 
     threshold: float | None = None
     min_area: int = 0
+    single: bool = False
 
 
 def encode(
@@ -117,10 +120,13 @@ def _cut(
     canvas: Canvas,
 ) -> NDArray[np.bool_]:
     mask = native >= threshold
+    unwanted = np.zeros(small.shape, bool)
     if rule.min_area > 1:
-        specks = _specks(small >= threshold, rule.min_area)
-        if specks.any():
-            mask &= ~_enlarge(specks, canvas)
+        unwanted |= _specks(small >= threshold, rule.min_area)
+    if rule.single:
+        unwanted |= _others(small >= threshold)
+    if unwanted.any():
+        mask &= ~_enlarge(unwanted, canvas)
     return mask
 
 
@@ -132,6 +138,34 @@ def _specks(mask: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:
     small = np.bincount(labels.ravel()) < min_area
     small[0] = False
     return np.asarray(small[labels], bool)
+
+
+def _others(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """All connected parts but the one most like an ellipse, of those of a third of the largest."""
+    from scipy import ndimage
+
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    if count < 2:
+        return np.zeros_like(mask)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    large = np.flatnonzero(sizes * 3 >= sizes.max())
+    kept = max(large, key=lambda part: _likeness_to_ellipse(labels == part))
+    return np.asarray((labels > 0) & (labels != kept))
+
+
+def _likeness_to_ellipse(part: NDArray[np.bool_]) -> float:
+    """Overlap (Jaccard) of a part with the ellipse of its second moments."""
+    places = np.argwhere(part).astype(np.float64)
+    if len(places) < 9:
+        return 0.0
+    offsets = places - places.mean(axis=0)
+    spread = offsets.T @ offsets / len(places) + np.eye(2) / 12
+    h, w = np.indices(part.shape).reshape(2, -1).astype(np.float64)
+    away = np.stack([h, w], axis=1) - places.mean(axis=0)
+    inside = np.einsum("ni,ij,nj->n", away, np.linalg.inv(spread), away) <= 4.0
+    ellipse = inside.reshape(part.shape)
+    return float((ellipse & part).sum() / (ellipse | part).sum())
 
 
 def _enlarge(mask: NDArray[np.bool_], canvas: Canvas) -> NDArray[np.bool_]:
