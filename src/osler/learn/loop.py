@@ -85,8 +85,8 @@ def train(
                 value = loss(net, state.step, device)
             if not torch.isfinite(value):
                 raise RecipeError(
-                    f"the loss is {float(value.detach())} at step {state.step}; lower learner.rate (now "
-                    f"{learner.rate}) or set learner.precision to float32"
+                    f"the loss is {float(value.detach())} at step {state.step}; lower "
+                    f"learner.rate (now {learner.rate}) or set learner.precision to float32"
                 )
             optimiser.zero_grad(set_to_none=True)
             value.backward()  # type: ignore[no-untyped-call]
