@@ -1,0 +1,193 @@
+"""From a recipe to a bundle that reads photographs: the whole way, on four drawn photographs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+import osler.learn
+from osler import bundles
+from osler.errors import RecipeError
+from osler.learn.canvases import draw_cohort
+from osler.learn.recipe import read_recipe
+from osler.record import Case, Image
+from osler.retina.predict import predict
+
+SHAPE = (96, 120)  # of a photograph, larger than its canvas
+
+RECIPE = """
+name: tiny-spots
+task: segmentation
+cohort: cohort.csv
+diameter: 64
+targets: [{name: spot, columns: [spot], min_area: 2}]
+network: {name: unet, options: {widths: [8, 8, 8], context: false}}
+learner:
+  {steps: 4, batch: 2, patch: 32, warmup: 1, validate_every: 2, hold: 0, precision: float32}
+augment: {scale: [1.0, 1.0]}
+card: {title: Tiny spots}
+"""
+
+COHORT = """case_id,patient_id,fold,photo,label:spot
+a,p1,0,deep/er/photos/a.png,masks/a.png
+b,p2,1,deep/er/photos/b.png,masks/b.png
+c,p3,1,deep/er/photos/c.png,masks/c.png
+d,p4,1,deep/er/photos/d.png,
+"""
+
+
+def paint(seed):
+    """A fundus-like disc with bright spots, and where they are."""
+    rng = np.random.default_rng(seed)
+    hh, ww = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    field = (hh - 48) ** 2 + (ww - 60) ** 2 < 45**2
+    spots = np.zeros(SHAPE, bool)
+    for h, w in rng.integers(30, 66, (3, 2)):
+        spots |= (hh - h) ** 2 + (ww - w - 10) ** 2 < 25
+    light = np.where(spots, 235, 110 + rng.normal(0, 5, SHAPE)) * field
+    pixels = np.stack([light, 0.6 * light, 0.3 * light], axis=2)
+    return pixels.astype(np.uint8), spots & field
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A data folder with four photographs, a recipe with its cohort, and a folder to work in."""
+    data, work = tmp_path / "data", tmp_path / "work"
+    (data / "deep/er/photos").mkdir(parents=True)
+    (data / "masks").mkdir()
+    work.mkdir()
+    for seed, name in enumerate("abcd"):
+        pixels, spots = paint(seed)
+        Pillow.fromarray(pixels).save(data / f"deep/er/photos/{name}.png")
+        if name != "d":
+            Pillow.fromarray(spots).save(data / f"masks/{name}.png")
+    (work / "tiny-spots.yaml").write_text(RECIPE, encoding="utf-8")
+    (work / "cohort.csv").write_text(COHORT, encoding="utf-8")
+    monkeypatch.setenv("OSLER_DATA", str(data))
+    monkeypatch.chdir(work)
+    return work
+
+
+def refused(work, match):
+    with pytest.raises(RecipeError, match=match):
+        osler.learn.fit(work / "tiny-spots.yaml")
+
+
+def test_a_recipe_becomes_a_bundle_that_reads_photographs(place):
+    run = osler.learn.fit("tiny-spots.yaml", out=place / "run")
+    assert run.bundle == place / "run" / "bundle"
+    for file in ("checkpoint.pt", "log.jsonl", "run.json", "bundle/card.json", "bundle/model.onnx"):
+        assert (place / "run" / file).is_file()
+
+    bundle = bundles.load(run.bundle)
+    card = bundle.card
+    assert (card.name, card.title) == ("tiny-spots", "Tiny spots")
+    assert card.preprocessing.diameter == 64
+    assert card.training is not None
+    assert card.training.seed == 1
+    assert card.training.parameters > 1000
+    assert {metric.name for metric in card.metrics} >= {"Dice, spot"}
+    record = json.loads((place / "run" / "run.json").read_text())
+    assert record["difference_between_onnx_and_torch"] < 2e-3
+    assert str(place) not in card.to_json().decode()
+
+    pixels, _ = paint(9)
+    photo = Image("photo", np.ascontiguousarray(pixels.transpose(2, 0, 1)), "OP")
+    case = Case("new", items={"photo": photo})
+    said = predict(bundle, case)
+    assert said.labels == ("spot",)
+    assert said.masks["spot"].shape == SHAPE
+    assert said.probability is not None
+    assert said.probability.shape == (1, *SHAPE)
+    assert not said.probability[0][:, :10].any()  # outside the field
+
+    # all is kept: resuming a finished run takes no step and says the same
+    again = osler.learn.fit("tiny-spots.yaml", out=place / "run", resume=True)
+    assert again.metrics == run.metrics
+    assert bundles.load(again.bundle).card.files == card.files
+
+
+def test_drawn_cases_are_kept_and_told_apart_by_what_made_them(place):
+    from osler.data.cohort import read_cohort
+
+    recipe, cohort = read_recipe(place / "tiny-spots.yaml"), read_cohort(place / "cohort.csv")
+    cache = place / "kept"
+    first = draw_cohort(cohort, recipe, cache=cache)
+    files = {path.name: path.stat().st_mtime_ns for path in cache.iterdir()}
+    assert len(files) == 4
+    for one, other in zip(first, draw_cohort(cohort, recipe, cache=cache), strict=True):
+        assert (one.image == other.image).all()
+        assert (one.targets == other.targets).all()
+        assert (one.valid == other.valid).all()
+    assert {path.name: path.stat().st_mtime_ns for path in cache.iterdir()} == files
+    assert first[0].targets.any()
+    assert not first[3].targets.any()  # no mask: nothing is there
+    assert first[3].valid.all()
+    _, spots = paint(5)
+    Pillow.fromarray(spots).save(cohort.root / "masks" / "a.png")
+    assert (draw_cohort(cohort, recipe, cache=cache)[0].targets != first[0].targets).any()
+    assert len(list(cache.iterdir())) == 5
+
+
+def test_a_mask_of_another_size_is_refused(place):
+    Pillow.new("1", (7, 5)).save(Path(os.environ["OSLER_DATA"]) / "masks" / "b.png")
+    refused(place, r"masks/b\.png' has shape \(5, 7\), its photograph \(96, 120\)")
+
+
+def test_a_mask_that_is_not_there_is_named(place):
+    (Path(os.environ["OSLER_DATA"]) / "masks" / "b.png").unlink()
+    refused(place, r"case 'b': the mask '.*b\.png' cannot be read: No such file")
+
+
+def test_a_fold_that_does_not_exist_is_refused(place):
+    text = RECIPE.replace("hold: 0", "hold: 7")
+    (place / "tiny-spots.yaml").write_text(text, encoding="utf-8")
+    refused(place, r"learner\.hold is 7 and the cohort's folds are 0, 1")
+
+
+def test_a_held_fold_without_any_target_is_refused(place):
+    (place / "cohort.csv").write_text(COHORT.replace(",masks/a.png", ","), encoding="utf-8")
+    refused(place, "no case of fold 0 shows any target")
+
+
+def test_a_network_that_does_not_exist_is_refused(place):
+    text = RECIPE.replace("name: unet", "name: u-net")
+    (place / "tiny-spots.yaml").write_text(text, encoding="utf-8")
+    refused(place, "no network is called 'u-net'")
+
+
+def test_a_wrong_recipe_trains_nothing(place):
+    (place / "tiny-spots.yaml").write_text(RECIPE + "spare: 1\n", encoding="utf-8")
+    refused(place, "spare: no such key")
+    assert not (place / "runs").exists()
+
+
+def test_without_torch_the_extra_is_named(place):
+    code = """
+import sys
+
+class Wall:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "torch":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Wall())
+from osler import learn
+from osler.errors import MissingExtraError
+try:
+    learn.fit("tiny-spots.yaml")
+except MissingExtraError as error:
+    print(error)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=place
+    )
+    assert result.stdout.strip() == (
+        "'torch' is not installed; to train a network, run: pip install 'osler[train]'"
+    )
+    assert not (place / "runs").exists()
