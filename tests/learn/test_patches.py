@@ -151,10 +151,13 @@ def test_no_strength_leaves_the_picture():
     assert torch.allclose(out, colour, atol=1e-4)
 
 
-@pytest.mark.parametrize("strength", ["colour", "blur", "noise", "shading"])
-def test_each_strength_changes_the_picture_and_nothing_else_random(strength):
+@pytest.mark.parametrize(
+    ("strength", "value"),
+    [("colour", 0.8), ("blur", 0.8), ("noise", 0.8), ("shading", 0.8), ("coarse", 3.0)],
+)
+def test_each_strength_changes_the_picture_and_nothing_else_random(strength, value):
     colour = torch.rand(32, 3, 32, 32)
-    augment = PLAIN.model_copy(update={strength: 0.8})
+    augment = PLAIN.model_copy(update={strength: value})
     first = photograph_badly(colour, augment, torch.Generator().manual_seed(3))
     again = photograph_badly(colour, augment, torch.Generator().manual_seed(3))
     assert torch.equal(first, again)
