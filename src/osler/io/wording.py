@@ -78,6 +78,8 @@ FLAGS: Final[Mapping[str, tuple[str, str]]] = {
     "underexposed": ("too dark", "曝光不足"),
     "overexposed": ("too bright", "曝光过度"),
     "field": ("field of view cut off", "视野不全"),
+    "grey": ("no colour, so it is not graded", "无彩色，故不予分级"),
+    "colour-implausible": ("not the colours of a retina", "色彩不符合视网膜"),
     "pseudo-label": (
         "learnt from another program's output, not from experts: check by eye",
         "由其他程序的输出学习而得，并非专家标注：请目视核对",

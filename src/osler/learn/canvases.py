@@ -16,7 +16,7 @@ from osler.tasks.canvas import Canvas, draw, draw_mask, plan
 from osler.tasks.field import find_field
 
 _NOT_DRAWN = {"adaptive", "single", "min_area"}  # of a target: these change no drawing
-_VERSION = 1  # raised when drawing changes, so that old files are not used
+_VERSION = 2  # raised when drawing changes, so that old files are not used
 
 
 @dataclass(frozen=True, slots=True)

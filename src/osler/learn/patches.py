@@ -50,6 +50,7 @@ class Sampler:
             for case in cases
         ]
 
+    @torch.autocast("cpu", enabled=False)
     def batch(self, step: int) -> Batch:
         """The batch of one step."""
         rng = np.random.default_rng([self.learner.seed, step])

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from osler import __version__, bundles
 from osler.record import Case, Event
 from osler.retina import anatomy, field, grade, lesions, quality, vessels
-from osler.retina.predict import predict
+from osler.retina.plausible import doubts, is_grey, needs_anatomy
+from osler.retina.predict import predict, rgb
 
 ITEM = "photo"
 BUNDLES = (
@@ -24,7 +25,7 @@ def interpret(case: Case, *, language: str = "en") -> Case:
     """Read a case's photograph and add everything found to the case.
 
     What is not a fundus photograph gets no further than that statement. A photograph of rejected
-    quality is described and measured as far as that goes, but never graded.
+    quality, or without colour, is described and measured as far as that goes, but never graded.
 
     Args:
         case: has the image item ``photo``.
@@ -45,11 +46,19 @@ def interpret(case: Case, *, language: str = "en") -> Case:
         seen = field.locate_field(case, item=ITEM)
     with _step(case, "retina.quality", "retina-quality"):
         bundle = bundles.load("retina-quality")
-        kind, worth = quality.judge(case, bundle, predict(bundle, case, item=ITEM, field=seen))
+        verdict = predict(bundle, case, item=ITEM, field=seen)
+        likely = verdict.probabilities["photograph"][quality.FUNDUS]
+        pixels = rgb(case.image(ITEM))
+        grey = is_grey(pixels, seen)
+        shown = None
+        if needs_anatomy(pixels, seen):
+            shown = predict(bundles.load("retina-anatomy"), case, item=ITEM, field=seen)
+        against = doubts(pixels, seen, likely=likely, anatomy=shown)
+        kind, worth = quality.judge(case, bundle, verdict, item=ITEM, doubts=against, grey=grey)
     if kind == quality.FUNDUS:
         with _step(case, "retina.anatomy", "retina-anatomy"):
             bundle = bundles.load("retina-anatomy")
-            said = predict(bundle, case, item=ITEM, field=seen)
+            said = shown or predict(bundle, case, item=ITEM, field=seen)
             anatomy.describe_anatomy(case, bundle, said, item=ITEM)
         with _step(case, "retina.vessels", "retina-vessels"):
             bundle = bundles.load("retina-vessels")
@@ -61,7 +70,7 @@ def interpret(case: Case, *, language: str = "en") -> Case:
             bundle = bundles.load("retina-lesions")
             said = predict(bundle, case, item=ITEM, field=seen)
             lesions.find_lesions(case, bundle, said, item=ITEM)
-        if worth != "reject":
+        if worth != "reject" and not grey:
             with _step(case, "retina.grade", "retina-dr"):
                 bundle = bundles.load("retina-dr")
                 given = {"retina-lesions": said}

@@ -1,5 +1,7 @@
 """Step 2: is it a fundus photograph, and of what quality."""
 
+from collections.abc import Sequence
+
 from osler.bundles import Bundle
 from osler.record import Case, Label, Mask, Source, vocab
 from osler.retina.predict import Prediction
@@ -10,7 +12,15 @@ _SMALLEST = 96  # a field of fewer pixels across shows no vessel worth measuring
 _EVEN = 0.5  # the threshold of a label whose card has none
 
 
-def judge(case: Case, bundle: Bundle, said: Prediction, *, item: str = "photo") -> tuple[str, str]:
+def judge(
+    case: Case,
+    bundle: Bundle,
+    said: Prediction,
+    *,
+    item: str = "photo",
+    doubts: Sequence[str] = (),
+    grey: bool = False,
+) -> tuple[str, str]:
     """Add ``photograph`` and ``quality`` to the case.
 
     A rejected photograph always has a reason among its flags: the defects that reach their
@@ -22,6 +32,8 @@ def judge(case: Case, bundle: Bundle, said: Prediction, *, item: str = "photo") 
         bundle: the quality bundle.
         said: what it said about the photograph.
         item: the photograph's name.
+        doubts: why it cannot be a fundus photograph, whatever the network says.
+        grey: it has no colour, so it is ``usable`` at best.
 
     Returns:
         The values of the two labels.
@@ -29,7 +41,8 @@ def judge(case: Case, bundle: Bundle, said: Prediction, *, item: str = "photo") 
     source = Source("bundle", bundle.card.name, bundle.card.version)
     likely = said.probabilities["photograph"][FUNDUS]
     threshold = _thresholds(bundle, "photograph")[FUNDUS]
-    kind = FUNDUS if likely >= threshold else NOT_FUNDUS
+    kind = FUNDUS if likely >= threshold and not doubts else NOT_FUNDUS
+    overruled = bool(doubts) and likely >= threshold
     case.add(
         Label(
             id="photograph",
@@ -39,13 +52,16 @@ def judge(case: Case, bundle: Bundle, said: Prediction, *, item: str = "photo") 
             item=item,
             evidence=("field",),
             value=kind,
-            probability=likely if kind == FUNDUS else 1 - likely,
+            probability=None if overruled else likely if kind == FUNDUS else 1 - likely,
             probabilities={FUNDUS: likely, NOT_FUNDUS: 1 - likely},
+            flags=tuple(doubts),
         )
     )
     grades = dict(said.probabilities["quality"])
     value, flags = _worth(case, bundle, said, fundus=kind == FUNDUS)
-    by_rule = bool({"not-fundus", "resolution"} & set(flags))
+    if grey and kind == FUNDUS:
+        value, flags = "usable" if value == "good" else value, (*flags, "grey")
+    by_rule = bool({"not-fundus", "resolution", "grey"} & set(flags))
     case.add(
         Label(
             id="quality",

@@ -53,9 +53,10 @@ def plan(field: Field, *, diameter: int) -> Canvas:
     """Lay out the canvas on which the field has this diameter (pixels)."""
     scale = diameter / (2 * field.radius)
     h0, w0, h1, w1 = field.box
-    content = (max(1, round((h1 - h0) * scale)), max(1, round((w1 - w0) * scale)))
+    # the box of a whole circle is a pixel or two wider than its diameter; the canvas is not
+    content = tuple(min(max(1, round(side * scale)), diameter) for side in (h1 - h0, w1 - w0))
     size = (_round_up(content[0]), _round_up(content[1]))
-    return Canvas(field, scale, size, content)
+    return Canvas(field, scale, size, (content[0], content[1]))
 
 
 def _round_up(side: int) -> int:
