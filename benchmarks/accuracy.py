@@ -31,6 +31,8 @@ from osler.metrics import (
     macro_f1,
     pixel_auroc,
 )
+from osler.retina import field
+from osler.retina.pipeline import first_look
 from osler.retina.predict import predict
 
 
@@ -117,25 +119,28 @@ def grade(root: Path) -> None:
 
 
 def kind(root: Path) -> None:
-    bundle = bundles.load("retina-quality")
     groups: dict[str, list[Path]] = {
-        "ODIR, fundus (another set of cameras)": sorted((root / "odir/images").iterdir())[:200],
-        "DRIVE, fundus": sorted((root / "drive/images").iterdir()),
-        "chest X-rays": sorted((root / "cxr-structures/images").iterdir())[:80],
-        "breast ultrasound": sorted((root / "busi").rglob("*.png"))[:100],
-        "radiology (VQA-RAD)": sorted((root / "vqa-rad/images").iterdir())[:150],
+        "ODIR, fundus (another set of cameras)": sorted((root / "odir/images").iterdir())[:100],
+        "DRIVE, fundus": sorted((root / "drive/images").iterdir())[:10],
+        "chest X-rays": sorted((root / "cxr-structures/images").iterdir()),
+        "breast ultrasound": sorted((root / "busi").rglob("*.[pj][np]g"))[::4],
+        "radiology (VQA-RAD)": sorted((root / "vqa-rad/images").iterdir())[::2],
+        "everyday pictures (scikit-image)": everyday(),
     }
-    groups["everyday pictures (scikit-image)"] = everyday()
-    print("\nKind of photograph: share called a fundus photograph, and share of these rejected")
-    print("| pictures | number | called fundus | of rejected quality |\n|---|---|---|---|")
+    print("\nKind of photograph, by the first two steps of the reading")
+    print(
+        "| pictures | number | called fundus | of these rejected | graded |\n|---|---|---|---|---|"
+    )
     for name, paths in groups.items():
-        chances, rejected = [], 0
+        fundus, rejected, graded = 0, 0, 0
         for path in paths:
-            said = predict(bundle, io.load(path))
-            chances.append(said.probabilities["photograph"]["fundus photograph"] >= 0.5)
-            quality = said.probabilities["quality"]
-            rejected += max(quality, key=lambda key: quality[key]) == "reject"
-        print(f"| {name} | {len(paths)} | {np.mean(chances):.3f} | {rejected / len(paths):.3f} |")
+            case = io.load(path)
+            seen = field.locate_field(case)
+            is_fundus, worth, colour = first_look(case, seen)
+            fundus += is_fundus
+            rejected += is_fundus and worth == "reject"
+            graded += is_fundus and worth != "reject" and colour
+        print(f"| {name} | {len(paths)} | {fundus} | {rejected} | {graded} |")
 
 
 def everyday() -> list[Path]:
@@ -143,7 +148,7 @@ def everyday() -> list[Path]:
     import skimage
 
     folder = Path(skimage.__file__).parent / "data"
-    return sorted(path for path in folder.iterdir() if path.suffix in {".png", ".jpg", ".tif"})
+    return sorted(path for path in folder.iterdir() if path.suffix in {".png", ".jpg"})
 
 
 PARTS = {"vessels": vessels, "arteries": arteries, "grade": grade, "kind": kind}

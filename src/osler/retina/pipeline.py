@@ -9,6 +9,7 @@ from osler.record import Case, Event
 from osler.retina import anatomy, field, grade, lesions, quality, vessels
 from osler.retina.plausible import doubts, is_grey, needs_anatomy
 from osler.retina.predict import predict, rgb
+from osler.tasks.field import Field
 
 ITEM = "photo"
 BUNDLES = (
@@ -45,20 +46,11 @@ def interpret(case: Case, *, language: str = "en") -> Case:
     with _step(case, "retina.field"):
         seen = field.locate_field(case, item=ITEM)
     with _step(case, "retina.quality", "retina-quality"):
-        bundle = bundles.load("retina-quality")
-        verdict = predict(bundle, case, item=ITEM, field=seen)
-        likely = verdict.probabilities["photograph"][quality.FUNDUS]
-        pixels = rgb(case.image(ITEM))
-        grey = is_grey(pixels, seen)
-        shown = None
-        if needs_anatomy(pixels, seen):
-            shown = predict(bundles.load("retina-anatomy"), case, item=ITEM, field=seen)
-        against = doubts(pixels, seen, likely=likely, anatomy=shown)
-        kind, worth = quality.judge(case, bundle, verdict, item=ITEM, doubts=against, grey=grey)
-    if kind == quality.FUNDUS:
+        fundus, worth, colour = first_look(case, seen)
+    if fundus:
         with _step(case, "retina.anatomy", "retina-anatomy"):
             bundle = bundles.load("retina-anatomy")
-            said = shown or predict(bundle, case, item=ITEM, field=seen)
+            said = predict(bundle, case, item=ITEM, field=seen)
             anatomy.describe_anatomy(case, bundle, said, item=ITEM)
         with _step(case, "retina.vessels", "retina-vessels"):
             bundle = bundles.load("retina-vessels")
@@ -70,7 +62,7 @@ def interpret(case: Case, *, language: str = "en") -> Case:
             bundle = bundles.load("retina-lesions")
             said = predict(bundle, case, item=ITEM, field=seen)
             lesions.find_lesions(case, bundle, said, item=ITEM)
-        if worth != "reject" and not grey:
+        if worth != "reject" and colour:
             with _step(case, "retina.grade", "retina-dr"):
                 bundle = bundles.load("retina-dr")
                 given = {"retina-lesions": said}
@@ -81,6 +73,29 @@ def interpret(case: Case, *, language: str = "en") -> Case:
     with _step(case, "retina.narrative"):
         narrate(case, language=language)
     return case
+
+
+def first_look(case: Case, seen: Field) -> tuple[bool, str, bool]:
+    """Step 2: add ``photograph`` and ``quality`` to a case that has ``field``.
+
+    Args:
+        case: the case.
+        seen: its field of view.
+
+    Returns:
+        Whether it is a fundus photograph, its quality, and whether it is in colour.
+    """
+    bundle = bundles.load("retina-quality")
+    said = predict(bundle, case, item=ITEM, field=seen)
+    pixels = rgb(case.image(ITEM))
+    shown = None
+    if needs_anatomy(pixels, seen):
+        shown = predict(bundles.load("retina-anatomy"), case, item=ITEM, field=seen)
+    likely = said.probabilities["photograph"][quality.FUNDUS]
+    against = doubts(pixels, seen, likely=likely, anatomy=shown)
+    grey = is_grey(pixels, seen)
+    kind, worth = quality.judge(case, bundle, said, item=ITEM, doubts=against, grey=grey)
+    return kind == quality.FUNDUS, worth, not grey
 
 
 @contextmanager
