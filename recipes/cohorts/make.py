@@ -4,6 +4,8 @@ Patients are kept together: the two eyes of a CHASE_DB1 child share a number, HR
 patient, and IDRiD photographs that are the same picture under another number (within the grading
 set, or between it and the lesion set) are found by comparing the pictures and share a patient.
 
+The disc that a person drew goes before a pseudo-label of the same photograph.
+
     python recipes/cohorts/make.py
 """
 
@@ -20,6 +22,7 @@ from osler.tasks.field import find_field
 
 HERE = Path(__file__).parent
 FOLDS = 5
+DISC = (0.10, 0.25)  # diameters of a disc that a pseudo-label can have, of the photograph's height
 SAME = 0.99  # correlation of two 64-pixel canvases above which two files show one photograph
 # IDRiD_102 of the grading set is IDRiD_01 of the lesion set, which the small canvases do not show;
 # renamed after the folds are dealt, so that all others keep theirs
@@ -106,18 +109,29 @@ def idrid(root: Path) -> tuple[list[dict[str, object]], list[dict[str, object]]]
     return grading, lesions
 
 
+def whole_disc(mask: Path) -> bool:
+    """Whether a pseudo-label is a disc: about 20 are empty, fragments, or bright lesions."""
+    pixels = np.asarray(Image.open(mask).convert("L")) > 0
+    diameter = float(np.sqrt(4 * pixels.sum() / np.pi)) / pixels.shape[0]
+    return DISC[0] <= diameter <= DISC[1]
+
+
 def anatomy(root: Path, *tables: list[dict[str, object]]) -> list[dict[str, object]]:
     rows = []
+    drawn = {row["patient_id"] for row in tables[0] if row.get("label:optic disc")}
     for row in [row for table in tables for row in table]:
         group, _, name = str(row["photo"]).partition("/images/")
         stem = Path(name).stem
         disc = root / f"disc-cup-pseudo/disc/{group}/{stem}.png"
-        fovea = place_file(root / str(row["photo"]), disc)
+        cup = root / f"disc-cup-pseudo/cup/{group}/{stem}.png"
+        whole = whole_disc(disc)
+        again = group == "idrid-grading" and row["patient_id"] in drawn
+        fovea = place_file(root / str(row["photo"]), disc) if whole else None
         rows.append({
             "case_id": f"{group}-{stem}", "patient_id": row["patient_id"], "fold": row["fold"],
             "photo": row["photo"], "label:optic disc": row.get("label:optic disc", ""),
-            "label:disc-pseudo": relative(root, disc),
-            "label:cup-pseudo": relative(root, root / f"disc-cup-pseudo/cup/{group}/{stem}.png"),
+            "label:disc-pseudo": relative(root, disc) if whole and not again else "",
+            "label:cup-pseudo": relative(root, cup) if whole and not again else "",
             "label:fovea-pseudo": f"{fovea[0]:.1f};{fovea[1]:.1f}" if fovea else "",
         })  # fmt: skip
     return rows
