@@ -219,7 +219,9 @@ def _constant(
     return _model(every, inputs, {**made, **(shapes or {})}, held)
 
 
-def grader(folder: Path, name: str = "retina-dr", *, grade: int = 2) -> Bundle:
+def grader(
+    folder: Path, name: str = "retina-dr", *, grade: int = 2, lesions: str = "retina-lesions"
+) -> Bundle:
     """A grading bundle that always says the same and looks at the greenest cells."""
     nodes = [
         helper.make_node("GlobalAveragePool", ["cells"], ["mean"]),
@@ -243,8 +245,8 @@ def grader(folder: Path, name: str = "retina-dr", *, grade: int = 2) -> Bundle:
         nodes, {"cells": 4}, "flat", scores, {"attention": ["n", 1, "i", "j"]}, constants
     )
     takes = {"name": "cells", "channels": list("rgbf"), "source": "output",
-             "bundle": "retina-lesions", "output": "cells"}  # fmt: skip
-    fields = card(name, grade_outputs(quantile=0.8), inputs=[takes], requires=["retina-lesions"])
+             "bundle": lesions, "output": "cells"}  # fmt: skip
+    fields = card(name, grade_outputs(quantile=0.8), inputs=[takes], requires=[lesions])
     return written(folder, fields, model)
 
 

@@ -98,40 +98,40 @@ def test_the_case_is_left_as_it_was(tmp_path):
 def test_a_bundle_asks_the_ones_it_needs(tmp_path, monkeypatch):
     # a name that does not ship is a folder under the working folder
     monkeypatch.chdir(tmp_path)
-    lesions = segmenter(tmp_path, "retina-lesions", EXUDATES, cells=True)
-    grades = grader(tmp_path)
+    lesions = segmenter(tmp_path, "own-lesions", EXUDATES, cells=True)
+    grades = grader(tmp_path, "own-dr", lesions="own-lesions")
     case = case_of(painted())
     alone = predict(grades, case)
     assert alone.label == "2"
     assert alone.scores["attention"].shape[2:] == tuple(n // 32 for n in alone.canvas.size)
     assert alone.scores["attention"].sum() == pytest.approx(1, abs=1e-5)
     first = predict(lesions, case)
-    given = predict(grades, case, given={"retina-lesions": first})
+    given = predict(grades, case, given={"own-lesions": first})
     assert (given.scores["attention"] == alone.scores["attention"]).all()
     # what was given is what is used
     first.scores["cells"][...] = 0
-    other = predict(grades, case, given={"retina-lesions": first})
+    other = predict(grades, case, given={"own-lesions": first})
     assert other.scores["attention"].std() == pytest.approx(0, abs=1e-6)
 
 
 def test_a_bundle_that_is_needed_and_missing_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(BundleError, match="retina-lesions"):
-        predict(grader(tmp_path), case_of(painted()))
+    with pytest.raises(BundleError, match="own-lesions"):
+        predict(grader(tmp_path, "own-dr", lesions="own-lesions"), case_of(painted()))
 
 
 def test_an_output_that_is_needed_and_missing_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    segmenter(tmp_path, "retina-lesions", EXUDATES, cells=False)
-    with pytest.raises(BundleError, match=r"'cells'.*'retina-lesions'.*'scores'"):
-        predict(grader(tmp_path), case_of(painted()))
+    segmenter(tmp_path, "own-lesions", EXUDATES, cells=False)
+    with pytest.raises(BundleError, match=r"'cells'.*'own-lesions'.*'scores'"):
+        predict(grader(tmp_path, "own-dr", lesions="own-lesions"), case_of(painted()))
 
 
 def test_bundles_that_need_each_other_are_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    segmenter(tmp_path, "retina-lesions", EXUDATES, cells=True, requires=["retina-dr"])
-    with pytest.raises(BundleError, match="retina-dr -> retina-lesions -> retina-dr"):
-        predict(grader(tmp_path), case_of(painted()))
+    segmenter(tmp_path, "own-lesions", EXUDATES, cells=True, requires=["own-dr"])
+    with pytest.raises(BundleError, match="own-dr -> own-lesions -> own-dr"):
+        predict(grader(tmp_path, "own-dr", lesions="own-lesions"), case_of(painted()))
 
 
 def test_a_case_without_the_photograph(tmp_path):
