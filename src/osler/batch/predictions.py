@@ -169,6 +169,8 @@ def cells(prediction: "Prediction") -> dict[str, object]:
 def _write_masks(prediction: "Prediction", out: Path, stem: str, *, probabilities: bool) -> None:
     from PIL import Image
 
+    from osler.retina.predict import half
+
     labels = [label for label in prediction.labels if label not in _POINTS]
     for label in labels:
         picture = Image.fromarray(prediction.masks[label].astype(np.uint8) * 255)
@@ -179,7 +181,7 @@ def _write_masks(prediction: "Prediction", out: Path, stem: str, *, probabilitie
         with _whole(out / f"{stem}.npz") as file:
             np.savez_compressed(
                 file,
-                probability=prediction.probability[kept].astype(np.float16),
+                probability=half(prediction.probability[kept]),
                 labels=np.array(labels),
             )
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from osler import __version__
 from osler.bundles import Bundle
 from osler.record import Case, Label, Mask, Point, Source, vocab
-from osler.retina.predict import Prediction
+from osler.retina.predict import Prediction, half
 
 _FOUND = 0.5  # a structure counts as seen from this peak probability on
 _NEAR, _FAR = 1.2, 4.5  # disc diameters between disc and fovea that an eye can have
@@ -35,7 +35,7 @@ def describe_anatomy(case: Case, bundle: Bundle, said: Prediction, *, item: str 
             item=item,
             evidence=("field",),
             mask=disc if seen else np.zeros_like(disc),
-            probabilities=maps["optic disc"].astype(np.float16),
+            probabilities=half(maps["optic disc"]),
             flags=() if seen else ("disc-not-found",),
         )
     )
@@ -49,7 +49,7 @@ def describe_anatomy(case: Case, bundle: Bundle, said: Prediction, *, item: str 
                 item=item,
                 evidence=("disc",),
                 mask=largest_part(said.masks["optic cup"] & disc),
-                probabilities=maps["optic cup"].astype(np.float16),
+                probabilities=half(maps["optic cup"]),
                 flags=("pseudo-label",),
             )
         )

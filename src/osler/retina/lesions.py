@@ -1,10 +1,8 @@
 """Step 6: the lesions of diabetic retinopathy."""
 
-import numpy as np
-
 from osler.bundles import Bundle
 from osler.record import Case, Mask, Source, vocab
-from osler.retina.predict import Prediction
+from osler.retina.predict import Prediction, half
 
 LESIONS = {
     "microaneurysm": ("microaneurysms", "Microaneurysms", vocab.MICROANEURYSM),
@@ -29,6 +27,6 @@ def find_lesions(case: Case, bundle: Bundle, said: Prediction, *, item: str = "p
                 item=item,
                 evidence=("field",),
                 mask=said.masks[label],
-                probabilities=values.astype(np.float16),
+                probabilities=half(values),
             )
         )

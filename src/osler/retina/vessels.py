@@ -1,10 +1,8 @@
 """Step 4: vessels, and which of them are arteries and veins."""
 
-import numpy as np
-
 from osler.bundles import Bundle
 from osler.record import Case, Mask, Source, vocab
-from osler.retina.predict import Prediction
+from osler.retina.predict import Prediction, half
 
 
 def trace_vessels(case: Case, bundle: Bundle, said: Prediction, *, item: str = "photo") -> None:
@@ -20,7 +18,7 @@ def trace_vessels(case: Case, bundle: Bundle, said: Prediction, *, item: str = "
             item=item,
             evidence=("field",),
             mask=said.masks["vessel"],
-            probabilities=said.probability[0].astype(np.float16),
+            probabilities=half(said.probability[0]),
         )
     )
 
@@ -41,6 +39,6 @@ def tell_arteries(case: Case, bundle: Bundle, said: Prediction, *, item: str = "
                 item=item,
                 evidence=("field",),
                 mask=said.masks[label],
-                probabilities=values.astype(np.float16),
+                probabilities=half(values),
             )
         )
