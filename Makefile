@@ -14,8 +14,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PINS := -c constraints.txt
 TORCH := 2.13.0
-# Debian's checker of DICOM files, and the browser that the report is tested in
-DEBIAN := dicom3tools chromium
+# Debian's checker and printer of DICOM files, and the browser that the report is tested in
+DEBIAN := dicom3tools dcmtk chromium
 
 .PHONY: help demo test check format docs pins debian clean
 
