@@ -159,10 +159,12 @@ except OutputError as error:
 
 # Writes one case over and over, each time with another number of files.
 OVER_AND_OVER = """
-import sys
+import signal, sys
 from pathlib import Path
 from fake_case import fake_case
 from osler.io.writing import write
+# whoever starts the tests in the background hands down an ignored interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
 case = fake_case(Path(sys.argv[1]))
 html = False
 while True:
