@@ -123,8 +123,17 @@ def write(
         raise OutputError(_explain(error, target)) from error
     finally:
         # After an exchange this is the folder that stood there before.
-        shutil.rmtree(part, ignore_errors=True)
+        _remove(part)
     return target
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder with all it holds; an interruption meanwhile waits until it is gone."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except KeyboardInterrupt:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _folder_name(id: str) -> str:
@@ -222,7 +231,7 @@ def _step_aside(part: Path, target: Path) -> bool:
     except BaseException:
         aside.rename(target)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    _remove(aside)
     return True
 
 
