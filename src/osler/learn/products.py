@@ -12,6 +12,7 @@ from osler import metrics
 from osler.data.cohort import read_cohort
 from osler.learn import grading as learn_grades
 from osler.learn import quality as learn_quality
+from osler.learn.canvases import read_rgb
 from osler.learn.evaluate import REPLICATES, calibrate_pixels, evaluate, rules
 from osler.learn.export import export_onnx, largest_difference
 from osler.learn.fitting import Product
@@ -19,6 +20,8 @@ from osler.learn.recipe import Recipe
 from osler.learn.segment import figures, learn_segmentation, split
 from osler.models.grader import LesionFeatures
 from osler.record import vocab
+from osler.tasks.field import find_field
+from osler.tasks.segmentation import encode
 
 _CHANNELS = ["red", "green", "blue", "field"]
 _CODES = {
@@ -245,8 +248,9 @@ def quality(recipe: Recipe, path: Path, folder: Path, resume: bool) -> Product:
         net, {"image": torch.rand(1, 4, side, side + 32)},
         outputs=["photograph", "quality", "defects"], step=32,
     )  # fmt: skip
-    rng = np.random.default_rng(0)
-    real = [{"image": rng.random((1, 4, side, side), dtype=np.float32)} for _ in range(3)]
+    rows = read_cohort(path.parent / recipe.cohort).rows[:3]
+    photos = [read_rgb(row.items[recipe.item]) for row in rows]
+    real = [{"image": encode(p, find_field(p), diameter=side)[0]} for p in photos]
     names = {
         "photograph": ["fundus photograph"],
         "quality": list(learn_quality.GRADES),
