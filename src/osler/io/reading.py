@@ -1,7 +1,7 @@
 """The ordered list of readers, and ``load``: one file to one case."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,16 +9,29 @@ from osler.errors import InputError, UnreadableError, UnsupportedError
 from osler.io import signatures
 from osler.io.input_file import MAX_PIXELS, InputFile, opened
 from osler.io.naming import case_id
-from osler.record import Case, Image
+from osler.record import Case, Finding, Item
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a file holds.
+
+    Attributes:
+        items: its items, each with a name of its own.
+        findings: what the file says about them, evidence before what stands on it.
+        patient_id: the patient, where the file says one.
+    """
+
+    items: Sequence[Item]
+    findings: Sequence[Finding] = ()
+    patient_id: str | None = None
 
 
 class Read(Protocol):
-    """Reads an opened file to an image, and the patient's id where the file says one."""
+    """Reads an opened file."""
 
-    def __call__(
-        self, file: InputFile, format: str, *, max_pixels: int
-    ) -> tuple[Image, str | None]:
-        """Read it; ``max_pixels`` is the limit above which it is refused."""
+    def __call__(self, file: InputFile, format: str, *, max_pixels: int) -> Content:
+        """Read it; an image of more than ``max_pixels`` pixels (or voxels) is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +49,18 @@ class Reader:
     read: Read
 
 
-def _dicom(file: InputFile, format: str, *, max_pixels: int) -> tuple[Image, str | None]:
+def _dicom(file: InputFile, format: str, *, max_pixels: int) -> Content:
     from osler.io.dicom_image import read_dicom
 
-    return read_dicom(file, format, max_pixels=max_pixels)
+    image, patient_id = read_dicom(file, format, max_pixels=max_pixels)
+    return Content([image], patient_id=patient_id)
 
 
-def _raster(file: InputFile, format: str, *, max_pixels: int) -> tuple[Image, str | None]:
+def _raster(file: InputFile, format: str, *, max_pixels: int) -> Content:
     from osler.io.raster import read_raster
 
-    return read_raster(file, format, max_pixels=max_pixels)
+    image, patient_id = read_raster(file, format, max_pixels=max_pixels)
+    return Content([image], patient_id=patient_id)
 
 
 READERS: tuple[Reader, ...] = (
@@ -84,8 +99,11 @@ def load(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Case:
         reader = reader_for(file.head)
         if reader is None:
             raise _not_read(file)
-        image, patient_id = reader.read(file, reader.format, max_pixels=max_pixels)
-    return Case(id=case_id(path), patient_id=patient_id, items={image.name: image})
+        content = reader.read(file, reader.format, max_pixels=max_pixels)
+    case = Case(case_id(path), content.patient_id, {item.name: item for item in content.items})
+    for finding in content.findings:
+        case.add(finding)
+    return case
 
 
 def _not_read(file: InputFile) -> InputError:

@@ -18,12 +18,22 @@ from osler.record.finding import (
     Transform,
     describe,
 )
-from osler.record.item import Image, Item, Laterality, Origin, Signal, Table, Text
+from osler.record.item import (
+    Deferred,
+    Image,
+    Item,
+    Laterality,
+    Origin,
+    Signal,
+    Table,
+    Text,
+)
 
 __all__ = (
     "Box",
     "Case",
     "Code",
+    "Deferred",
     "DerivedImage",
     "Event",
     "Finding",
