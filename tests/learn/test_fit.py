@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 
 import osler.learn
 from osler import bundles
-from osler.errors import RecipeError
+from osler.errors import BundleError, RecipeError
 from osler.learn.canvases import draw_cohort
 from osler.learn.recipe import read_recipe
 from osler.record import Case, Image
@@ -110,6 +110,39 @@ def test_a_recipe_becomes_a_bundle_that_reads_photographs(place):
     again = osler.learn.fit("tiny-spots.yaml", out=place / "run", resume=True)
     assert again.metrics == run.metrics
     assert bundles.load(again.bundle).card.files == card.files
+
+
+def test_the_last_steps_on_all_folds_change_what_is_exported_and_not_what_is_measured(place):
+    plain = osler.learn.fit("tiny-spots.yaml", out=place / "plain")
+    text = RECIPE.replace("hold: 0,", "hold: 0, finish: 3,")
+    (place / "tiny-spots.yaml").write_text(text, encoding="utf-8")
+    finished = osler.learn.fit("tiny-spots.yaml", out=place / "finished")
+    figures = [[(m["name"], m["value"]) for m in run.metrics] for run in (plain, finished)]
+    assert figures[0] == figures[1]
+    assert all("never trained on" in m["data"] for m in plain.metrics)
+    assert all("before the last steps" in m["data"] for m in finished.metrics)
+    graphs = [(run.bundle / "model.onnx").read_bytes() for run in (plain, finished)]
+    assert graphs[0] != graphs[1]
+    again = osler.learn.fit("tiny-spots.yaml", out=place / "finished", resume=True)
+    assert (again.bundle / "model.onnx").read_bytes() == graphs[1]
+
+
+def test_a_graph_that_is_not_its_network_is_not_written(place, monkeypatch):
+    monkeypatch.setattr("osler.learn.fitting.MOST_DIFFERENT", -1.0)
+    with pytest.raises(BundleError, match="differs from its network"):
+        osler.learn.fit("tiny-spots.yaml", out=place / "run")
+    assert not (place / "run" / "bundle").exists()
+
+
+def test_a_threshold_for_other_cameras_is_calibrated_on_photographs_taken_badly(place):
+    text = RECIPE.replace("min_area: 2", "min_area: 2, adaptive: true")
+    (place / "tiny-spots.yaml").write_text(text, encoding="utf-8")
+    run = osler.learn.fit("tiny-spots.yaml", out=place / "run")
+    output = bundles.load(run.bundle).card.outputs[0]
+    assert output.labels[0].threshold is None
+    assert output.calibration is not None
+    assert output.calibration.method == "platt"
+    assert "worse camera" in output.calibration.fitted_on
 
 
 def test_drawn_cases_are_kept_and_told_apart_by_what_made_them(place):

@@ -1,15 +1,19 @@
 """How good a segmentation is, in the photograph's own grid, with intervals over patients."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from osler.bundles import probability
 from osler.bundles.card import Output
 from osler.learn.canvases import Drawn, read_mask, read_rgb
-from osler.learn.recipe import Recipe, Target
+from osler.learn.patches import photograph_badly
+from osler.learn.recipe import Augment, Recipe, Target
 from osler.learn.segment import raw_scores
 from osler.metrics import (
     bootstrap_mean,
@@ -25,6 +29,7 @@ from osler.tasks.segmentation import Rule, decode
 
 REPLICATES = 2000
 _SAMPLE = 50_000  # pixels a case that pixel probabilities are calibrated on
+_COPIES = 2  # of each of these cases
 
 
 def rules(recipe: Recipe, figures: Mapping[str, float]) -> list[Rule]:
@@ -42,9 +47,11 @@ def rules(recipe: Recipe, figures: Mapping[str, float]) -> list[Rule]:
 def calibrate_pixels(
     net: nn.Module, held: Sequence[Drawn], recipe: Recipe
 ) -> dict[str, Any] | None:
-    """Make pixel probabilities mean what they say, on the held-out cases.
+    """Make pixel probabilities mean what they say, on the held-out cases photographed badly.
 
-    A threshold that is chosen for each photograph by expected Dice is right only if they do.
+    A threshold that is chosen for each photograph by expected Dice is right only if they do, on
+    cameras that nobody has trained on too. Such a camera is farther away than the augmentation
+    that was trained with, so here it is stronger.
 
     Returns:
         A card's calibration; None where no target has such a threshold, or several targets that
@@ -55,20 +62,46 @@ def calibrate_pixels(
     if len(recipe.targets) > 1 and not recipe.exclusive:
         return None
     rng = np.random.default_rng(recipe.learner.seed)
+    harsher = harsh(recipe.augment)
     scores, truth = [], []
-    for case in held:
+    for number, case in enumerate(held):
         inside = np.flatnonzero((case.image[3] > 0) & (case.valid.min(axis=0) > 0))
-        chosen = rng.choice(inside, min(len(inside), _SAMPLE), replace=False)
-        scores.append(raw_scores(net, case).reshape(-1, case.image[0].size)[:, chosen].T)
-        drawn = case.targets.reshape(len(recipe.targets), -1)[:, chosen] > 127
-        truth.append(np.where(drawn.any(axis=0), drawn.argmax(axis=0) + 1, 0))
+        drawn = case.targets.reshape(len(recipe.targets), -1)
+        for copy in range(_COPIES):
+            chosen = rng.choice(inside, min(len(inside), _SAMPLE // _COPIES), replace=False)
+            image = _photographed_again(case.image, harsher, seed=number * _COPIES + copy)
+            every = raw_scores(net, replace(case, image=image))
+            scores.append(every.reshape(len(every), -1)[:, chosen].T)
+            named = drawn[:, chosen] > 127
+            truth.append(np.where(named.any(axis=0), named.argmax(axis=0) + 1, 0))
     every, labels = np.concatenate(scores).astype(np.float64), np.concatenate(truth)
-    on = f"{_SAMPLE} pixels of each of {len(held)} photographs of the held-out fold"
+    on = (
+        f"{_SAMPLE} pixels of each of {len(held)} photographs of the held-out fold, in {_COPIES} "
+        "copies as a worse camera would have taken them"
+    )
     if recipe.exclusive:
         temperature = fit_temperature(labels, every)
         return {"method": "temperature", "temperature": temperature, "fitted_on": on}
     temperature, bias = fit_platt(labels, every[:, 0])
     return {"method": "platt", "temperature": temperature, "bias": bias, "fitted_on": on}
+
+
+def harsh(augment: Augment) -> Augment:
+    """The augmentation half as strong again (resolution apart, which is lost for good)."""
+    stronger = {
+        name: 1.5 * getattr(augment, name) for name in ("colour", "blur", "noise", "shading")
+    }
+    return augment.model_copy(update=stronger)
+
+
+def _photographed_again(
+    image: NDArray[np.uint8], augment: Augment, *, seed: int
+) -> NDArray[np.uint8]:
+    """A canvas ``(4, h, w)`` as another camera would have taken it."""
+    pixels = torch.from_numpy(image).float()[None] / 255
+    field = pixels[:, 3:]
+    colour = photograph_badly(pixels[:, :3], augment, torch.Generator().manual_seed(seed))
+    return np.asarray((torch.cat([colour * field, field], 1)[0] * 255).round().byte().numpy())
 
 
 def evaluate(
@@ -159,8 +192,13 @@ def _metric(
         "high": round(float(interval.high or 0), 4) if known else None,
         "level": 0.95 if known else None,
         "images": len(figures),
-        "data": f"fold {recipe.learner.hold} of {recipe.cohort}, never trained on "
-        "(the threshold and the best step were chosen on it)",
+        "data": f"fold {recipe.learner.hold} of {recipe.cohort}, "
+        + (
+            "measured before the last steps, which trained on it as well"
+            if recipe.learner.finish
+            else "never trained on"
+        )
+        + " (the threshold and the best step were chosen on it)",
         "how": "mean over photographs at native size inside the field of view; percentile "
         f"bootstrap over patients, {REPLICATES} resamples",
     }

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from osler import bundles
-from osler.errors import MissingExtraError
+from osler.errors import BundleError, MissingExtraError
 from osler.learn.recipe import Recipe, read_recipe
+
+MOST_DIFFERENT = 0.02
+"""Difference in probability between a graph and its network above which no bundle is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ def fit(recipe: Path | str, *, out: Path | str | None = None, resume: bool = Fal
     Raises:
         MissingExtraError: torch is not installed.
         RecipeError: the recipe or its cohort is wrong; nothing was trained.
+        BundleError: the exported graph does not give what the network gives.
     """
     path = Path(recipe)
     read = read_recipe(path)
@@ -68,6 +72,13 @@ def fit(recipe: Path | str, *, out: Path | str | None = None, resume: bool = Fal
     folder = Path(out) if out is not None else Path("runs") / read.name
     folder.mkdir(parents=True, exist_ok=True)
     product = make(read, path, folder, resume)
+    if product.difference > MOST_DIFFERENT:
+        raise BundleError(
+            f"the exported graph of '{read.name}' differs from its network by "
+            f"{product.difference:.3f} of probability on real photographs (at most "
+            f"{MOST_DIFFERENT} is let through), so no bundle was written: its weights do not "
+            "survive half precision; train it with a greater learner.weight_decay"
+        )
     card = _card(read, product)
     bundle = bundles.save(card, {"model.onnx": product.graph}, folder / "bundle", overwrite=True)
     record = {

@@ -41,11 +41,12 @@ _CODES = {
 def segmentation(recipe: Recipe, path: Path, folder: Path, resume: bool) -> Product:
     """Train a segmentation network; export it with its thresholds and its figures."""
     trained = learn_segmentation(recipe, path, folder=folder, resume=resume)
-    net: torch.nn.Module = trained.net
+    net = trained.net
     _, held = split(trained.drawn, recipe.learner.hold)
     cut = rules(recipe, figures(net, held, recipe) if held else {})
     calibration = calibrate_pixels(net, held, recipe)
     measured = evaluate(net, held, recipe, cut, calibration) if held else []
+    net = trained.final
     names = ["scores"]
     if recipe.options.get("features"):
         net = LesionFeatures(net).eval()  # type: ignore[arg-type]
@@ -89,7 +90,7 @@ def segmentation(recipe: Recipe, path: Path, folder: Path, resume: bool) -> Prod
             "metrics": measured,
         },
         parameters=sum(p.numel() for p in net.parameters()),
-        minutes=trained.state.seconds / 60,
+        minutes=trained.seconds / 60,
         difference=largest_difference(net, graph, real[:3]),
     )
 

@@ -96,6 +96,9 @@ class Learner(_Strict):
         checkpoint_minutes: minutes between checkpoints.
         seed: of everything random.
         hold: the fold that is validated on and never trained on; None trains on all.
+        finish: steps that follow on all folds once the held-out fold has judged, at a third of
+            the rate. The network after them is the one that is exported; thresholds, calibration
+            and figures are those of the network before them, and the card says so.
     """
 
     steps: int = Field(gt=0)
@@ -115,6 +118,7 @@ class Learner(_Strict):
     checkpoint_minutes: float = 3.0
     seed: int = 1
     hold: int | None = 0
+    finish: int = Field(0, ge=0)
 
 
 class Recipe(_Strict):

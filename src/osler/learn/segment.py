@@ -1,6 +1,7 @@
 """Learning to segment: from a recipe to a validated network."""
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +15,9 @@ from osler.data.cohort import read_cohort
 from osler.errors import RecipeError
 from osler.learn import losses
 from osler.learn.canvases import Drawn, draw_cohort
-from osler.learn.loop import State, inference, train
+from osler.learn.loop import inference, train
 from osler.learn.patches import Sampler
-from osler.learn.recipe import Recipe
+from osler.learn.recipe import Learner, Recipe
 
 _BINS = 512  # of the histograms from which validation figures are read
 
@@ -26,13 +27,15 @@ class Trained:
     """What training left.
 
     Attributes:
-        net: with the best weights.
-        state: how it went.
+        net: with the best weights, never trained on the held-out fold: the one to measure.
+        final: the one to export: ``net``, or what further steps on all folds made of it.
+        seconds: spent in training.
         drawn: every case of the cohort on its canvas.
     """
 
     net: nn.Module
-    state: State
+    final: nn.Module
+    seconds: float
     drawn: list[Drawn]
 
 
@@ -61,7 +64,40 @@ def learn_segmentation(recipe: Recipe, recipe_path: Path, *, folder: Path, resum
     net = models.create(recipe.network.name, labels=outputs, **recipe.network.options)
     if recipe.network.start:
         models.start_from(net, recipe_path.parent / recipe.network.start)
-    sampler = Sampler(teaching, recipe.learner, recipe.augment)
+    learner = recipe.learner
+
+    def validate(net: nn.Module) -> Mapping[str, float]:
+        return figures(net, held, recipe)
+
+    state = train(
+        net, loss=_loss(recipe, learner, teaching), validate=validate if held else None,
+        learner=learner, folder=folder, resume=resume,
+    )  # fmt: skip
+    final, seconds = net.cpu(), state.seconds
+    if learner.finish and held:
+        final = copy.deepcopy(net)
+        last = learner.model_copy(
+            update={
+                "steps": learner.finish,
+                "rate": learner.rate / 3,
+                "warmup": min(learner.warmup, learner.finish // 4),
+                "seed": learner.seed + 1,
+                "patience": None,
+            }
+        )
+        state = train(
+            final, loss=_loss(recipe, last, drawn), validate=None,
+            learner=last, folder=folder / "finish", resume=resume,
+        )  # fmt: skip
+        seconds += state.seconds
+    return Trained(net, final.cpu(), seconds, drawn)
+
+
+def _loss(
+    recipe: Recipe, learner: Learner, cases: Sequence[Drawn]
+) -> Callable[[nn.Module, int, torch.device], Tensor]:
+    """The loss of a step: a batch of the cases, judged as the recipe says."""
+    sampler = Sampler(cases, learner, recipe.augment)
     criterion = losses.exclusive if recipe.exclusive else losses.overlap
 
     def loss(net: nn.Module, step: int, device: torch.device) -> Tensor:
@@ -69,17 +105,10 @@ def learn_segmentation(recipe: Recipe, recipe_path: Path, *, folder: Path, resum
         image = batch.image.to(device, memory_format=torch.channels_last)
         return criterion(
             net(image), batch.targets.to(device), batch.valid.to(device),
-            dice=recipe.learner.dice, positive=recipe.learner.positive,
+            dice=learner.dice, positive=learner.positive,
         )  # fmt: skip
 
-    def validate(net: nn.Module) -> Mapping[str, float]:
-        return figures(net, held, recipe)
-
-    state = train(
-        net, loss=loss, validate=validate if held else None,
-        learner=recipe.learner, folder=folder, resume=resume,
-    )  # fmt: skip
-    return Trained(net.cpu(), state, drawn)
+    return loss
 
 
 def split(drawn: Sequence[Drawn], hold: int | None) -> tuple[list[Drawn], list[Drawn]]:
