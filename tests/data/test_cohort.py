@@ -64,7 +64,7 @@ def test_a_short_row_lacks_labels_only(table, tmp_path):
     assert row.labels == {}
 
 
-@pytest.mark.parametrize("column", ["case_id", "patient_id", "fold"])
+@pytest.mark.parametrize("column", ["case_id", "patient_id"])
 def test_a_missing_column_is_named(table, tmp_path, column):
     head = HEAD.replace(column, "other")
     with pytest.raises(RecipeError, match=rf"cohort\.csv' lacks the column\(s\): {column}"):

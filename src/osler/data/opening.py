@@ -1,0 +1,152 @@
+"""Rows to cases: files are opened when their turn comes, some ahead in threads."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osler import io
+from osler.data.locations import Location, Marked, boxes, marked, place
+from osler.errors import InputError
+from osler.record import Box, Case, Image, Label, Mask, Point, Source, Table
+
+if TYPE_CHECKING:
+    from osler.data.cohort import Cohort, Row
+
+SOURCE = Source("person", "cohort")
+"""Who says what stands in the label columns."""
+
+
+def cases(cohort: "Cohort", *, labels: bool, pixels: bool, threads: int) -> Iterator[Case]:
+    """What ``Cohort.cases`` does."""
+    if threads < 1:
+        for row in cohort.rows:
+            yield open_row(row, cohort, labels=labels, pixels=pixels)
+        return
+    with ThreadPoolExecutor(threads, "osler-cases") as pool:
+        waiting: deque[Future[Case]] = deque()
+        try:
+            for row in cohort.rows:
+                waiting.append(pool.submit(open_row, row, cohort, labels=labels, pixels=pixels))
+                if len(waiting) >= 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def open_row(row: "Row", cohort: "Cohort", *, labels: bool = True, pixels: bool = False) -> Case:
+    """One row as a case.
+
+    A column's file gives the item of the column's name; further items of the same file follow as
+    ``NAME-ITEM``. Variables are the table ``"variables"``, labels findings by a person.
+
+    Raises:
+        InputError: a file cannot be used; the message names the row.
+    """
+    case = Case(row.case_id, row.patient_id)
+    for name, location in row.items.items():
+        try:
+            _add_file(case, name, location)
+        except InputError as error:
+            raise type(error)(f"the cohort '{cohort.path}', {row.where}: {error}") from error
+    if row.variables:
+        case.items["variables"] = Table("variables", dict(row.variables))
+    if labels:
+        for name, text in row.labels.items():
+            _add_label(case, name, text, row, cohort)
+    if pixels:
+        for item in case.items.values():
+            if isinstance(item, Image):
+                _ = item.array
+    return case
+
+
+def _add_file(case: Case, name: str, location: Location) -> None:
+    opened = _load(location)
+    names = {}
+    for k, (old, item) in enumerate(opened.items.items()):
+        names[old] = item.name = name if k == 0 else f"{name}-{old}"
+        case.items[item.name] = item
+    for finding in opened.findings.values():
+        if finding.item in names:
+            finding.item = names[finding.item]
+        if finding.id not in case:
+            case.add(finding)
+
+
+def _load(location: Location) -> Case:
+    """The one case that lies there."""
+    opened: object = io.load(location)
+    found = [opened] if isinstance(opened, Case) else list(cast("Iterable[Case]", opened))
+    if len(found) != 1:
+        raise InputError(
+            f"'{location}' holds {len(found)} cases; a cell of a cohort names the files of one"
+        )
+    return found[0]
+
+
+def _add_label(case: Case, name: str, text: str, row: "Row", cohort: "Cohort") -> None:
+    id = name if name not in case else f"label:{name}"
+    mark = marked(text, cohort.root)
+    found = boxes(text)
+    position = place(text)
+    if mark is not None:
+        mask = read_marked(mark)
+        image = _image_of(case, mask.shape)
+        if image is None:
+            shapes = ", ".join(f"{i.name} {i.shape}" for i in _images(case)) or "no image"
+            raise InputError(
+                f"the cohort '{cohort.path}', {row.where}: the mask '{mark.location}' has shape "
+                f"{mask.shape}, the case {shapes}; a mask lies in the grid of its image"
+            )
+        case.add(Mask(id=id, name=name, source=SOURCE, item=image.name, mask=mask))
+    elif found is not None:
+        for k, (h0, w0, h1, w1) in enumerate(found):
+            start, stop = (round(h0), round(w0)), (round(h1), round(w1))
+            one = id if len(found) == 1 else f"{id}.{k + 1}"
+            item = _only_image(case)
+            case.add(Box(id=one, name=name, source=SOURCE, item=item, start=start, stop=stop))
+    elif position is not None:
+        item = _only_image(case)
+        case.add(Point(id=id, name=name, source=SOURCE, item=item, position=position))
+    else:
+        case.add(Label(id=id, name=name, source=SOURCE, value=text))
+
+
+def read_marked(mark: Marked) -> NDArray[np.bool_]:
+    """The voxels of a label map that are one structure, ``([D,] H, W)``.
+
+    Raises:
+        InputError: the file cannot be used, or holds no image.
+    """
+    values = read_map(mark.location)
+    mask: NDArray[np.bool_] = np.isin(values, mark.values) if mark.values else values > 0
+    return mask
+
+
+def read_map(location: Location) -> NDArray[Any]:
+    """A label map ``([D,] H, W)``; of a colour picture, the brightest channel."""
+    image = next(_images(_load(location)), None)
+    if image is None:
+        raise InputError(f"'{location}' holds no image, so it is no mask")
+    array: NDArray[Any] = image.array.max(axis=0)
+    return array
+
+
+def _images(case: Case) -> Iterator[Image]:
+    return (item for item in case.items.values() if isinstance(item, Image))
+
+
+def _image_of(case: Case, shape: tuple[int, ...]) -> Image | None:
+    return next((image for image in _images(case) if image.shape == shape), None)
+
+
+def _only_image(case: Case) -> str | None:
+    image = next(_images(case), None)
+    return image.name if image else None
