@@ -1,10 +1,12 @@
 """What a file is, by its first bytes: names and extensions are not believed.
 
 Sources: the signatures are those of ITU-T T.81 B.1.1.3 (JPEG), PNG 3rd ed. 5.2, TIFF 6.0
-section 2 and the BigTIFF note (TIFF), the BITMAPINFOHEADER family (BMP), and DICOM PS3.10 7.1.
+section 2 and the BigTIFF note (TIFF), the BITMAPINFOHEADER family (BMP), DICOM PS3.10 7.1, and
+nifti1.h and nifti2.h (NIfTI).
 """
 
 import struct
+import zlib
 
 HEAD_BYTES = 2048
 """How many bytes from the start of a file the functions here want to see."""
@@ -15,6 +17,7 @@ EXTENSIONS = {
     "tiff": {"tif", "tiff", "btf"},
     "bmp": {"bmp", "dib"},
     "dicom": {"dcm", "dicom", "dic", "ima"},
+    "nifti": {"nii", "hdr"},
 }
 """Format to the extensions it usually has; used for hints, never for decisions."""
 
@@ -73,6 +76,30 @@ def is_dicomdir(head: bytes) -> bool:
     return is_dicom(head) and _DICOMDIR_CLASS in head
 
 
+def is_nifti(head: bytes) -> bool:
+    """Whether the bytes start a NIfTI header of either version and byte order, plain or gzipped.
+
+    An Analyze 7.5 header counts as one, so that its reader can say what is missing in it.
+    """
+    if head.startswith(b"\x1f\x8b"):
+        head = _inflated(head, 348)
+    if len(head) < 348:
+        return False
+    sizes = {struct.unpack_from(order, head)[0] for order in ("<i", ">i")}
+    if 540 in sizes:
+        return head[4:8] in (b"n+2\0", b"ni2\0")
+    analyze = head[38:39] == b"r" and head[344:348].strip(b"\0") == b""
+    return 348 in sizes and (head[344:348] in (b"n+1\0", b"ni1\0") or analyze)
+
+
+def _inflated(head: bytes, size: int) -> bytes:
+    """The first ``size`` bytes of a gzip stream, or what there is of them."""
+    try:
+        return zlib.decompressobj(wbits=31).decompress(head, size)
+    except zlib.error:
+        return b""
+
+
 _NOT_READ: tuple[tuple[int, bytes, str], ...] = (
     (0, b"GIF8", "a GIF image"),
     (8, b"WEBP", "a WebP image"),
@@ -86,7 +113,6 @@ _NOT_READ: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x1f\x8b", "a gzip archive"),
     (0, b"7z\xbc\xaf", "a 7-Zip archive"),
     (0, b"Rar!", "a RAR archive"),
-    (344, b"n+1\0", "a NIfTI volume"),
     (0, b"\x89HDF", "an HDF5 file"),
     (0, b"\x93NUMPY", "a NumPy array"),
     (0, b"\x80\x04", "a Python pickle"),
