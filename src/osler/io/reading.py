@@ -3,12 +3,14 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from importlib import import_module
+from typing import Any, Literal, Protocol
 
 from osler.errors import InputError, UnreadableError, UnsupportedError
 from osler.io import signatures
 from osler.io.input_file import MAX_PIXELS, InputFile, opened
 from osler.io.naming import case_id
+from osler.io.signal_wfdb_header import is_wfdb_header
 from osler.record import Case, Finding, Item
 
 
@@ -30,7 +32,7 @@ class Content:
 class Read(Protocol):
     """Reads an opened file."""
 
-    def __call__(self, file: InputFile, format: str, *, max_pixels: int) -> Content:
+    def __call__(self, file: InputFile, format: str, *, max_pixels: int, **options: Any) -> Content:
         """Read it; an image of more than ``max_pixels`` pixels (or voxels) is refused."""
 
 
@@ -42,25 +44,48 @@ class Reader:
         format: its name, as ``Origin.format`` gives it.
         accepts: whether a file with these first bytes is of the kind.
         read: reads it.
+        options: names of the further options of ``load`` that ``read`` takes.
+        extensions: what the file's name must end in as well, for text without a signature; empty
+            where the content alone decides.
+        kind: of what it mostly gives.
     """
 
     format: str
     accepts: Callable[[bytes], bool]
     read: Read
+    options: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = ()
+    kind: Literal["image", "signal", "table", "text"] = "image"
 
 
-def _dicom(file: InputFile, format: str, *, max_pixels: int) -> Content:
+def _dicom(file: InputFile, format: str, *, max_pixels: int, **options: Any) -> Content:
     from osler.io.dicom_image import read_dicom
 
     image, patient_id = read_dicom(file, format, max_pixels=max_pixels)
     return Content([image], patient_id=patient_id)
 
 
-def _raster(file: InputFile, format: str, *, max_pixels: int) -> Content:
+def _raster(file: InputFile, format: str, *, max_pixels: int, **options: Any) -> Content:
     from osler.io.raster import read_raster
 
     image, patient_id = read_raster(file, format, max_pixels=max_pixels)
     return Content([image], patient_id=patient_id)
+
+
+def _nifti(file: InputFile, format: str, *, max_pixels: int, **options: Any) -> Content:
+    from osler.io.nifti import read_nifti
+
+    return Content([read_nifti(file, format, max_pixels=max_pixels, **options)])
+
+
+def _by(module: str, function: str) -> Read:
+    """A reader that is imported when it is first needed."""
+
+    def read(file: InputFile, format: str, *, max_pixels: int, **options: Any) -> Content:
+        reader: Read = getattr(import_module(f"osler.io.{module}"), function)
+        return reader(file, format, max_pixels=max_pixels, **options)
+
+    return read
 
 
 READERS: tuple[Reader, ...] = (
@@ -70,16 +95,30 @@ READERS: tuple[Reader, ...] = (
     Reader("png", signatures.is_png, _raster),
     Reader("tiff", signatures.is_tiff, _raster),
     Reader("bmp", signatures.is_bmp, _raster),
+    Reader("nifti", signatures.is_nifti, _nifti, ("prefer",)),
+    Reader("wfdb", is_wfdb_header, _by("signal_wfdb", "read_wfdb"), kind="signal"),
+    Reader("wfdb", bool, _by("signal_wfdb", "read_beside"), (), ("dat", "mat"), "signal"),
 )
 """What is read, in the order in which it is tried."""
 
 
-def reader_for(head: bytes) -> Reader | None:
-    """The first reader that accepts a file with these first bytes, or None."""
-    return next((reader for reader in READERS if reader.accepts(head)), None)
+def reader_for(head: bytes, extension: str = "") -> Reader | None:
+    """The first reader that accepts a file with these first bytes, or None.
+
+    Args:
+        head: the first bytes.
+        extension: of the file's name, in lower case and without the dot, for those readers that
+            need it.
+    """
+    for reader in READERS:
+        if reader.extensions and extension not in reader.extensions:
+            continue
+        if reader.accepts(head):
+            return reader
+    return None
 
 
-def load(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Case:
+def load(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, **options: Any) -> Case:
     """Open one file as a case; the content decides how, not the name.
 
     A photograph is the item ``"photo"``: sRGB ``(3, H, W)`` in ``uint8``, or grey ``(1, H, W)`` in
@@ -88,18 +127,27 @@ def load(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Case:
     Args:
         path: a JPEG, PNG, TIFF, BMP or single-frame DICOM file.
         max_pixels: refuse an image of more pixels, before it is decoded.
+        options: what only some formats take, as their errors name it, such as ``prefer``.
 
     Raises:
-        InputError: there is no such file, it is a folder, or it may not be read.
+        InputError: there is no such file, it is a folder, it may not be read, or its format does
+            not take an option.
         UnreadableError: it is empty, damaged, incomplete, or not what its name claims.
         UnsupportedError: it is sound, but of a kind that is not read.
         TooLargeError: it has more than ``max_pixels`` pixels.
     """
     with opened(path) as file:
-        reader = reader_for(file.head)
+        reader = reader_for(file.head, file.path.suffix[1:].lower())
         if reader is None:
             raise _not_read(file)
-        content = reader.read(file, reader.format, max_pixels=max_pixels)
+        for option in options:
+            if option not in reader.options:
+                known = ", ".join(("max_pixels", *reader.options))
+                raise InputError(
+                    f"'{file.name}' is {reader.format}, which takes no option '{option}'; it "
+                    f"takes: {known}"
+                )
+        content = reader.read(file, reader.format, max_pixels=max_pixels, **options)
     case = Case(case_id(path), content.patient_id, {item.name: item for item in content.items})
     for finding in content.findings:
         case.add(finding)

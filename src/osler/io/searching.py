@@ -159,7 +159,8 @@ def _why_not(path: Path) -> str:
         return "empty"
     if is_dicomdir(head):
         return "a DICOMDIR, an index without images"
-    return "" if reader_for(head) else describe(head)
+    reader = reader_for(head)
+    return "" if reader and reader.kind == "image" else describe(head)
 
 
 def _fixed_part(pattern: str) -> Path:

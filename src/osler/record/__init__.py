@@ -4,10 +4,12 @@ from osler.record.case import Case, Event
 from osler.record.code import Code
 from osler.record.finding import (
     Box,
+    Contour,
     DerivedImage,
     Finding,
     Heatmap,
     Label,
+    Markers,
     Mask,
     Measurement,
     Passage,
@@ -33,6 +35,7 @@ __all__ = (
     "Box",
     "Case",
     "Code",
+    "Contour",
     "Deferred",
     "DerivedImage",
     "Event",
@@ -42,6 +45,7 @@ __all__ = (
     "Item",
     "Label",
     "Laterality",
+    "Markers",
     "Mask",
     "Measurement",
     "Origin",

@@ -6,14 +6,14 @@ Ground truth is a finding too, whose source is a person.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from osler.errors import InputError
 from osler.record.code import Code
-from osler.record.item import Image, Laterality
+from osler.record.item import Deferred, Image, Laterality
 
 
 class Status(StrEnum):
@@ -78,17 +78,70 @@ class Finding:
             )
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
+class _Voxels:
+    """Descriptor of a mask's arrays: takes an array or a ``Deferred``, gives an array."""
+
+    def __init__(self, *, optional: bool) -> None:
+        self._optional = optional
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = f"_{name}"
+
+    @overload
+    def __get__(self, mask: None, owner: type) -> None: ...
+    @overload
+    def __get__(self, mask: object, owner: type) -> NDArray[Any]: ...
+    def __get__(self, mask: object | None, owner: type) -> NDArray[Any] | None:
+        if mask is None:
+            if self._optional:
+                return None  # the data class's default
+            raise AttributeError(self._name[1:])  # so that it sees none
+        held = mask.__dict__[self._name]
+        if not isinstance(held, Deferred):
+            given: NDArray[Any] = held
+            return given
+        array = held.load()
+        if array.shape != held.shape:
+            raise InputError(
+                f"mask '{getattr(mask, 'id', '')}' was announced as {held.shape} and its file gave "
+                f"{array.shape}; the file has changed: load it again"
+            )
+        array.setflags(write=False)
+        return array
+
+    def __set__(self, mask: object, value: "NDArray[Any] | Deferred | None") -> None:
+        mask.__dict__[self._name] = value
+
+
+@dataclass(eq=False, kw_only=True, repr=False)
 class Mask(Finding):
     """The pixels of a structure, in the native grid of its item.
+
+    Both arrays may be given as a ``Deferred``. They are then decoded each time they are asked for
+    and cannot be written to, so that a case of a hundred segments needs the memory of one.
 
     Attributes:
         mask: boolean ``(H, W)`` or ``(D, H, W)``.
         probabilities: the same shape, 0 to 1 in ``float16``, where the source gives them.
+        category: the kind of thing, such as an anatomical structure (DICOM CID 7150).
     """
 
-    mask: NDArray[np.bool_]
-    probabilities: NDArray[np.float16] | None = None
+    mask: _Voxels = _Voxels(optional=False)
+    probabilities: _Voxels = _Voxels(optional=True)
+    category: Code | None = None
+
+    def __repr__(self) -> str:
+        return f"Mask({self.id!r}, {' x '.join(str(n) for n in self.shape)})"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(H, W)`` or ``(D, H, W)`` in pixels; decodes nothing."""
+        return tuple(self.__dict__["_mask"].shape)
+
+    @property
+    def fractional(self) -> bool:
+        """Whether there are probabilities; decodes nothing."""
+        return self.__dict__["_probabilities"] is not None
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -103,6 +156,22 @@ class Point(Finding):
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
+class Contour(Finding):
+    """Lines around or through a structure, where no grid is at hand to fill them in.
+
+    Attributes:
+        rings: one array a line, ``(N, 2)`` or ``(N, 3)``: indices ``(h, w)`` or ``(d, h, w)`` of
+            ``item``, or, with a ``frame``, LPS millimetres ``(x, y, z)``.
+        closed: whether each line ends where it starts and stands for the area inside.
+        frame: DICOM FrameOfReferenceUID of the millimetres; empty for indices.
+    """
+
+    rings: tuple[NDArray[np.float64], ...]
+    closed: bool = True
+    frame: str = ""
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
 class Box(Finding):
     """An axis-aligned box in an item.
 
@@ -113,6 +182,37 @@ class Box(Finding):
 
     start: tuple[int, ...]
     stop: tuple[int, ...]
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Markers(Finding):
+    """Moments or stretches of time in a signal, such as heart beats and changes of rhythm.
+
+    Attributes:
+        times: ``(N,)`` seconds from the signal's first sample, in ``float64``.
+        labels: what happens at each, in the source's own symbols or words.
+        durations: seconds that each lasts, 0 for a moment; empty where all are moments.
+        channels: index of the channel that each is about, -1 for all; empty where all are.
+        notes: words to each, empty for one without; empty where none has any.
+        meanings: label to the words for it, such as ``{"V": "premature ventricular beat"}``.
+    """
+
+    times: NDArray[np.float64]
+    labels: tuple[str, ...]
+    durations: tuple[float, ...] = ()
+    channels: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+    meanings: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        Finding.__post_init__(self)
+        count = len(self.labels)
+        lists = (self.durations, self.channels, self.notes)
+        if self.times.shape != (count,) or any(one and len(one) != count for one in lists):
+            raise InputError(
+                f"finding '{self.id}' has {self.times.shape} times and {count} labels; give each "
+                "moment one of everything"
+            )
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

@@ -199,6 +199,7 @@ class Signal:
         rate: samples a second (Hz).
         channels: a name for each channel.
         units: UCUM unit for each channel.
+        header: what else the file says, by the format's own names, kept for writing it back.
     """
 
     name: str
@@ -209,6 +210,7 @@ class Signal:
     acquired: datetime | None = None
     origin: Origin | None = None
     flags: tuple[str, ...] = ()
+    header: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
