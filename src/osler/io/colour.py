@@ -4,6 +4,7 @@ Each function gives back the new picture and the flags that say what was done.
 """
 
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +70,18 @@ def ybr_to_rgb(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(picture.convert("RGB"))
 
 
-def to_bytes(array: NDArray[np.uint16], *, bits: int) -> NDArray[np.uint8]:
+def partial_ybr_to_rgb(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """YCbCr ``(H, W, 3)`` of the range 16 to 235 as RGB of the same shape.
+
+    ITU-R BT.601: the equation of DICOM PS3.3 C.7.6.3.1.2 for YBR_PARTIAL_422.
+    """
+    luma = 1.1644 * (array[..., 0].astype(np.float32) - 16)
+    blue, red = (array[..., i].astype(np.float32) - 128 for i in (1, 2))
+    rgb = [luma + 1.596 * red, luma - 0.3917 * blue - 0.813 * red, luma + 2.0173 * blue]
+    return np.clip(np.rint(np.stack(rgb, axis=-1)), 0, 255).astype(np.uint8)
+
+
+def to_bytes(array: NDArray[Any], *, bits: int) -> NDArray[np.uint8]:
     """Unsigned values of ``bits`` bits as 8 bits: the highest 8, or all where there are fewer."""
     shifted = array >> (bits - 8) if bits > 8 else array
     return shifted.astype(np.uint8)

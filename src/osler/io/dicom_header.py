@@ -1,14 +1,16 @@
 """What the header of a DICOM image says, checked: whose, which eye, when, how large."""
 
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any
 
 from osler.errors import UnreadableError
-from osler.io.colour import Flags
+from osler.io.colour import Flags, to_srgb
 from osler.io.input_file import InputFile
-from osler.record import Laterality
+from osler.io.signatures import is_dicom_without_preamble
+from osler.record import Laterality, Origin
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -67,6 +69,11 @@ def decimal(dataset: "Dataset", keyword: str) -> float | None:
     except (TypeError, ValueError):
         return None
     return value if math.isfinite(value) else None
+
+
+def tag_present(dataset: "Dataset", *keywords: str) -> bool:
+    """Whether one of these elements is there, however empty."""
+    return any(keyword in dataset for keyword in keywords)
 
 
 def patient_id(dataset: "Dataset") -> str | None:
@@ -155,6 +162,55 @@ def spacing(
     if not all(0.0 < side <= LARGEST_RETINA_MM for side in sides):
         return None, ("spacing-implausible",)
     return (rows, columns), ()
+
+
+def flags(file: InputFile, dataset: "Dataset") -> Flags:
+    """Doubts about the file as a whole."""
+    found = file.extension_flags("dicom")
+    if is_dicom_without_preamble(file.head):
+        found = (*found, "no-preamble")
+    if dataset.get("BurnedInAnnotation") == "YES":
+        found = (*found, "burned-in-annotation")
+    return found
+
+
+def profile_flags(profile: bytes) -> Flags:
+    """What an ICC profile will do to the colours; tried on a single pixel."""
+    if not profile:
+        return ()
+    from PIL import Image as Pillow
+
+    return to_srgb(Pillow.new("RGB", (1, 1)), profile)[1]
+
+
+def origin(file: InputFile, format: str, dataset: "Dataset", *, sha256: str, lazy: bool) -> Origin:
+    """Where an image came from; ``lazy`` leaves a header unconverted until it is asked for."""
+    dicom = LazyHeader(dataset) if lazy else as_json(dataset)
+    return Origin(path=file.name, sha256=sha256, format=format, dicom=dicom)
+
+
+class LazyHeader(Mapping[str, Any]):
+    """A header in the DICOM JSON model, converted when it is first asked for."""
+
+    def __init__(self, dataset: "Dataset") -> None:
+        self._dataset = dataset
+        self._json: Mapping[str, Any] | None = None
+
+    def _converted(self) -> Mapping[str, Any]:
+        if self._json is None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._json = as_json(self._dataset)
+        return self._json
+
+    def __getitem__(self, tag: str) -> Any:
+        return self._converted()[tag]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._converted())
+
+    def __len__(self) -> int:
+        return len(self._converted())
 
 
 def as_json(dataset: "Dataset") -> Mapping[str, Any]:

@@ -1,151 +1,241 @@
 """The samples of a DICOM frame, as colour ``(3, H, W)`` or grey ``(1, H, W)``.
 
-Source: DICOM PS3.3 C.7.6.3 (image pixel), PS3.5 8.1.1 and 8.2.1 (encodings, JPEG).
+Source: DICOM PS3.3 C.7.6.3 (image pixel), PS3.5 8.1.1 and 8.2 (encodings).
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from io import BytesIO
-from typing import TYPE_CHECKING, Any
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import JpegImagePlugin
 
-from osler.errors import UnreadableError, UnsupportedError
-from osler.io.colour import Flags, to_bytes, to_srgb, ybr_to_rgb
-from osler.io.input_file import MOST_PIXELS_A_JPEG_BYTE, InputFile, check_length
+from osler.errors import InputError, OslerError, TooLargeError, UnreadableError
+from osler.io.colour import partial_ybr_to_rgb, to_bytes, to_srgb, ybr_to_rgb
+from osler.io.dicom_codestream import Codestream
+from osler.io.dicom_decoders import colour_of, decode
+from osler.io.dicom_frames import Frames
+from osler.io.dicom_layout import EXPLICIT_BIG, SHARED_CHROMA, Layout
+from osler.io.dicom_palette import Palette
+from osler.io.dicom_values import Rescale, apply
+from osler.record import Deferred
+from osler.record.item import Region
 
-if TYPE_CHECKING:
-    from pydicom.dataset import FileDataset
-
-_GREY = ("MONOCHROME1", "MONOCHROME2")
-_NOT_READ = (
-    *("HSV", "ARGB", "CMYK", "XYB", "PALETTE COLOR"),
-    *("YBR_RCT", "YBR_PARTIAL_420", "YBR_PARTIAL_422"),
-)
 _FULL_RANGE_YBR = ("YBR_FULL", "YBR_FULL_422", "YBR_ICT")
+_OPEN_FILES = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """How the header says the samples are stored.
+class Plane:
+    """One frame and its place in the image.
 
     Attributes:
-        rows: height in pixels.
-        columns: width in pixels.
-        samples: 1 or 3 a pixel.
-        allocated: bits a sample takes, 8 or 16.
-        stored: bits of these that hold the value.
-        photometric: PhotometricInterpretation.
-        jpeg: whether the frame is a JPEG baseline stream.
+        file: number of its file.
+        frame: number of the frame in that file.
+        channel: ``C`` of a grey plane.
+        depth: ``D``.
+        rescale: how its values become physical ones.
     """
 
-    rows: int
-    columns: int
-    samples: int
-    allocated: int
-    stored: int
-    photometric: str
-    jpeg: bool
+    file: int
+    frame: int
+    channel: int
+    depth: int
+    rescale: Rescale
 
 
-def read_pixels(
-    file: InputFile, dataset: "FileDataset", layout: Layout
-) -> tuple[NDArray[Any], Flags]:
-    """Decode the one frame.
+@dataclass(frozen=True)
+class Pixels:
+    """Everything that is needed to decode an image later; may be sent to another process.
 
-    Returns:
-        ``uint8`` sRGB of shape ``(3, H, W)``, or grey of shape ``(1, H, W)`` in stored units
-        (MONOCHROME1 turned round), and the flags that say what was done.
-
-    Raises:
-        UnreadableError: the pixels are damaged, incomplete, or not as the header says.
-        UnsupportedError: a photometric interpretation that is not read.
+    Attributes:
+        files: where the frames lie.
+        layout: how the samples are stored, the same in all files but for their syntax.
+        layouts: one a file.
+        planes: what to decode to where.
+        shape: of the result, ``(C, H, W)`` or ``(C, D, H, W)``.
+        dtype: of the result.
+        palette: for PALETTE COLOR.
+        profile: the ICC profile where there is one.
+        invert: whether MONOCHROME1 is turned round.
     """
-    _check_photometric(file, layout)
-    decode = _jpeg if layout.jpeg else _uncompressed
-    samples, colour, flags = decode(file, dataset, layout)
-    if colour in _GREY:
-        grey, more = _grey(samples, layout)
-        return grey[None], (*flags, *more)
-    if colour == "PALETTE COLOR":
-        samples, more = _through_palette(file, dataset, samples)
-        flags = (*flags, *more)
-    elif layout.allocated == 16:
-        samples, flags = to_bytes(samples, bits=layout.stored), (*flags, "16-bit-scaled")
-    if colour in _FULL_RANGE_YBR:
-        samples = ybr_to_rgb(samples)
-    samples, more = _managed(dataset, samples)
-    return samples.transpose(2, 0, 1), (*flags, *more)
 
+    files: tuple[Frames, ...]
+    layouts: tuple[Layout, ...]
+    planes: tuple[Plane, ...]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    palette: Palette | None = None
+    profile: bytes = b""
+    invert: bool = False
 
-def _check_photometric(file: InputFile, layout: Layout) -> None:
-    known: dict[str, int] = dict.fromkeys((*_GREY, "PALETTE COLOR"), 1)
-    known |= dict.fromkeys((*_FULL_RANGE_YBR, "RGB"), 3)
-    if layout.photometric not in known or (layout.jpeg and layout.photometric == "PALETTE COLOR"):
-        # a damaged header may hold anything here: only the standard's own words are repeated
-        stated = layout.photometric if layout.photometric in _NOT_READ else "unknown"
-        raise UnsupportedError(
-            f"'{file.name}' has photometric interpretation {stated}, which is not read; "
-            f"{', '.join(known)} are: export it as RGB"
+    def deferred(self) -> Deferred:
+        """The image whose pixels stay in their files until they are asked for."""
+        return Deferred(self.shape, self.dtype, self.load, self.region)
+
+    def load(self) -> NDArray[Any]:
+        """Decode everything, in threads.
+
+        Raises:
+            InputError: a file is gone, has changed, or is damaged.
+        """
+        return self.region(tuple(slice(0, size) for size in self.shape[1:]))
+
+    def region(self, slices: Region) -> NDArray[Any]:
+        """Decode the frames that a region needs, and cut it out.
+
+        Args:
+            slices: along ``([D,] H, W)``, step 1, within the shape.
+        """
+        depth = slices[0] if len(slices) == 3 else slice(0, 1)
+        rows, columns = slices[-2:]
+        wanted = [p for p in self.planes if depth.start <= p.depth < depth.stop]
+        size = tuple(max(0, s.stop - s.start) for s in (depth, rows, columns))
+        try:
+            out = np.empty((self.shape[0], *size), self.dtype)
+        except MemoryError:
+            raise self._too_large() from None
+        if out.size and wanted:
+            whole = size[1:] == self.shape[-2:]
+            self._decode(wanted, out, depth.start, None if whole else (rows, columns))
+        return out if len(slices) == 3 else out[:, 0]
+
+    def _decode(
+        self,
+        planes: list[Plane],
+        out: NDArray[Any],
+        first: int,
+        crop: tuple[slice, slice] | None,
+    ) -> None:
+        by_file: dict[int, list[Plane]] = {}
+        for plane in planes:
+            by_file.setdefault(plane.file, []).append(plane)
+
+        def run(file: int, some: list[Plane], read: Callable[[int], bytes]) -> None:
+            for plane in some:
+                self._place(file, plane, read(plane.frame), out, first, crop)
+
+        def one_file(file: int) -> None:
+            with self.files[file].reading() as read:
+                run(file, by_file[file], read)
+
+        workers = min(len(planes), len(os.sched_getaffinity(0)))
+        try:
+            if workers == 1:
+                for file in by_file:
+                    one_file(file)
+                return
+            with ThreadPoolExecutor(workers) as pool, ExitStack() as opened:
+                if len(by_file) > 1:
+                    jobs = [pool.submit(one_file, file) for file in by_file]
+                else:
+                    ((file, some),) = by_file.items()
+                    read = opened.enter_context(self.files[file].reading())
+                    jobs = [pool.submit(run, file, [plane], read) for plane in some]
+                try:
+                    for job in jobs:
+                        job.result()
+                except BaseException:
+                    pool.shutdown(cancel_futures=True)
+                    raise
+        except OslerError:
+            raise
+        except MemoryError:
+            raise self._too_large() from None
+        except OSError as error:
+            raise InputError(
+                f"'{self.files[0].name}' cannot be read any more ({error.strerror}); check the disk"
+            ) from None
+        except Exception as error:  # noqa: BLE001 - decoders raise anything on damaged bytes
+            raise UnreadableError(
+                f"'{self.files[0].name}' starts as dicom but cannot be decoded "
+                f"({type(error).__name__}): it is damaged or incomplete; copy it again from its "
+                "source or export it again"
+            ) from None
+
+    def _too_large(self) -> TooLargeError:
+        size = " x ".join(str(n) for n in self.shape)
+        return TooLargeError(
+            f"'{self.files[0].name}' needs more memory than there is for {size} values; read a "
+            "region of it, or read it on a larger machine"
         )
-    if known[layout.photometric] != layout.samples:
-        raise UnreadableError(
-            f"'{file.name}' has {layout.samples} samples a pixel, but {layout.photometric} has "
-            f"{known[layout.photometric]}; export it again"
-        )
+
+    def _place(
+        self,
+        file: int,
+        plane: Plane,
+        data: bytes,
+        out: NDArray[Any],
+        first: int,
+        crop: tuple[slice, slice] | None,
+    ) -> None:
+        """Decode one frame into its place."""
+        layout, name = self.layouts[file], self.files[file].name
+        samples, found = samples_of(name, data, layout, frame=plane.frame)
+        if crop is not None:
+            samples = samples[crop]
+        if layout.grey:
+            grey = stored_values(samples[..., 0], layout, found)
+            if self.invert:
+                grey = np.subtract(sum(layout.limits), grey, dtype=layout.dtype)
+            apply(grey, plane.rescale, out[plane.channel, plane.depth - first])
+        else:
+            rgb = self._colours(samples, layout, found)
+            out[:, plane.depth - first] = np.moveaxis(rgb, -1, 0)
+
+    def _colours(
+        self, samples: NDArray[Any], layout: Layout, found: Codestream | None
+    ) -> NDArray[np.uint8]:
+        """RGB ``(H, W, 3)`` in sRGB."""
+        colour, _ = colour_of(found, layout)
+        if self.palette is not None:
+            return managed(self.palette.through(stored_values(samples[..., 0], layout, found)), b"")
+        if samples.dtype != np.uint8:
+            samples = to_bytes(samples & samples.dtype.type(layout.limits[1]), bits=layout.stored)
+        elif layout.stored < 8:
+            samples = (samples & np.uint8(layout.limits[1])) << np.uint8(8 - layout.stored)
+        if colour in _FULL_RANGE_YBR:
+            samples = ybr_to_rgb(samples)
+        elif colour == "YBR_PARTIAL_422":
+            samples = partial_ybr_to_rgb(samples)
+        return managed(samples, self.profile)
 
 
-def _uncompressed(
-    file: InputFile, dataset: "FileDataset", layout: Layout
-) -> tuple[NDArray[Any], str, Flags]:
-    """Samples ``(H, W)`` or ``(H, W, 3)`` and the colour model they are in."""
-    flags: Flags = ()
-    length = len(dataset.PixelData)
-    whole = layout.rows * layout.columns * layout.samples * layout.allocated // 8
-    colour = layout.photometric
-    if colour == "YBR_FULL_422" and length >= whole:
-        # decompressed by a program that left the name of the JPEG's colour model behind
-        colour, flags = "YBR_FULL", ("photometric-mismatch",)
-    if colour == "YBR_FULL_422" and (layout.columns % 2 or layout.allocated != 8):
-        raise UnreadableError(
-            f"'{file.name}' shares chroma between pairs of 8-bit pixels (YBR_FULL_422), but has "
-            f"{layout.columns} columns of {layout.allocated} bits; export it again"
-        )
-    expected = whole * 2 // 3 if colour == "YBR_FULL_422" else whole
-    if length < expected:
-        raise UnreadableError(
-            f"'{file.name}' has {length} bytes of pixels where its header needs {expected}; it is "
-            "incomplete: copy it again from its source"
-        )
-    return _unpacked(dataset, replace(layout, photometric=colour)), colour, flags
+def managed(samples: NDArray[np.uint8], profile: bytes) -> NDArray[np.uint8]:
+    """RGB ``(H, W, 3)`` in sRGB by the object's own ICC profile, where it has another one."""
+    if not profile:
+        return samples
+    return np.asarray(to_srgb(Pillow.fromarray(samples), profile)[0])
 
 
-def _unpacked(dataset: "FileDataset", layout: Layout) -> NDArray[Any]:
-    """The samples without padding, planes, subsampling, and unused bits."""
-    little = dataset.file_meta.TransferSyntaxUID.is_little_endian
-    kind: np.dtype[Any] = np.dtype(
-        np.uint8 if layout.allocated == 8 else "<u2" if little else ">u2"
-    )
-    data = dataset.PixelData
-    if not little and layout.allocated == 8 and dataset["PixelData"].VR == "OW":
-        # big-endian words hold two bytes the other way round (PS3.5 7.3)
-        data = np.frombuffer(data, ">u2", count=len(data) // 2).astype("<u2").tobytes()
-    pixels = layout.rows * layout.columns
-    if layout.photometric == "YBR_FULL_422":
-        pairs = np.frombuffer(data, kind, count=pixels * 2)
-        return _unsubsampled(pairs.reshape(layout.rows, layout.columns // 2, 4))
-    values: NDArray[Any] = np.frombuffer(data, kind, count=pixels * layout.samples)
-    values = values.astype(kind.newbyteorder("="))
-    if layout.stored < layout.allocated:
-        values &= kind.type(2**layout.stored - 1)
-    if layout.samples == 1:
-        return values.reshape(layout.rows, layout.columns)
-    if dataset.get("PlanarConfiguration") == 1:
-        return values.reshape(3, layout.rows, layout.columns).transpose(1, 2, 0)
-    return values.reshape(layout.rows, layout.columns, 3)
+def samples_of(
+    name: str, data: bytes, layout: Layout, *, frame: int
+) -> tuple[NDArray[Any], Codestream | None]:
+    """Samples ``(H, W, S)`` as they are coded, and the codestream's header where there is one."""
+    if layout.encapsulated:
+        return decode(name, data, layout)
+    return _native(data, layout, frame=frame), None
+
+
+def _native(data: bytes, layout: Layout, *, frame: int) -> NDArray[Any]:
+    rows, columns, samples = layout.rows, layout.columns, layout.samples
+    little = layout.syntax != EXPLICIT_BIG
+    if layout.allocated == 1:
+        bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+        skip = rows * columns * frame % 8
+        return bits[skip : skip + rows * columns].reshape(rows, columns, 1)
+    kind = layout.dtype.newbyteorder("<" if little else ">")
+    values: NDArray[Any] = np.frombuffer(data, kind)
+    if layout.photometric in SHARED_CHROMA and values.size < rows * columns * samples:
+        return _unsubsampled(values[: rows * columns * 2].reshape(rows, columns // 2, 4))
+    values = values[: rows * columns * samples]
+    if samples == 3 and layout.planar:
+        return values.reshape(3, rows, columns).transpose(1, 2, 0)
+    return values.reshape(rows, columns, samples)
 
 
 def _unsubsampled(pairs: NDArray[Any]) -> NDArray[np.uint8]:
@@ -158,86 +248,31 @@ def _unsubsampled(pairs: NDArray[Any]) -> NDArray[np.uint8]:
     return whole
 
 
-def _jpeg(
-    file: InputFile, dataset: "FileDataset", layout: Layout
-) -> tuple[NDArray[Any], str, Flags]:
-    """Samples of a JPEG baseline frame and the colour model that they are in after decoding."""
-    from pydicom.encaps import generate_frames
-
-    frames: Iterator[bytes] = generate_frames(dataset.PixelData, number_of_frames=1)
-    stream = next(frames)
-    picture = JpegImagePlugin.JpegImageFile(BytesIO(stream))
-    modes = {1: "L", 3: "RGB"}
-    stated = (layout.columns, layout.rows, modes[layout.samples])
-    if (*picture.size, picture.mode) != stated or layout.allocated != 8:
-        raise UnreadableError(
-            f"'{file.name}' holds a JPEG of {picture.width} x {picture.height} pixels "
-            f"({picture.mode}, 8 bits), but its header says {stated[0]} x {stated[1]} ({stated[2]},"
-            f" {layout.allocated} bits); export it again"
-        )
-    check_length(
-        file,
-        pixels=picture.width * picture.height,
-        length=len(stream),
-        most=MOST_PIXELS_A_JPEG_BYTE,
-    )
-    if layout.samples == 1:
-        return np.asarray(picture), layout.photometric, ()
-    stream_colour, certain = _jpeg_colour(picture)
-    stated_colour = "RGB" if layout.photometric == "RGB" else "YBR"
-    if not certain and stated_colour == "RGB":
-        # nothing in the stream says so, and the decoder would take it for YCbCr: the header knows
-        picture.draft("YCbCr", picture.size)
-        return np.asarray(picture), "RGB", ()
-    mismatch = stream_colour != stated_colour
-    return np.asarray(picture), "RGB", (("photometric-mismatch",) if mismatch else ())
-
-
-def _jpeg_colour(picture: JpegImagePlugin.JpegImageFile) -> tuple[str, bool]:
-    """The colour model of a three-component stream as the decoder sees it, and whether it is sure.
-
-    Adobe's and JFIF's markers say it, or component ids "R", "G", "B" (as libjpeg has it).
-    """
-    if "jfif" in picture.info:
-        return "YBR", True
-    if "adobe_transform" in picture.info:
-        return ("RGB" if picture.info["adobe_transform"] == 0 else "YBR"), True
-    ids = tuple(layer[0] for layer in picture.layer)
-    return ("RGB", True) if ids == (82, 71, 66) else ("YBR", False)
-
-
-def _grey(samples: NDArray[Any], layout: Layout) -> tuple[NDArray[Any], Flags]:
-    """Stored values, 0 black; a depth between 8 and 16 bits is named, for it scales the values."""
-    flags: Flags = ()
-    if layout.stored not in (8, 16):
-        flags = (f"bits-stored-{layout.stored}",)
-    if layout.photometric == "MONOCHROME1":
-        top = samples.dtype.type(2**layout.stored - 1)
-        samples, flags = top - samples, (*flags, "monochrome1-inverted")
-    return samples, flags
-
-
-def _through_palette(
-    file: InputFile, dataset: "FileDataset", samples: NDArray[Any]
-) -> tuple[NDArray[np.uint8], Flags]:
-    """Palette indices ``(H, W)`` as RGB."""
-    from pydicom.pixels.processing import apply_color_lut
-
-    if "RedPaletteColorLookupTableDescriptor" not in dataset:
-        raise UnreadableError(f"'{file.name}' is PALETTE COLOR without a palette; export it again")
-    colours = apply_color_lut(samples, dataset)
-    if colours.dtype == np.uint8:
-        return colours, ("palette-converted",)
-    bits = int(dataset.RedPaletteColorLookupTableDescriptor[2])
-    # some writers say 16 bits and fill the lower 8 alone
-    bits = 8 if bits <= 8 or colours.max() < 256 else bits
-    return to_bytes(colours, bits=bits), ("palette-converted",)
-
-
-def _managed(dataset: "FileDataset", samples: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Flags]:
-    """RGB ``(H, W, 3)`` in sRGB by the object's own ICC profile, where it has another one."""
-    profile = dataset.get("ICCProfile")
-    if not isinstance(profile, bytes) or not profile:
-        return samples, ()
-    picture, flags = to_srgb(Pillow.fromarray(samples), profile)
-    return np.asarray(picture), flags
+def stored_values(samples: NDArray[Any], layout: Layout, found: Codestream | None) -> NDArray[Any]:
+    """Grey samples without their unused bits, in the sign that the header says."""
+    if layout.real:
+        return samples
+    size = layout.dtype.itemsize
+    unsigned, signed = np.dtype(f"u{size}"), np.dtype(f"i{size}")
+    bits, high = layout.stored, layout.high
+    if found is not None:
+        # a codestream holds values and no unused bits; its own depth and sign are the true ones
+        if found.signed is not None:
+            bits = found.bits if found.signed != layout.signed else 8 * size
+        elif not layout.signed:
+            bits = 8 * size
+        high = bits - 1
+        samples = samples.astype(unsigned if samples.dtype.kind == "u" else signed, copy=False)
+    if bits == 8 * size:
+        return samples.astype(layout.dtype, copy=False)
+    if samples.dtype.byteorder == ">" or not samples.dtype.isnative:
+        samples = samples.astype(samples.dtype.newbyteorder("="))
+    if layout.signed:
+        left, right = 8 * size - 1 - high, 8 * size - bits
+        # the highest stored bit becomes the sign, and the shift back repeats it
+        moved: NDArray[Any] = (samples.view(unsigned) << unsigned.type(left)).view(signed)
+        moved >>= signed.type(right)
+        return moved
+    shifted = samples.view(unsigned) >> unsigned.type(high + 1 - bits)
+    masked: NDArray[Any] = shifted & unsigned.type((1 << bits) - 1)
+    return masked

@@ -10,6 +10,7 @@ from osler.errors import InputError, UnreadableError, UnsupportedError
 from osler.io import signatures
 from osler.io.input_file import MAX_PIXELS, InputFile, opened
 from osler.io.naming import case_id
+from osler.io.signatures_records import is_edf
 from osler.io.signal_wfdb_header import is_wfdb_header
 from osler.record import Case, Finding, Item
 
@@ -59,10 +60,14 @@ class Reader:
 
 
 def _dicom(file: InputFile, format: str, *, max_pixels: int, **options: Any) -> Content:
+    from osler.io.dicom_findings import read_findings
     from osler.io.dicom_image import read_dicom
 
-    image, patient_id = read_dicom(file, format, max_pixels=max_pixels)
-    return Content([image], patient_id=patient_id)
+    if b"1.2.840.10008.1.2.1.99" not in file.head:  # deflated: an image, inflated with care
+        content = read_findings(file, format, max_pixels=max_pixels)
+        if content is not None:
+            return content
+    return read_dicom(file, format, max_pixels=max_pixels, **options)
 
 
 def _raster(file: InputFile, format: str, *, max_pixels: int, **options: Any) -> Content:
@@ -78,6 +83,18 @@ def _nifti(file: InputFile, format: str, *, max_pixels: int, **options: Any) -> 
     return Content([read_nifti(file, format, max_pixels=max_pixels, **options)])
 
 
+def _nrrd(file: InputFile, format: str, *, max_pixels: int, **options: Any) -> Content:
+    from osler.io.nrrd import read_nrrd
+
+    return Content([read_nrrd(file, format, max_pixels=max_pixels)])
+
+
+def _metaimage(file: InputFile, format: str, *, max_pixels: int, **options: Any) -> Content:
+    from osler.io.metaimage import read_metaimage
+
+    return Content([read_metaimage(file, format, max_pixels=max_pixels)])
+
+
 def _by(module: str, function: str) -> Read:
     """A reader that is imported when it is first needed."""
 
@@ -90,12 +107,15 @@ def _by(module: str, function: str) -> Read:
 
 READERS: tuple[Reader, ...] = (
     # DICOM first: a file may be DICOM and TIFF at once (PS3.10 7.1), and DICOM says more
-    Reader("dicom", signatures.is_dicom, _dicom),
+    Reader("dicom", signatures.is_dicom, _dicom, ("allow_tilt", "allow_irregular")),
     Reader("jpeg", signatures.is_jpeg, _raster),
     Reader("png", signatures.is_png, _raster),
     Reader("tiff", signatures.is_tiff, _raster),
     Reader("bmp", signatures.is_bmp, _raster),
     Reader("nifti", signatures.is_nifti, _nifti, ("prefer",)),
+    Reader("nrrd", signatures.is_nrrd, _nrrd),
+    Reader("metaimage", signatures.is_metaimage, _metaimage),
+    Reader("edf", is_edf, _by("signal_edf", "read_edf"), kind="signal"),
     Reader("wfdb", is_wfdb_header, _by("signal_wfdb", "read_wfdb"), kind="signal"),
     Reader("wfdb", bool, _by("signal_wfdb", "read_beside"), (), ("dat", "mat"), "signal"),
 )
