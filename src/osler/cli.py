@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import osler
+from osler import cli_data
 from osler.errors import BundleError, InputError, OslerError, OutputError, RecipeError
 
 if TYPE_CHECKING:
@@ -35,6 +36,41 @@ app = typer.Typer(
 )
 bundles_app = typer.Typer(help="The models that came with Osler.", invoke_without_command=True)
 app.add_typer(bundles_app, name="bundles")
+app.add_typer(cli_data.app, name="data")
+
+
+class Dates(StrEnum):
+    """What becomes of dates."""
+
+    REMOVE = "remove"
+    SHIFT = "shift"
+    KEEP = "keep"
+
+
+class Keep(StrEnum):
+    """What may be kept of a file besides what the Basic Profile keeps."""
+
+    DEVICE = "device"
+    INSTITUTION = "institution"
+    PATIENT = "patient"
+    UIDS = "uids"
+    SAFE_PRIVATE = "safe-private"
+
+
+class CleanKind(StrEnum):
+    """What is kept cleaned instead of being removed."""
+
+    DESCRIPTORS = "descriptors"
+    STRUCTURED = "structured"
+    GRAPHICS = "graphics"
+
+
+class Pixels(StrEnum):
+    """Where text is searched in pixels."""
+
+    ALL = "all"
+    LIKELY = "likely"
+    RULES = "rules"
 
 
 class Language(StrEnum):
@@ -233,6 +269,80 @@ def fit(
     """Train a bundle by a recipe. Needs the extra "train"."""
     with _errors(debug=debug):
         osler.fit(recipe, out=out, resume=resume)
+
+
+@app.command()
+def deidentify(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A folder of files, or one file.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder for the copies.")],
+    dates: Annotated[
+        Dates, typer.Option("--dates", help="Remove dates, shift them per patient, or keep them.")
+    ] = Dates.REMOVE,
+    keep: Annotated[
+        list[Keep] | None, typer.Option("--keep", help="Also keep this; may be repeated.")
+    ] = None,
+    clean: Annotated[
+        list[CleanKind] | None,
+        typer.Option("--clean", help="Keep this cleaned, not removed; may be repeated."),
+    ] = None,
+    pixels: Annotated[
+        Pixels, typer.Option("--pixels", help="Where text is searched in pixels.")
+    ] = Pixels.ALL,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", metavar="FILE", help="The secret; random and forgotten without it."),
+    ] = None,
+    mapping: Annotated[
+        Path | None,
+        typer.Option(
+            "--mapping",
+            metavar="FILE",
+            help="Write old and new identities, encrypted with $OSLER_PASSPHRASE.",
+        ),
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, help="Files copied at the same time.")
+    ] = 1,
+    no_verify: Annotated[
+        bool, typer.Option("--no-verify", help="Leave out the second pass over the copies.")
+    ] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Copy files without anybody's identity: DICOM, photographs, volumes, tables, text.
+
+    What cannot be cleaned is named and not copied. OUT/deidentification has the report.
+
+    Exit status: 0 all were copied and nothing was found left; 3 some were not copied, or the second
+    pass found something; 2 wrong usage; 130 interrupted (the same command goes on).
+    """
+    with _errors(debug=debug):
+        from osler import console
+        from osler.batch import deidentify as work
+
+        options = work.options_of(dates.value, keep or (), clean or (), pixels.value)
+        with console.Progress(shown=not quiet) as progress:
+            result = work.run(
+                source,
+                out,
+                options=options,
+                key=work.Key.load(key) if key else None,
+                mapping=mapping,
+                jobs=jobs,
+                check=not no_verify,
+                started=progress.start,
+                told=progress.done,  # type: ignore[arg-type]
+                stopping=progress.stopping,
+            )
+        for place, kinds in result.found.items():
+            _say(f"osler: second pass: '{place}' still held {', '.join(kinds)}")
+        if not quiet:
+            _say(result.sentence(out))
+    if result.error:
+        _say(f"osler: {result.error}")
+    if result.signal:
+        raise typer.Exit(128 + result.signal)
+    raise typer.Exit(0 if result.clean else SOME_FAILED)
 
 
 @bundles_app.callback()

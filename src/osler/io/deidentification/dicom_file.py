@@ -1,0 +1,209 @@
+"""A DICOM file → a DICOM file without the patient.
+
+The pixels are copied as they are, compressed ones in their bytes, unless something in them was
+blacked out.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import pydicom
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from osler.errors import UnreadableError, UnsupportedError
+from osler.io.deidentification.dataset import Cleaner, Patient
+from osler.io.deidentification.dates import Offset
+from osler.io.deidentification.free_text import Model, Scrubber
+from osler.io.deidentification.key import Key
+from osler.io.deidentification.known import from_dataset
+from osler.io.deidentification.options import Options
+from osler.io.deidentification.profile import EDITION
+from osler.io.identity import version
+from osler.io.input_file import InputFile, decoding
+from osler.io.signatures import is_dicomdir
+
+IMPLEMENTATION: Final = "2.25.215366823826404230466172398713086113905"
+"""Names Osler as the writer of a file (PS3.7, annex D.3.3.2)."""
+
+_LARGE: Final = 65_536  # bytes; larger values stay in the file until they are copied
+
+_DOCUMENTS: Final = ("1.2.840.10008.5.1.4.1.1.104.",)  # PDF, CDA, STL, OBJ, MTL
+_RAW: Final = ("1.2.840.10008.5.1.4.1.1.66",)  # Raw Data Storage: a maker's own bytes
+
+
+@dataclass(slots=True)
+class Cleaned:
+    """A data set that can go out.
+
+    Attributes:
+        dataset: with its file meta information, ready to be written.
+        patient: whose it is, and what is known of them.
+        place: names of the folders and the file it belongs in.
+        counts: attribute and what was done to it, how often.
+        notes: what a person should know.
+    """
+
+    dataset: FileDataset
+    patient: Patient
+    place: tuple[str, ...]
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+
+def read(file: InputFile) -> FileDataset:
+    """A file's data set; large values stay in the file.
+
+    Raises:
+        UnreadableError: it is damaged.
+        UnsupportedError: it is a DICOMDIR, or holds a document in a format of its own.
+    """
+    if is_dicomdir(file.head):
+        raise UnsupportedError(
+            f"'{file.name}' is a DICOMDIR, the index of a medium, and holds nothing but names; "
+            "make a new one from the copies where one is needed"
+        )
+    with decoding(file, "DICOM"):
+        dataset = pydicom.dcmread(file.path, force=True, defer_size=_LARGE)
+        sop_class = _whole(dataset, file)
+    if sop_class.startswith(_DOCUMENTS):
+        raise UnsupportedError(
+            f"'{file.name}' is a document inside DICOM, which cannot be searched for identities; "
+            "take the text out of it first"
+        )
+    if sop_class == _RAW[0]:
+        raise UnsupportedError(
+            f"'{file.name}' is DICOM Raw Data, whose content only its maker can read"
+        )
+    return dataset
+
+
+def _whole(dataset: FileDataset, file: InputFile) -> str:
+    """Give a data set the identifiers that only the file meta information states; its SOP class."""
+    meta = getattr(dataset, "file_meta", None) or FileMetaDataset()
+    for keyword in ("SOPClassUID", "SOPInstanceUID"):
+        stated = str(dataset.get(keyword) or meta.get(f"MediaStorage{keyword}") or "")
+        if not stated:
+            raise UnreadableError(
+                f"'{file.name}' starts as DICOM but states no {keyword}; "
+                "it is damaged or no stored object"
+            )
+        if not dataset.get(keyword):
+            setattr(dataset, keyword, stated)
+    return str(dataset.SOPClassUID)
+
+
+def patient_of(dataset: Dataset, options: Options, key: Key) -> Patient:
+    """Whose data set it is: by identifier, else by name and birth, else by study."""
+    identifier = str(dataset.get("PatientID") or "").strip()
+    if not identifier:
+        name, birth = dataset.get("PatientName") or "", dataset.get("PatientBirthDate") or ""
+        identifier = f"name:{name}|{birth}" if str(name).strip("^ ") else ""
+    if not identifier:
+        identifier = f"study:{dataset.get('StudyInstanceUID') or dataset.get('SOPInstanceUID')}"
+    known = from_dataset(dataset, dates=options.dates != "keep", uids=not options.uids)
+    stated = str(getattr(dataset, "file_meta", {}).get("MediaStorageSOPInstanceUID", ""))
+    if stated and not options.uids:
+        known.uids.add(stated)
+    return Patient(key.name("patient", identifier), Offset.of(identifier, key), known)
+
+
+def clean(
+    file: InputFile, *, options: Options, key: Key, model: Model | None = None, relative: str = ""
+) -> Cleaned:
+    """A file's data set without the patient; the pixels are not looked at.
+
+    Args:
+        file: the original.
+        options: what is kept.
+        key: the secret of the run.
+        model: finds more in free text than the rules do.
+        relative: the path below the source folder; two files with one UID stay two by it.
+
+    Raises:
+        UnreadableError: it is damaged.
+        UnsupportedError: nothing of it could be kept.
+    """
+    dataset = read(file)
+    with decoding(file, "DICOM"):
+        patient = patient_of(dataset, options, key)
+        place = _place(dataset, patient, key, relative)
+        had_patient = "PatientID" in dataset or "PatientName" in dataset
+        cleaner = Cleaner(options, key, patient, Scrubber(patient.known, model=model))
+        meta = getattr(dataset, "file_meta", None) or FileMetaDataset()
+        cleaner.clean(dataset)
+        if had_patient or "StudyInstanceUID" in dataset:
+            dataset.PatientID = dataset.PatientName = patient.pseudonym
+        _say_so(dataset, options)
+        syntax = str(meta.get("TransferSyntaxUID", "")) or _stated_syntax(dataset)
+        cleaner.counts["file preamble", "zeroed"] += int(any(dataset.preamble or b""))
+        for element in meta:
+            if element.keyword not in _META:
+                cleaner.counts[f"{element.tag} {element.name}", "removed"] += 1
+        dataset.preamble = b"\0" * 128
+        dataset.file_meta = _meta(dataset, syntax)
+    return Cleaned(dataset, patient, place, cleaner.counts)
+
+
+_META: Final = (
+    "FileMetaInformationGroupLength",
+    "FileMetaInformationVersion",
+    "MediaStorageSOPClassUID",
+    "MediaStorageSOPInstanceUID",
+    "TransferSyntaxUID",
+    "ImplementationClassUID",
+    "ImplementationVersionName",
+)
+
+
+def write(cleaned: Cleaned, path: Path) -> None:
+    """Write the copy; the caller renames it to its place."""
+    cleaned.dataset.save_as(path, enforce_file_format=True)
+
+
+def _meta(dataset: Dataset, syntax: str) -> FileMetaDataset:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = UID(syntax or ExplicitVRLittleEndian)
+    meta.ImplementationClassUID = UID(IMPLEMENTATION)
+    meta.ImplementationVersionName = f"OSLER {version()}"[:16]
+    return meta
+
+
+def _stated_syntax(dataset: FileDataset) -> str:
+    """The syntax that a file without meta information was read by."""
+    implicit, little = dataset.original_encoding
+    if implicit:
+        return "1.2.840.10008.1.2"
+    return "1.2.840.10008.1.2.1" if little else "1.2.840.10008.1.2.2"
+
+
+def _place(dataset: Dataset, patient: Patient, key: Key, relative: str) -> tuple[str, ...]:
+    """Folders by patient, study and series, and a name for the file: all of them keyed hashes."""
+
+    def name(initial: str, keyword: str, more: str = "") -> str:
+        return initial + key.name(keyword, f"{dataset.get(keyword) or ''}{more}", length=10)
+
+    study, series = name("S", "StudyInstanceUID"), name("E", "SeriesInstanceUID")
+    return patient.pseudonym, study, series, name("I", "SOPInstanceUID", f"|{relative}") + ".dcm"
+
+
+def _say_so(dataset: Dataset, options: Options) -> None:
+    """Write into the data set what was done to it (PS3.15, E.1.1)."""
+    dataset.PatientIdentityRemoved = "YES"
+    dataset.DeidentificationMethod = [
+        f"Osler {version()}"[:64],
+        f"DICOM PS3.15 {EDITION} Basic Application Confidentiality"[:64],
+    ]
+    dataset.DeidentificationMethodCodeSequence = [_code(*c) for c in options.codes()]
+    said = {"remove": "REMOVED", "shift": "MODIFIED", "keep": "UNMODIFIED"}
+    dataset.LongitudinalTemporalInformationModified = said[options.dates]
+
+
+def _code(value: str, meaning: str) -> Dataset:
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "DCM", meaning
+    return code

@@ -1,0 +1,117 @@
+"""The second pass: look through a copy for anything that is left of anybody."""
+
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.dataset import Dataset
+
+from osler.io.deidentification.free_text import Scrubber
+from osler.io.deidentification.known import Known
+from osler.io.deidentification.options import Options
+from osler.io.deidentification.profile import Action, action_of, row_of, safe_private
+from osler.io.deidentification.uids import is_standard
+from osler.io.signatures import HEAD_BYTES, is_dicom
+
+_BLOCK = 1 << 22
+_OVERLAP = 1 << 10
+
+
+def left(path: Path, known: Known, options: Options, *, thorough: bool = False) -> list[str]:
+    """What a copy still holds of the people its original named; empty where nothing is left.
+
+    Args:
+        path: the copy.
+        known: what the original's header told of them.
+        options: what was to be kept.
+        thorough: also search the pixels for text, which takes its time.
+
+    Returns:
+        Kinds of things found and where, never the things themselves.
+    """
+    found = {f"a {kind} in its bytes" for kind in _in_bytes(path, known)}
+    with path.open("rb") as stream:
+        head = stream.read(HEAD_BYTES)
+    if is_dicom(head):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(path, force=True, defer_size=65536)
+            found.update(_in_tags(dataset, known))
+            found.update(_by_profile(dataset, options))
+    return sorted(found)
+
+
+def in_name(place: str, known: Known) -> list[str]:
+    """Whether a copy's own name, or that of a folder it is in, tells of anybody."""
+    text = place.replace("/", " ")
+    return ["something of the patient in its name"] * (Scrubber(known).known_only(text) != text)
+
+
+def _in_bytes(path: Path, known: Known) -> Iterator[str]:
+    """Kinds of the known strings that occur anywhere in a file, in any usual encoding."""
+    needles = list(known.needles())
+    if not needles:
+        return
+    kinds = {data: kind for kind, data in needles}
+    pattern = re.compile(b"|".join(_bounded(data) for data in sorted(kinds, key=len, reverse=True)))
+    before = b""
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            for match in pattern.finditer((before + block).lower()):
+                yield kinds.get(match[0], "ID")
+            before = block[-_OVERLAP:]
+
+
+def _bounded(data: bytes) -> bytes:
+    if data.isdigit():
+        return rb"(?<![0-9.])" + data + rb"(?![0-9])"
+    return re.escape(data)
+
+
+def _in_tags(dataset: Dataset, known: Known) -> Iterator[str]:
+    """What the elements of a data set still say, in every sequence."""
+    scrubber = Scrubber(known)
+    for element in _elements(dataset):
+        tag = element.tag
+        if tag.is_private and not tag.is_private_creator:
+            yield from _private(element)
+        if element.VR in ("OB", "OW", "OF", "OD", "OL", "OV", "SQ"):
+            continue
+        text = str(element.value)
+        if scrubber.known_only(text) != text:
+            yield f"something of the patient in {tag}"
+
+
+def _private(element: Any) -> Iterator[str]:
+    numbers = {(group, last) for group, _, last in safe_private()}
+    if (element.tag.group, element.tag.element & 0xFF) not in numbers:
+        yield f"a private attribute {element.tag}"
+
+
+def _elements(dataset: Dataset) -> Iterator[Any]:
+    for tag in list(dataset.keys()):
+        if tag.group == 0x7FE0:
+            continue
+        element = dataset[tag]
+        yield element
+        if element.VR == "SQ":
+            for item in element.value or ():
+                yield from _elements(item)
+
+
+def _by_profile(dataset: Dataset, options: Options) -> Iterator[str]:
+    """Attributes that the profile takes away and that are there all the same."""
+    for element in _elements(dataset):
+        row = row_of(element.tag)
+        if row is None:
+            continue
+        action = action_of(row, options)
+        if action is Action.REMOVE:
+            yield f"({element.tag.group:04X},{element.tag.element:04X}) {row.name}"
+        if action is Action.REMAP and element.VR == "UI":
+            values = [element.value] if isinstance(element.value, str) else element.value or ()
+            if any(not (uid.startswith("2.25.") or is_standard(uid)) for uid in values if uid):
+                yield f"({element.tag.group:04X},{element.tag.element:04X}) {row.name}"
