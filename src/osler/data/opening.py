@@ -132,11 +132,20 @@ def read_marked(mark: Marked) -> NDArray[np.bool_]:
 
 def read_map(location: Location) -> NDArray[Any]:
     """A label map ``([D,] H, W)``; of a colour picture, the brightest channel."""
+    array: NDArray[Any] = map_image(location).array.max(axis=0)
+    return array
+
+
+def map_image(location: Location) -> Image:
+    """The image of a file, such as a label map.
+
+    Raises:
+        InputError: the file cannot be used, or holds no image.
+    """
     image = next(_images(_load(location)), None)
     if image is None:
-        raise InputError(f"'{location}' holds no image, so it is no mask")
-    array: NDArray[Any] = image.array.max(axis=0)
-    return array
+        raise InputError(f"'{location}' holds no image")
+    return image
 
 
 def _images(case: Case) -> Iterator[Image]:

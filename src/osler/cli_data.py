@@ -1,0 +1,163 @@
+"""The sub-commands of ``osler data``: many cases at once."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from osler.data.cohort import Cohort
+
+app = typer.Typer(
+    help="Many cases: make a table of them, split it by patient, look for faults.",
+    no_args_is_help=True,
+)
+
+
+class Kind(StrEnum):
+    """Layouts of other tools that a cohort is written to."""
+
+    NNUNET = "nnunet"
+    IMAGEFOLDER = "imagefolder"
+
+
+Table = Annotated[Path, typer.Argument(metavar="COHORT", help="A table of cases: CSV or Parquet.")]
+Root = Annotated[
+    Path | None,
+    typer.Option("--root", metavar="DIR", help="What paths are relative to, if not the table."),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show where an unexpected error came from.")]
+
+
+def _read(table: Path, root: Path | None, *, strict: bool = True) -> "Cohort":
+    from osler.data.cohort import read_cohort
+
+    return read_cohort(table, root=root, strict=strict)
+
+
+def _say(lines: list[str]) -> None:
+    for line in lines:
+        typer.echo(f"note: {line}", err=True)
+
+
+def _told(cohort: "Cohort") -> str:
+    parts = [f"{len(cohort)} cases of {cohort.patients()} patients"]
+    for kind in ("items", "variables", "labels"):
+        names = cohort.columns(kind)
+        if names:
+            shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+            parts.append(f"{kind}: {shown}")
+    return "; ".join(parts)
+
+
+@app.command("import")
+def import_(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="An nnU-Net, BIDS or class folder, a MedMNIST .npz, a COCO .json, a FHIR bulk "
+            "export, or the address of a DICOMweb service.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="TABLE", help="The table: CSV or Parquet.")
+    ],
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="What it is, if its look does not tell.")
+    ] = None,
+    patient: Annotated[
+        str | None,
+        typer.Option(
+            "--patient",
+            metavar="REGEX",
+            help="Which part of a path names the patient, in parentheses, such as '(p\\d+)_'.",
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option("--images", metavar="DIR", help="Where the pictures lie (COCO).")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--where", metavar="KEY=VALUE", help="A condition of a DICOMweb query."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Make a cohort of another tool's data set, which stays where it is."""
+    from osler.cli import _errors
+
+    with _errors(debug=debug):
+        from osler.data.locations import is_url
+
+        if is_url(source):
+            from osler.data.dicomweb import connect, import_dicomweb
+
+            filters = dict(_pair(text) for text in where or [])
+            cohort, notes = import_dicomweb(connect(source), out, filters=filters)
+        else:
+            from osler.data.importing import import_cohort
+
+            cohort, notes = import_cohort(
+                Path(source), out, kind=kind, patient=patient, images=images
+            )
+        _say(notes)
+        typer.echo(f"{out}: {_told(cohort)}")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    from osler.errors import RecipeError
+
+    key, sign, value = text.partition("=")
+    if not sign or not key:
+        raise RecipeError(f"--where is '{text}'; expected KEY=VALUE, such as Modality=CT")
+    return key, value
+
+
+@app.command()
+def export(
+    cohort: Table,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new folder.")],
+    kind: Annotated[Kind, typer.Option("--kind", help="The layout.")],
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", help="The class, or the structures in their order."),
+    ] = None,
+    item: Annotated[
+        list[str] | None, typer.Option("--item", help="The item, or the channels in their order.")
+    ] = None,
+    missing_is_background: Annotated[
+        bool,
+        typer.Option("--missing-is-background", help="A structure without a mask is not there."),
+    ] = False,
+    later_wins: Annotated[
+        bool, typer.Option("--later-wins", help="Where structures overlap, the later one stands.")
+    ] = False,
+    root: Root = None,
+    debug: Debug = False,
+) -> None:
+    """Write a cohort as nnU-Net or as folders of classes."""
+    from osler.cli import _errors
+
+    with _errors(debug=debug):
+        from osler.data import exporting
+        from osler.errors import RecipeError
+
+        cases = _read(cohort, root)
+        if kind is Kind.NNUNET:
+            notes = exporting.export_nnunet(
+                cases,
+                out,
+                items=item or (),
+                labels=label or (),
+                missing_is_background=missing_is_background,
+                later_wins=later_wins,
+            )
+        else:
+            if len(label or ()) > 1 or len(item or ()) > 1:
+                raise RecipeError("a folder of classes has one --label and one --item")
+            notes = exporting.export_image_folder(
+                cases, out, label=label[0] if label else None, item=item[0] if item else None
+            )
+        _say(notes)
+        typer.echo(f"{out}: {len(cases)} cases")

@@ -1,0 +1,68 @@
+"""Folders of classes, in and out: ``[train/]CLASS/picture.jpg``.
+
+Source: the layout of ``torchvision.datasets.ImageFolder``.
+"""
+
+from pathlib import Path
+
+from osler.data.cohort import Row
+from osler.data.importing import (
+    PICTURES,
+    UNKNOWN_PATIENTS,
+    Imported,
+    Names,
+    Options,
+    files_under,
+    patient_of,
+    split_of,
+)
+from osler.errors import InputError
+
+LABEL = "class"
+
+
+def accepts(source: Path) -> bool:
+    """Whether every folder in it, or in its folders of splits, holds pictures."""
+    return source.is_dir() and bool(_classes(source))
+
+
+def read(source: Path, options: Options) -> Imported:
+    """A case for each picture; its folder is its class.
+
+    Raises:
+        InputError: it is no such folder.
+    """
+    classes = _classes(source)
+    if not classes:
+        raise InputError(
+            f"'{source}' holds no folders of pictures; expected CLASS/picture or "
+            "train/CLASS/picture"
+        )
+    names, rows, notes = Names(), [], [] if options.patient else [UNKNOWN_PATIENTS]
+    for split, folder in classes:
+        pictures = list(files_under(folder, PICTURES))
+        if not pictures:
+            notes.append(f"the folder '{folder.relative_to(source)}' holds no picture")
+        for file in pictures:
+            within = file.relative_to(folder).with_suffix("").as_posix()
+            case = names.new("-".join(p for p in (split, folder.name, within) if p))
+            patient = patient_of(file, source, options, case)
+            rows.append(Row(case, patient, None, {"photo": file}, {LABEL: folder.name}, split))
+    loose = [f for f in source.iterdir() if f.suffix.lower() in PICTURES]
+    if loose:
+        notes.append(f"{len(loose)} picture(s) beside the folders have no class and were left out")
+    return Imported(source, rows, notes)
+
+
+def _classes(source: Path) -> list[tuple[str | None, Path]]:
+    """Split and folder of each class."""
+    folders = _folders(source)
+    split = [(split_of(folder.name), folder) for folder in folders]
+    if folders and all(name for name, _ in split):
+        return [(name, one) for name, folder in split for one in _folders(folder)]
+    has = any(next(files_under(folder, PICTURES), None) for folder in folders)
+    return [(None, folder) for folder in folders] if has else []
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
