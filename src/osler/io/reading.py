@@ -7,10 +7,9 @@ from importlib import import_module
 from typing import Any, Literal, Protocol
 
 from osler.errors import InputError, UnreadableError, UnsupportedError
-from osler.io import signatures
+from osler.io import record_signatures, signatures
 from osler.io.input_file import MAX_PIXELS, InputFile, opened
 from osler.io.naming import case_id
-from osler.io.signatures_records import is_edf
 from osler.io.signal_wfdb_header import is_wfdb_header
 from osler.record import Case, Finding, Item
 
@@ -115,7 +114,7 @@ READERS: tuple[Reader, ...] = (
     Reader("nifti", signatures.is_nifti, _nifti, ("prefer",)),
     Reader("nrrd", signatures.is_nrrd, _nrrd),
     Reader("metaimage", signatures.is_metaimage, _metaimage),
-    Reader("edf", is_edf, _by("signal_edf", "read_edf"), kind="signal"),
+    Reader("edf", record_signatures.is_edf, _by("signal_edf", "read_edf"), kind="signal"),
     Reader("wfdb", is_wfdb_header, _by("signal_wfdb", "read_wfdb"), kind="signal"),
     Reader("wfdb", bool, _by("signal_wfdb", "read_beside"), (), ("dat", "mat"), "signal"),
 )

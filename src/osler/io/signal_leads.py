@@ -4,6 +4,7 @@ Sources: ISO/IEEE 11073-10102 (MDC codes of ECG leads), SCP-ECG (EN 1064) lead n
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -67,6 +68,16 @@ def item_name(channels: tuple[str, ...], taken: int = 0) -> str:
     """
     name = "ecg" if is_ecg(channels) else "signal"
     return name if taken == 0 else f"{name}-{taken + 1}"
+
+
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """Names with a number added where one stands twice."""
+    counts: dict[str, int] = {}
+    out = []
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+        out.append(name if counts[name] == 1 else f"{name} ({counts[name]})")
+    return tuple(out)
 
 
 def unit(text: str) -> str:

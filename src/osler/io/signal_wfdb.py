@@ -193,7 +193,9 @@ def _signal(
         rows.append(row)
         units.append(unit)
         flags += [doubt for doubt in doubts if doubt not in flags]
-    names = _distinct([leads.lead(c.name) or f"channel {i}" for i, c in enumerate(channels, 1)])
+    names = leads.distinct(
+        [leads.lead(c.name) or f"channel {i}" for i, c in enumerate(channels, 1)]
+    )
     return Signal(
         "signal",
         np.stack(rows),
@@ -235,16 +237,6 @@ def _physical(
         late = min(channel.skew * channel.per_frame, row.size)
         row = np.concatenate([row[late:], np.full(late, np.nan, dtype)])
     return *leads.to_millivolts(row, leads.unit(channel.units)), doubts
-
-
-def _distinct(names: Sequence[str]) -> tuple[str, ...]:
-    """Names with a number added where one stands twice."""
-    counts: dict[str, int] = {}
-    out = []
-    for name in names:
-        counts[name] = counts.get(name, 0) + 1
-        out.append(name if counts[name] == 1 else f"{name} ({counts[name]})")
-    return tuple(out)
 
 
 def _joined(file: InputFile, header: Header, *, max_samples: int) -> Signal:
