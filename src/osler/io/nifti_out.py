@@ -12,10 +12,10 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from osler.errors import OutputError
 from osler.io import nifti
 from osler.io import volume_grid as grid
 from osler.io.atomic_file import replacing
+from osler.io.volume_values import even_step, is_colour, plain_values
 from osler.record import Image
 
 _CODES: Final = {
@@ -44,12 +44,11 @@ def write_nifti(image: Image, path: str | Path) -> Path:
         OutputError: the values are of a type that NIfTI lacks, or the file cannot be written.
     """
     path = Path(path)
-    array = image.array
     fields, extensions, order = _header_for(image)
     stored = _stored(image, fields)
     if stored is None:
         fields["scl_slope"], fields["scl_inter"] = np.nan, np.nan
-        stored = _writable(image, array)
+        stored = plain_values(image)
         if int(fields["datatype"]) not in (nifti.RGB, nifti.RGBA):
             fields["datatype"] = _CODES[stored.dtype.str[1:]]
             fields["bitpix"] = stored.dtype.itemsize * 8
@@ -102,12 +101,12 @@ def _header_for(image: Image) -> tuple[Any, tuple[tuple[int, bytes], ...], Order
     kind: Any = nibabel.Nifti2Header if long else nibabel.Nifti1Header
     fields = kind(endianness="<").structarr.copy()
     fields["dim"], fields["pixdim"] = _dim(image), 1
-    if _is_colour(image):
+    if is_colour(image):
         fields["datatype"] = nifti.RGB if image.channel_count == 3 else nifti.RGBA
         fields["bitpix"] = 8 * image.channel_count
     _place(fields, image)
     if len(image.times) > 1:
-        fields["pixdim"][4] = _step(image)
+        fields["pixdim"][4] = even_step(image, "NIfTI")
     return fields, (), "<"
 
 
@@ -162,16 +161,10 @@ def _believed(image: Image) -> nifti.Prefer | None:
 def _dim(image: Image) -> list[int]:
     """``dim``: time on the fourth axis, other channels on the fifth, colour on none."""
     sizes = list(reversed(image.shape))
-    if image.channel_count > 1 and not _is_colour(image):
+    if image.channel_count > 1 and not is_colour(image):
         sizes += [1] * (3 - len(sizes))
         sizes += [image.channel_count] if image.times else [1, image.channel_count]
     return [len(sizes), *sizes, *[1] * (7 - len(sizes))]
-
-
-def _is_colour(image: Image) -> bool:
-    named = image.channels[3:] == ("alpha",)
-    colour = image.channel_count == 3 and not image.channels and not image.times
-    return image.dtype == np.uint8 and (colour or (named and image.channel_count == 4))
 
 
 def _place(fields: Any, image: Image) -> None:
@@ -198,16 +191,6 @@ def _place(fields: Any, image: Image) -> None:
     fields[...] = block
 
 
-def _step(image: Image) -> float:
-    steps = np.diff(image.times)
-    if not np.allclose(steps, steps[0], rtol=1e-4, atol=1e-6) or steps[0] <= 0:
-        raise OutputError(
-            f"image '{image.name}' has times at unequal steps, which NIfTI cannot hold; write it "
-            "as .nrrd, or one file a time"
-        )
-    return float(steps[0])
-
-
 def _stored(image: Image, fields: Any) -> NDArray[Any] | None:
     """The values as the kept header stores them, or None where it does not give them back."""
     code = int(fields["datatype"])
@@ -229,16 +212,3 @@ def _stored(image: Image, fields: Any) -> NDArray[Any] | None:
         return None
     again = (back * slope + inter).astype(image.dtype)
     return back.astype(stored) if np.array_equal(again, image.array) else None
-
-
-def _writable(image: Image, array: NDArray[Any]) -> NDArray[Any]:
-    if array.dtype == np.bool_:
-        return array.astype(np.uint8)
-    if array.dtype == np.float16:
-        return array.astype(np.float32)
-    if array.dtype.str[1:] not in _CODES:
-        raise OutputError(
-            f"image '{image.name}' has values of type {array.dtype}, which NIfTI does not hold; "
-            "convert it to an integer of up to 64 bits or to float32"
-        )
-    return array

@@ -1,6 +1,7 @@
 """The other files of a volume that lies in several, found beside the one that names them."""
 
 import os
+import re
 from pathlib import Path
 
 from osler.errors import InputError, UnreadableError
@@ -39,3 +40,22 @@ def sibling(file: InputFile, name: str, *, missing_ok: bool = False) -> tuple[Pa
             "into one folder"
         )
     return path, path.stat().st_size
+
+
+def numbered(
+    file: InputFile, pattern: str, first: int, last: int, step: int, *, most: int
+) -> list[str]:
+    """The names that a pattern such as ``"slice%03d.raw"`` gives, from first to last.
+
+    Raises:
+        UnreadableError: the pattern holds anything but one ``%d``, or gives no names or too many.
+    """
+    match = re.fullmatch(r"([^%]*)%(0?)(\d{0,2})d([^%]*)", pattern)
+    steps = 0 if step == 0 else (last - first) // step + 1
+    if match is None or not 1 <= steps <= most:
+        raise UnreadableError(
+            f"'{file.name}' names the files of its voxels by a pattern that is not read; use one "
+            "%d, with a first, a last and a step"
+        )
+    before, zero, width, after = match.groups()
+    return [f"{before}{n:{zero}{width}d}{after}" for n in range(first, first + steps * step, step)]

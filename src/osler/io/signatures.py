@@ -5,6 +5,7 @@ section 2 and the BigTIFF note (TIFF), the BITMAPINFOHEADER family (BMP), DICOM 
 nifti1.h and nifti2.h (NIfTI).
 """
 
+import re
 import struct
 import zlib
 
@@ -18,6 +19,8 @@ EXTENSIONS = {
     "bmp": {"bmp", "dib"},
     "dicom": {"dcm", "dicom", "dic", "ima"},
     "nifti": {"nii", "hdr"},
+    "nrrd": {"nrrd", "nhdr"},
+    "metaimage": {"mha", "mhd"},
 }
 """Format to the extensions it usually has; used for hints, never for decisions."""
 
@@ -90,6 +93,21 @@ def is_nifti(head: bytes) -> bool:
         return head[4:8] in (b"n+2\0", b"ni2\0")
     analyze = head[38:39] == b"r" and head[344:348].strip(b"\0") == b""
     return 348 in sizes and (head[344:348] in (b"n+1\0", b"ni1\0") or analyze)
+
+
+def is_nrrd(head: bytes) -> bool:
+    """Whether the bytes start an NRRD header, attached or detached."""
+    return head.startswith(b"NRRD000")
+
+
+def is_metaimage(head: bytes) -> bool:
+    """Whether the bytes start a MetaImage header: text with its two sizes near the start."""
+    start = head.lstrip()
+    if not start.startswith(
+        (b"ObjectType", b"NDims", b"ObjectSubType", b"Comment", b"ID", b"Name")
+    ):
+        return False
+    return all(re.search(rb"(?m)^\s*%s\s*=" % name, head) for name in (b"NDims", b"DimSize"))
 
 
 def _inflated(head: bytes, size: int) -> bytes:

@@ -214,9 +214,9 @@ def _inflate(file: InputFile, packed: memoryview, out: NDArray[np.uint8]) -> Non
     import imagecodecs
 
     gzip = bytes(packed[:2]) == GZIP_MAGIC
-    decode: Any = imagecodecs.gzip_decode
+    decode: Any = imagecodecs.gzip_decode if gzip else imagecodecs.deflate_decode
     try:
-        if gzip and len(decode(packed, out=out)) == out.size:
+        if len(decode(packed, out=out)) == out.size:
             return
     except (RuntimeError, ValueError):
         pass  # several members, or bytes after the voxels, or damage: block by block tells
