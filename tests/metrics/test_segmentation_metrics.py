@@ -9,8 +9,11 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from osler.errors import InputError
 from osler.metrics import (
+    area_under_roc,
+    average_precision,
     cl_dice,
     dice,
+    interleave_tally,
     label_f1,
     macro_f1,
     pixel_auroc,
@@ -18,6 +21,7 @@ from osler.metrics import (
     precision,
     sensitivity,
     specificity,
+    tally,
 )
 
 MASKS = arrays(np.bool_, (3, 4))
@@ -179,3 +183,16 @@ def test_label_maps_are_checked() -> None:
         label_f1([0.5], [1], labels=(1,))
     with pytest.raises(InputError, match="'labels' is empty"):
         macro_f1([1], [1], labels=())
+
+
+def test_tallies_of_images_add_up_to_the_figure_over_all_their_pixels():
+    rng = np.random.default_rng(3)
+    truth = rng.random((3, 40, 50)) < 0.1
+    truth[2] = False  # an image without any: its false alarms count all the same
+    scores = np.round(rng.random((3, 40, 50)) * 0.7 + 0.3 * truth, 2).astype(np.float16)
+    together = sum(tally(one, other) for one, other in zip(truth, scores, strict=True))
+    pooled = average_precision(interleave_tally(together))
+    assert pooled == pytest.approx(average_precision_score(truth.ravel(), scores.ravel()))
+    assert area_under_roc(interleave_tally(together)) == pytest.approx(
+        roc_auc_score(truth.ravel(), scores.ravel())
+    )

@@ -16,12 +16,17 @@ from osler.learn.patches import photograph_badly
 from osler.learn.recipe import Augment, Recipe, Target
 from osler.learn.segment import raw_scores
 from osler.metrics import (
+    Interval,
+    average_precision,
+    bootstrap_interval,
     bootstrap_mean,
     dice,
     fit_platt,
     fit_temperature,
+    interleave_tally,
     pixel_auroc,
     pixel_average_precision,
+    tally,
 )
 from osler.tasks.canvas import plan
 from osler.tasks.field import find_field
@@ -113,6 +118,9 @@ def evaluate(
 ) -> list[dict[str, Any]]:
     """Dice, AUROC and average precision a label, mean over photographs, 95 % over patients.
 
+    Average precision over the pixels of all photographs as well, as the IDRiD challenge has it: a
+    false alarm in a photograph without the lesion counts there, and in no mean.
+
     Only drawn masks count: a target's first column. Pixels outside the field, and those that a
     target ignores, are left out.
 
@@ -120,6 +128,7 @@ def evaluate(
         Metrics in the form of a card.
     """
     found: dict[tuple[str, str], list[tuple[str, float]]] = {}
+    tallies: dict[str, list[tuple[str, NDArray[np.int64]]]] = {}
     for case in held:
         photo = read_rgb(case.row.items[recipe.item])
         canvas = plan(find_field(photo), diameter=recipe.diameter)
@@ -131,6 +140,8 @@ def evaluate(
             if truth is None:
                 continue
             drawn, within = truth
+            tallied = tally(drawn[within], value[within].astype(np.float16))
+            tallies.setdefault(target.name, []).append((case.row.patient_id, tallied))
             figures = {"Dice": dice(drawn, mask, within=within)}
             if recipe.exclusive:  # of pixels that carry a label, none of the background
                 labelled = within & _labelled(case, recipe)
@@ -144,7 +155,10 @@ def evaluate(
                 if figure is not None:
                     place = found.setdefault((target.name, name), [])
                     place.append((case.row.patient_id, figure))
-    return [_metric(label, name, pairs, recipe) for (label, name), pairs in found.items()]
+    return [
+        *(_metric(label, name, pairs, recipe) for (label, name), pairs in found.items()),
+        *(_pooled(label, pairs, recipe) for label, pairs in tallies.items()),
+    ]
 
 
 def _calibrated(scores: Any, recipe: Recipe, calibration: Mapping[str, Any] | None) -> Any:
@@ -176,22 +190,44 @@ def _labelled(case: Drawn, recipe: Recipe) -> Any:
     return np.any(masks, axis=0)
 
 
+def _pooled(
+    label: str, pairs: list[tuple[str, NDArray[np.int64]]], recipe: Recipe
+) -> dict[str, Any]:
+    """Average precision over the pixels of all photographs."""
+    counts = np.stack([pair[1] for pair in pairs])
+    interval = bootstrap_interval(
+        lambda chosen: average_precision(interleave_tally(counts[chosen].sum(axis=0))),
+        np.arange(len(pairs)),
+        groups=[pair[0] for pair in pairs], seed=recipe.learner.seed, replicates=REPLICATES,
+    )  # fmt: skip
+    return _entry(
+        f"pooled average precision of pixels, {label}", interval, len(pairs), recipe,
+        how="over the pixels of all photographs together, at native size inside the field of view",
+    )  # fmt: skip
+
+
 def _metric(
     label: str, name: str, pairs: list[tuple[str, float]], recipe: Recipe
 ) -> dict[str, Any]:
-    patients = [pair[0] for pair in pairs]
-    figures = [pair[1] for pair in pairs]
     interval = bootstrap_mean(
-        figures, groups=patients, seed=recipe.learner.seed, replicates=REPLICATES
-    )
+        [pair[1] for pair in pairs], groups=[pair[0] for pair in pairs],
+        seed=recipe.learner.seed, replicates=REPLICATES,
+    )  # fmt: skip
+    return _entry(
+        f"{name}, {label}", interval, len(pairs), recipe,
+        how="mean over photographs at native size inside the field of view",
+    )  # fmt: skip
+
+
+def _entry(name: str, interval: Interval, images: int, recipe: Recipe, *, how: str) -> Any:
     known = interval.low is not None and interval.high is not None
     return {
-        "name": f"{name}, {label}",
-        "value": round(float(np.mean(figures)), 4),
+        "name": name,
+        "value": round(float(interval.value or 0), 4),
         "low": round(float(interval.low or 0), 4) if known else None,
         "high": round(float(interval.high or 0), 4) if known else None,
         "level": 0.95 if known else None,
-        "images": len(figures),
+        "images": images,
         "data": f"fold {recipe.learner.hold} of {recipe.cohort}, "
         + (
             "measured before the last steps, which trained on it as well"
@@ -199,6 +235,5 @@ def _metric(
             else "never trained on"
         )
         + " (the threshold and the best step were chosen on it)",
-        "how": "mean over photographs at native size inside the field of view; percentile "
-        f"bootstrap over patients, {REPLICATES} resamples",
+        "how": f"{how}; percentile bootstrap over patients, {REPLICATES} resamples",
     }

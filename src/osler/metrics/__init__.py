@@ -30,6 +30,7 @@ from osler.metrics.conformal import (
     mean_set_size,
     set_coverage,
 )
+from osler.metrics.ranking import area_under_roc, average_precision, interleave_tally, tally
 from osler.metrics.segmentation import (
     cl_dice,
     dice,
@@ -46,8 +47,10 @@ __all__ = (
     "Interval",
     "Reliability",
     "accuracy",
+    "area_under_roc",
     "auprc",
     "auroc",
+    "average_precision",
     "balanced_accuracy",
     "bootstrap_interval",
     "bootstrap_mean",
@@ -61,6 +64,7 @@ __all__ = (
     "expected_calibration_error",
     "fit_platt",
     "fit_temperature",
+    "interleave_tally",
     "label_f1",
     "macro_auroc",
     "macro_f1",
@@ -74,5 +78,6 @@ __all__ = (
     "sensitivity",
     "set_coverage",
     "specificity",
+    "tally",
     "top_label_calibration_error",
 )

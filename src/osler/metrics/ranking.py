@@ -51,6 +51,36 @@ def interleave(truth: ArrayLike, scores: ArrayLike) -> Interleaving:
     return _sorted(positive.ravel(), values.ravel())
 
 
+def tally(truth: ArrayLike, scores: ArrayLike) -> NDArray[np.int64]:
+    """Count negatives and positives at each ``float16`` score, so that images can be pooled.
+
+    The tally of several images is the sum of theirs: a figure over all their pixels, and its
+    resampling over patients, need no image any more.
+
+    Args:
+        truth: 0 or 1, any shape.
+        scores: the same shape, rounded to ``float16``.
+
+    Returns:
+        ``(2, 65536)``: negatives and positives, in ascending order of the scores.
+
+    Raises:
+        InputError: as for `interleave`.
+    """
+    positive = binary(truth, name="truth")
+    values = finite(scores, name="scores").astype(np.float16)
+    same_shape(truth=positive, scores=values)
+    return _tallied(positive.ravel(), values.ravel())
+
+
+def interleave_tally(counts: NDArray[np.int64]) -> Interleaving:
+    """How the positives and negatives of a `tally`, or of a sum of several, interleave."""
+    upto = np.cumsum(counts[0])
+    found = counts[1] > 0
+    tied = counts[0][found]
+    return Interleaving(counts[1][found], upto[found] - tied, tied, int(upto[-1]))
+
+
 def area_under_roc(of: Interleaving) -> float | None:
     """The share of (positive, negative) pairs in the right order, ties counting half [1]_.
 
@@ -97,6 +127,10 @@ def _sorted(positive: NDArray[np.bool_], values: NDArray[Any]) -> Interleaving:
 
 
 def _counted(positive: NDArray[np.bool_], values: NDArray[np.float16]) -> Interleaving:
+    return interleave_tally(_tallied(positive, values))
+
+
+def _tallied(positive: NDArray[np.bool_], values: NDArray[np.float16]) -> NDArray[np.int64]:
     counts = np.zeros((2, 1 << 16), np.int64)
     for start in range(0, values.size, _CHUNK):
         bits = values[start : start + _CHUNK].view(np.uint16)
@@ -104,10 +138,7 @@ def _counted(positive: NDArray[np.bool_], values: NDArray[np.float16]) -> Interl
         part = positive[start : start + _CHUNK]
         counts[0] += np.bincount(ordered[~part], minlength=1 << 16)
         counts[1] += np.bincount(ordered[part], minlength=1 << 16)
-    upto = np.cumsum(counts[0])
-    found = counts[1] > 0
-    tied = counts[0][found]
-    return Interleaving(counts[1][found], upto[found] - tied, tied, int(upto[-1]))
+    return counts
 
 
 def _ordered(bits: NDArray[np.uint16]) -> NDArray[np.uint16]:
