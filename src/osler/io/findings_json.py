@@ -17,6 +17,7 @@ from osler.record import (
     Box,
     Case,
     Code,
+    Contour,
     DerivedImage,
     Event,
     Finding,
@@ -39,7 +40,7 @@ FILE: Final = "findings.json"
 SCHEMA_VERSION: Final = 1
 SCHEMA: Final = Path(__file__).parent / "schemas" / "findings-1.schema.json"
 
-# Derived images are left out: their pixels are written by no writer yet.
+# Derived images and contours are left out: no writer of this format holds them yet.
 _KINDS: Final[Mapping[str, type[Finding]]] = {
     kind.__name__.lower(): kind
     for kind in (Mask, Point, Box, Label, Measurement, Passage, Risk, Heatmap, Transform)
@@ -58,7 +59,7 @@ def as_document(case: Case) -> dict[str, Any]:
     Of a source file only its name and digest are kept: folders and DICOM headers can hold names.
     """
     files = masks.file_names(case)
-    kept = [f for f in case.findings.values() if not isinstance(f, DerivedImage)]
+    kept = [f for f in case.findings.values() if not isinstance(f, DerivedImage | Contour)]
     return {
         "schema_version": SCHEMA_VERSION,
         "case": {"id": case.id, "patient_id": case.patient_id},

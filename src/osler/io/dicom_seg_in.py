@@ -1,0 +1,340 @@
+"""DICOM Segmentations read back: binary, fractional and label map, one mask a segment [1].
+
+The masks stay in the file until they are asked for. Where the case holds the image that was
+segmented, they come in its native grid; else in the grid of the segmentation itself, which then
+is an image of the case: its voxels are segment numbers.
+
+1. DICOM PS3.3, A.51, A.94 and C.8.20.
+"""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osler.errors import TooLargeError, UnreadableError, UnsupportedError
+from osler.io import dicom_header as header
+from osler.io.dicom_codes import code_of, side_of, slug
+from osler.io.dicom_placing import Placement, placement
+from osler.io.dicom_seg_frames import Grid, SegFrames, grid, parts
+from osler.io.input_file import InputFile, decoding
+from osler.record import Code, Deferred, Image, Mask, Source
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
+ITEM = "segmentation"
+_NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
+
+Run = tuple[int, int, int]
+"""Frames that lie one behind the other in file and grid: first frame, first plane, how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pixels:
+    """Where the pixels lie and how they are stored."""
+
+    path: Path
+    size: int
+    start: int
+    length: int
+    shape: tuple[int, int]
+    bits: int
+    native: bool
+    name: str
+
+    def frames(self, first: int, count: int) -> NDArray[Any]:
+        """``(count, H, W)`` of frames that lie one behind the other."""
+        if os.stat(self.path).st_size != self.size:
+            raise UnreadableError(f"'{self.name}' has changed since it was opened; load it again")
+        if not self.native:
+            return self._decoded(first, count)
+        pixels = self.shape[0] * self.shape[1]
+        start, end = first * pixels * self.bits, (first + count) * pixels * self.bits
+        with self.path.open("rb") as stream:
+            stream.seek(self.start + start // 8)
+            content = np.frombuffer(stream.read((end + 7) // 8 - start // 8), np.uint8)
+        if self.bits == 1:
+            bits = np.unpackbits(content, bitorder="little")[start % 8 :][: end - start]
+            return bits.reshape(count, *self.shape).view(np.bool_)
+        return content.view("<u2" if self.bits == 16 else np.uint8).reshape(count, *self.shape)
+
+    def _decoded(self, first: int, count: int) -> NDArray[Any]:
+        from pydicom.pixels.utils import iter_pixels
+
+        wanted = iter_pixels(self.path, indices=range(first, first + count), raw=True)
+        return np.stack([frame.reshape(self.shape) for frame in wanted])
+
+
+def read_seg(
+    file: InputFile, format: str, *, max_pixels: int, images: Sequence[Image] = ()
+) -> tuple[list[Image], list[Mask], str | None]:
+    """Read the segments of a DICOM Segmentation.
+
+    Args:
+        file: the opened file.
+        format: ``"dicom"``.
+        max_pixels: refuse a grid of more voxels than this.
+        images: images that the masks may be about.
+
+    Returns:
+        The segmentation's own grid as an image, if it is none of ``images``; the masks; and the
+        patient's id.
+
+    Raises:
+        UnreadableError: damaged, incomplete, or contradicting itself.
+        UnsupportedError: it stores its pixels in a way that is not read.
+        GeometryError: its frames are no volume.
+        TooLargeError: more than ``max_pixels`` voxels.
+    """
+    with decoding(file, format), parts(file) as (dataset, frames, (start, length)):
+        pixels = _pixels(file, dataset, start, length)
+        own = grid(file, dataset, frames)
+        voxels = own.shape[0] * own.shape[1] * own.shape[2]
+        if voxels > max_pixels:
+            raise TooLargeError(
+                f"'{file.name}' has {' x '.join(map(str, own.shape))} voxels, more than the limit "
+                f"of {max_pixels:,}; raise max_pixels"
+            )
+        reading = _Reading(file, dataset, frames, own, pixels, str(dataset.SOPClassUID))
+        place = placement(dataset, own, images)
+        if place is None:
+            alone = reading.image(format)
+            masks = reading.masks(alone.name, lambda found: found, alone.shape)
+            return [alone], masks, header.patient_id(dataset)
+        return [], reading.masks(place.item, place, place.shape), header.patient_id(dataset)
+
+
+def _pixels(file: InputFile, dataset: "Dataset", start: int, length: int) -> _Pixels:
+    shape = (
+        header.integer(file, dataset, "Rows", default=None),
+        header.integer(file, dataset, "Columns", default=None),
+    )
+    bits = header.integer(file, dataset, "BitsAllocated", default=None)
+    if bits not in (1, 8, 16) or header.integer(file, dataset, "SamplesPerPixel", default=1) != 1:
+        raise UnsupportedError(
+            f"'{file.name}' stores segments in {bits} bits (BitsAllocated); 1, 8 or 16 are read"
+        )
+    count = header.integer(file, dataset, "NumberOfFrames", default=1)
+    native = str(dataset.file_meta.get("TransferSyntaxUID", _NATIVE[0])) in _NATIVE
+    needed = (shape[0] * shape[1] * count * bits + 7) // 8
+    if min(*shape, count) < 1 or (native and length < needed):
+        raise UnreadableError(
+            f"'{file.name}' states {count} frames of {shape[1]} x {shape[0]} pixels but holds "
+            f"{length:,} of {needed:,} bytes; it is incomplete: copy it again from its source"
+        )
+    return _Pixels(file.path, file.size, start, length, shape, bits, native, file.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    file: InputFile
+    dataset: "Dataset"
+    frames: SegFrames
+    grid: Grid
+    pixels: _Pixels
+    sop_class: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(H, W)`` for one plane, else ``(D, H, W)``."""
+        return self.grid.shape if self.grid.shape[0] > 1 else self.grid.shape[1:]
+
+    @property
+    def labels(self) -> bool:
+        """Whether the pixels are segment numbers."""
+        kind = header.text(self.dataset, "SegmentationType")
+        return self.sop_class == LABEL_MAP or kind == "LABELMAP"
+
+    @property
+    def fraction(self) -> int:
+        """The stored value that stands for 1; 0 where segments are binary."""
+        if header.text(self.dataset, "SegmentationType") != "FRACTIONAL":
+            return 0
+        most = header.integer(self.file, self.dataset, "MaximumFractionalValue", default=None)
+        if not 1 <= most <= 255:
+            raise UnreadableError(
+                f"'{self.file.name}' has MaximumFractionalValue {most}; expected 1 to 255"
+            )
+        return most
+
+    def runs(self, number: int) -> tuple[Run, ...]:
+        """The frames of a segment, joined where they follow one another.
+
+        Raises:
+            UnreadableError: two frames fill one plane.
+        """
+        own = np.flatnonzero(self.frames.segments == number) if not self.labels else None
+        frames = np.arange(len(self.frames.segments)) if own is None else own
+        planes = self.grid.planes[frames]
+        if len(np.unique(planes)) != len(planes):
+            raise UnreadableError(
+                f"'{self.file.name}' has two frames in one plane of segment {number} "
+                "(0020,0032); which one counts is not said: export it again"
+            )
+        cuts = np.flatnonzero((np.diff(frames) != 1) | (np.diff(planes) != 1)) + 1
+        firsts = [0, *cuts.tolist()] if len(frames) else []
+        stops = [*cuts.tolist(), len(frames)]
+        return tuple(
+            (int(frames[a]), int(planes[a]), b - a) for a, b in zip(firsts, stops, strict=False)
+        )
+
+    def image(self, format: str) -> Image:
+        """The grid as an image of segment numbers."""
+        numbers = [int(s.SegmentNumber) for s in self.dataset.SegmentSequence]
+        dtype = np.dtype(np.uint8 if max(numbers, default=0) < 256 else np.uint16)
+        runs = {n: self.runs(n) for n in numbers}
+        flags = (*self.file.extension_flags("dicom"),)
+        if header.text(self.dataset, "SegmentsOverlap") == "YES":
+            flags = (*flags, "segments-overlap")
+
+        def load() -> NDArray[Any]:
+            out = np.zeros((1, *self.grid.shape), dtype)
+            for number in numbers:
+                out[0][self._filled(number, runs[number])] = number
+            return out.reshape(1, *self.shape)
+
+        spacing = self.grid.spacing
+        return Image(
+            name=ITEM,
+            array=Deferred((1, *self.shape), dtype, load),
+            modality="SEG",
+            spacing=None if spacing is None else tuple(spacing[-len(self.shape) :]),
+            affine=self.grid.affine,
+            laterality=header.laterality(self.dataset)[0],
+            acquired=header.acquired(self.dataset),
+            origin=self.file.origin(format, header.as_json(self.dataset)),
+            flags=flags,
+        )
+
+    def _filled(self, number: int, runs: Sequence[Run]) -> NDArray[np.bool_]:
+        """``(D, H, W)`` of the segmentation's own grid."""
+        out = np.zeros(self.grid.shape, np.bool_)
+        half = self.fraction / 2
+        for first, plane, count in runs:
+            stored = self.pixels.frames(first, count)
+            if self.labels:
+                stored = stored == number
+            elif half:
+                stored = stored >= half
+            out[plane : plane + count] = stored
+        return out
+
+    def _fractions(self, runs: Sequence[Run]) -> NDArray[np.float16]:
+        out = np.zeros(self.grid.shape, np.float16)
+        for first, plane, count in runs:
+            stored = self.pixels.frames(first, count).astype(np.float32)
+            out[plane : plane + count] = stored / self.fraction
+        return out
+
+    def masks(
+        self,
+        item: str,
+        place: Callable[[NDArray[Any]], NDArray[Any]],
+        shape: tuple[int, ...],
+    ) -> list[Mask]:
+        """A mask for each segment, in the grid that ``place`` leads to."""
+        out: list[Mask] = []
+        taken: set[str] = set()
+        for segment in self.dataset.SegmentSequence:
+            number = int(segment.SegmentNumber)
+            if self.labels and number == 0:
+                continue  # the background
+            mask = self._mask(segment, number, item, place, shape, taken)
+            taken.add(mask.id)
+            out.append(mask)
+        return out
+
+    def _mask(
+        self,
+        segment: "Dataset",
+        number: int,
+        item: str,
+        place: Callable[[NDArray[Any]], NDArray[Any]],
+        shape: tuple[int, ...],
+        taken: set[str],
+    ) -> Mask:
+        runs = self.runs(number)
+
+        def filled() -> NDArray[np.bool_]:
+            return place(self._filled(number, runs)).reshape(shape)
+
+        def fractions() -> NDArray[np.float16]:
+            return place(self._fractions(runs)).reshape(shape)
+
+        name = header.text(segment, "SegmentLabel") or f"Segment {number}"
+        id = unused(header.text(segment, "TrackingID") or slug(name), taken)
+        region = next(iter(segment.get("AnatomicRegionSequence") or ()), None)
+        source, flags = _source(segment)
+        doubts, note = _doubts(header.text(segment, "SegmentDescription"))
+        if header.text(self.dataset, "SegmentationFractionalType") == "OCCUPANCY":
+            flags = (*flags, "fractions-are-occupancy")
+        return Mask(
+            id=id,
+            name=name,
+            source=source,
+            item=item,
+            mask=Deferred(shape, np.dtype(np.bool_), filled),
+            probabilities=Deferred(shape, np.dtype(np.float16), fractions)
+            if self.fraction
+            else None,
+            code=code_of(segment, "SegmentedPropertyTypeCodeSequence"),
+            category=code_of(segment, "SegmentedPropertyCategoryCodeSequence"),
+            site=code_of(segment, "AnatomicRegionSequence"),
+            laterality=side_of(region, "AnatomicRegionModifierSequence")
+            or side_of(segment, "SegmentedPropertyTypeModifierCodeSequence"),
+            flags=(*flags, *doubts),
+            note=note,
+        )
+
+
+def unused(wanted: str, taken: set[str]) -> str:
+    """The id, with a number behind it where it is taken."""
+    id, n = wanted, 1
+    while id in taken:
+        n += 1
+        id = f"{wanted}-{n}"
+    return id
+
+
+_DOUBT = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
+
+
+def _doubts(description: str) -> tuple[tuple[str, ...], str]:
+    """Flags and note, which our writer puts into the description of a segment."""
+    parts = description.split("; ")
+    flags = []
+    while parts and _DOUBT.fullmatch(parts[0]):
+        flags.append(parts.pop(0))
+    return tuple(flags), "; ".join(parts)
+
+
+_LEARNT = Code("123110", "DCM", "Artificial Intelligence")
+
+
+def _source(segment: "Dataset") -> tuple[Source, tuple[str, ...]]:
+    kind = header.text(segment, "SegmentAlgorithmType")
+    algorithm = next(iter(segment.get("SegmentationAlgorithmIdentificationSequence") or ()), None)
+    name = header.text(segment, "SegmentAlgorithmName")
+    version = ""
+    learnt = False
+    if algorithm is not None:
+        name = header.text(algorithm, "AlgorithmName") or name
+        version = header.text(algorithm, "AlgorithmVersion")
+        family = code_of(algorithm, "AlgorithmFamilyCodeSequence")
+        ours = header.text(algorithm, "AlgorithmSource") == "Osler"
+        learnt = ours and family is not None and family.value == _LEARNT.value
+    if kind == "MANUAL" or not name:
+        return Source("person", "author of the segmentation"), ()
+    flags = ("semi-automatic",) if kind == "SEMIAUTOMATIC" else ()
+    return Source("bundle" if learnt else "algorithm", name, version), flags
+
+
+__all__ = ("ITEM", "LABEL_MAP", "SEGMENTATION", "Placement", "read_seg", "unused")
