@@ -161,3 +161,65 @@ def export(
             )
         _say(notes)
         typer.echo(f"{out}: {len(cases)} cases")
+
+
+@app.command()
+def split(
+    cohort: Table,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="TABLE", help="The new table, with its parts.")
+    ],
+    parts: Annotated[
+        str | None,
+        typer.Option(
+            "--parts", metavar="NAME=SHARE,...", help="Such as train=0.7,val=0.1,test=0.2."
+        ),
+    ] = None,
+    folds: Annotated[int | None, typer.Option("--folds", help="So many folds instead.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Another seed, another split.")] = 0,
+    stratify: Annotated[
+        list[str] | None,
+        typer.Option("--stratify", help="A label or variable to balance; may be repeated."),
+    ] = None,
+    together: Annotated[
+        list[str] | None,
+        typer.Option("--together", help="What is not parted besides patients, such as a site."),
+    ] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option("--keep", help="A part that stays as it is, such as test.")
+    ] = None,
+    root: Root = None,
+    debug: Debug = False,
+) -> None:
+    """Split a cohort by patient; TABLE.split.json says how, with the seed and a digest."""
+    from osler.cli import _errors
+
+    with _errors(debug=debug):
+        from osler.data.splitting import split_cohort
+
+        if parts is None and folds is None:
+            parts = "train=0.7,val=0.1,test=0.2"
+        done = split_cohort(
+            _read(cohort, root, strict=False),
+            parts=None if parts is None else dict(_share(text) for text in parts.split(",")),
+            folds=folds,
+            seed=seed,
+            stratify=stratify or (),
+            together=together or (),
+            keep=keep or (),
+        )
+        done.write(out)
+        for name, patients in done.record["patients"].items():
+            found = dict(done.record["cases"][name])
+            values = "".join(f"; {value}: {n}" for value, n in found.items() if value != "cases")
+            typer.echo(f"{name}: {patients} patients, {found['cases']} cases{values}")
+
+
+def _share(text: str) -> tuple[str, float]:
+    from osler.errors import RecipeError
+
+    name, _, share = text.partition("=")
+    try:
+        return name.strip(), float(share)
+    except ValueError:
+        raise RecipeError(f"--parts has '{text}'; expected NAME=SHARE, such as train=0.7") from None
