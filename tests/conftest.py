@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# how fast a busy machine makes up examples says nothing about the code
+settings.register_profile("osler", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("osler")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

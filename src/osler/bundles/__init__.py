@@ -7,10 +7,10 @@ if TYPE_CHECKING:
     from osler.bundles.card import Card
     from osler.bundles.catalogue import load, names
     from osler.bundles.scores import probability
-    from osler.bundles.session import Bundle
+    from osler.bundles.session import Bundle, threads
     from osler.bundles.writing import save
 
-__all__ = ("Bundle", "Card", "load", "names", "probability", "save")
+__all__ = ("Bundle", "Card", "load", "names", "probability", "save", "threads")
 
 _HOMES = {
     "Bundle": "session",
@@ -19,6 +19,7 @@ _HOMES = {
     "names": "catalogue",
     "probability": "scores",
     "save": "writing",
+    "threads": "session",
 }
 
 

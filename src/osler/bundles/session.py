@@ -85,7 +85,7 @@ class Bundle:
         ort.disable_telemetry_events()
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.intra_op_num_threads = _threads(self.card.runtime.threads)
+        options.intra_op_num_threads = threads(self.card.runtime.threads)
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # measured on a U-Net of 0.5 M parameters at 1024 × 1024: plans of memory cost 1012 instead
@@ -209,7 +209,7 @@ def _check_size(sides: tuple[int, ...], one: Input, who: str) -> None:
         )
 
 
-def _threads(said: int | None) -> int:
+def threads(said: int | None = None) -> int:
     """Threads of one run: the environment, else the card, else the cores this process may use."""
     text = os.environ.get(THREADS_VARIABLE)
     if text is not None:

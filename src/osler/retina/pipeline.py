@@ -2,13 +2,16 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 from osler import __version__, bundles
+from osler.bundles import Bundle, threads
 from osler.record import Case, Event
 from osler.retina import anatomy, field, grade, lesions, quality, vessels
 from osler.retina.plausible import doubts, is_grey, needs_anatomy
-from osler.retina.predict import predict, rgb
+from osler.retina.predict import Prediction, predict, rgb
 from osler.tasks.field import Field
 
 ITEM = "photo"
@@ -20,6 +23,7 @@ BUNDLES = (
     "retina-lesions",
     "retina-dr",
 )
+_HEAVY = ("retina-lesions", "retina-artery-vein", "retina-vessels")  # the longest first
 
 
 def interpret(case: Case, *, language: str = "en") -> Case:
@@ -48,20 +52,18 @@ def interpret(case: Case, *, language: str = "en") -> Case:
     with _step(case, "retina.quality", "retina-quality"):
         fundus, worth, colour = first_look(case, seen)
     if fundus:
-        with _step(case, "retina.anatomy", "retina-anatomy"):
-            bundle = bundles.load("retina-anatomy")
-            said = predict(bundle, case, item=ITEM, field=seen)
-            anatomy.describe_anatomy(case, bundle, said, item=ITEM)
-        with _step(case, "retina.vessels", "retina-vessels"):
-            bundle = bundles.load("retina-vessels")
-            vessels.trace_vessels(case, bundle, predict(bundle, case, item=ITEM, field=seen))
-        with _step(case, "retina.vessels", "retina-artery-vein"):
-            bundle = bundles.load("retina-artery-vein")
-            vessels.tell_arteries(case, bundle, predict(bundle, case, item=ITEM, field=seen))
-        with _step(case, "retina.lesions", "retina-lesions"):
-            bundle = bundles.load("retina-lesions")
-            said = predict(bundle, case, item=ITEM, field=seen)
-            lesions.find_lesions(case, bundle, said, item=ITEM)
+        with _Ahead(case, seen) as ahead:
+            with _step(case, "retina.anatomy", "retina-anatomy"):
+                bundle = bundles.load("retina-anatomy")
+                said = predict(bundle, case, item=ITEM, field=seen)
+                anatomy.describe_anatomy(case, bundle, said, item=ITEM)
+            with _step(case, "retina.vessels", "retina-vessels"):
+                vessels.trace_vessels(case, *ahead.take("retina-vessels"))
+            with _step(case, "retina.vessels", "retina-artery-vein"):
+                vessels.tell_arteries(case, *ahead.take("retina-artery-vein"))
+            with _step(case, "retina.lesions", "retina-lesions"):
+                bundle, said = ahead.take("retina-lesions")
+                lesions.find_lesions(case, bundle, said, item=ITEM)
         if worth != "reject" and colour:
             with _step(case, "retina.grade", "retina-dr"):
                 bundle = bundles.load("retina-dr")
@@ -73,6 +75,37 @@ def interpret(case: Case, *, language: str = "en") -> Case:
     with _step(case, "retina.narrative"):
         narrate(case, language=language)
     return case
+
+
+class _Ahead:
+    """Runs the heavy bundles in threads while the case is described with what is there already.
+
+    None of them reads the case's findings, so their order does not matter; what they say is taken
+    in the order of the steps. Where one core is all there is, each runs when it is asked for.
+    """
+
+    def __init__(self, case: Case, seen: Field) -> None:
+        self._run = partial(_predict_named, case=case, seen=seen)
+        self._pool = ThreadPoolExecutor(2, "osler-bundles") if threads() > 1 else None
+        self._coming: dict[str, Future[tuple[Bundle, Prediction]]] = {}
+        if self._pool is not None:
+            self._coming = {name: self._pool.submit(self._run, name) for name in _HEAVY}
+
+    def take(self, name: str) -> tuple[Bundle, Prediction]:
+        """The bundle and what it says; waits for it."""
+        return self._coming.pop(name).result() if name in self._coming else self._run(name)
+
+    def __enter__(self) -> "_Ahead":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
+def _predict_named(name: str, *, case: Case, seen: Field) -> tuple[Bundle, Prediction]:
+    bundle = bundles.load(name)
+    return bundle, predict(bundle, case, item=ITEM, field=seen)
 
 
 def first_look(case: Case, seen: Field) -> tuple[bool, str, bool]:
@@ -100,6 +133,7 @@ def first_look(case: Case, seen: Field) -> tuple[bool, str, bool]:
 
 @contextmanager
 def _step(case: Case, step: str, bundle: str | None = None) -> Iterator[None]:
+    # of a bundle that ran ahead, what is left to wait for it
     begun = time.perf_counter()
     yield
     by = f"{bundle} {bundles.load(bundle).card.version}" if bundle else f"osler {__version__}"
