@@ -28,7 +28,7 @@ SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 
-_TYPE_2 = (
+TYPE_2 = (
     "PatientID",
     "PatientName",
     "PatientBirthDate",
@@ -99,23 +99,23 @@ def source_dataset(case: Case, *, item: str = "photo") -> "Dataset":
         return build_photo(case, item=item)
     ds = Dataset()
     ds.SpecificCharacterSet = "ISO_IR 192"
-    for keyword in _TYPE_2:
-        setattr(ds, keyword, _sound(image.origin.dicom, keyword))
+    for keyword in TYPE_2:
+        setattr(ds, keyword, sound(image.origin.dicom, keyword))
     for keyword, uid in reference(case, item=item).items():
         setattr(ds, keyword, uid)
     ds.NumberOfFrames = 1
     ds.Rows, ds.Columns = image.shape[-2:]
-    stated = tuple(_sound(image.origin.dicom, k) for k in ("Rows", "Columns"))
+    stated = tuple(sound(image.origin.dicom, k) for k in ("Rows", "Columns"))
     if stated != image.shape[-2:]:
         raise OutputError(
             f"image '{item}' has {image.shape[-2:]} pixels but its DICOM header says {stated}; "
             "results can refer only to the grid of the file"
         )
-    place = {keyword: _sound(image.origin.dicom, keyword) for keyword in _PLACE}
+    place = {keyword: sound(image.origin.dicom, keyword) for keyword in _PLACE}
     if all(place.values()) and ds.SOPClassUID not in (OP_8_BIT, OP_16_BIT):
         for keyword, value in place.items():
             setattr(ds, keyword, value)
-        ds.SliceThickness = _sound(image.origin.dicom, "SliceThickness")
+        ds.SliceThickness = sound(image.origin.dicom, "SliceThickness")
     return ds
 
 
@@ -125,12 +125,12 @@ def reference(case: Case, *, item: str = "photo") -> dict[str, str]:
     header = image.origin.dicom if image.origin is not None else {}
     key = identity.digest(image)
     out = {
-        keyword: str(_sound(header, keyword) or identity.uid(key, *parts))
+        keyword: str(sound(header, keyword) or identity.uid(key, *parts))
         for keyword, parts in _UIDS.items()
     }
     if header:
-        out["SOPClassUID"] = str(_sound(header, "SOPClassUID") or SECONDARY_CAPTURE)
-        out["Modality"] = str(_sound(header, "Modality") or image.modality)
+        out["SOPClassUID"] = str(sound(header, "SOPClassUID") or SECONDARY_CAPTURE)
+        out["Modality"] = str(sound(header, "Modality") or image.modality)
     else:
         out["SOPClassUID"] = _sop_class(image, side_of(case, item=item))
         out["Modality"] = "OT" if out["SOPClassUID"] == SECONDARY_CAPTURE else "OP"
@@ -143,7 +143,7 @@ def _sop_class(image: Image, side: Laterality | None) -> str:
     return OP_8_BIT if image.array.dtype == np.uint8 else OP_16_BIT
 
 
-def _sound(header: Mapping[str, Any], keyword: str) -> Any:
+def sound(header: Mapping[str, Any], keyword: str) -> Any:
     """A value of a header in the DICOM JSON model, or None where it is absent or not valid."""
     from pydicom.config import RAISE
     from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -198,7 +198,7 @@ def build_photo(case: Case, *, item: str = "photo") -> "Dataset":
 def _add_patient_and_study(ds: "Dataset", case: Case, item: str) -> None:
     image = case.image(item)
     ds.SpecificCharacterSet = "ISO_IR 192"
-    for keyword in _TYPE_2:
+    for keyword in TYPE_2:
         setattr(ds, keyword, None)
     ds.PatientID = case.patient_id
     if image.acquired is not None:

@@ -272,6 +272,7 @@ class _Reading:
         name = header.text(segment, "SegmentLabel") or f"Segment {number}"
         id = unused(header.text(segment, "TrackingID") or slug(name), taken)
         region = next(iter(segment.get("AnatomicRegionSequence") or ()), None)
+        kind = next(iter(segment.get("SegmentedPropertyTypeCodeSequence") or ()), None)
         source, flags = _source(segment)
         doubts, note = _doubts(header.text(segment, "SegmentDescription"))
         if header.text(self.dataset, "SegmentationFractionalType") == "OCCUPANCY":
@@ -289,7 +290,7 @@ class _Reading:
             category=code_of(segment, "SegmentedPropertyCategoryCodeSequence"),
             site=code_of(segment, "AnatomicRegionSequence"),
             laterality=side_of(region, "AnatomicRegionModifierSequence")
-            or side_of(segment, "SegmentedPropertyTypeModifierCodeSequence"),
+            or side_of(kind, "SegmentedPropertyTypeModifierCodeSequence"),
             flags=(*flags, *doubts),
             note=note,
         )

@@ -1,0 +1,160 @@
+"""What a new DICOM object takes over from the image that it was made of, and what it says anew."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from osler.errors import OutputError
+from osler.io import identity
+from osler.io.dicom_photo import TYPE_2, sound
+from osler.record import Image, Item, vocab
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydicom.dataset import Dataset
+
+_KEPT = (
+    *TYPE_2,
+    "StudyDescription",
+    "PatientAge",
+    "PatientWeight",
+    "PatientSize",
+    "IssuerOfPatientID",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+)
+
+
+def header_of(item: Item) -> Mapping[str, Any]:
+    """The header of the DICOM file that an item came from; empty where it came from none."""
+    return item.origin.dicom if item.origin is not None else {}
+
+
+def new_object(
+    item: Item, sop_class: str, modality: str, *, key: str, patient_id: str | None, at: datetime
+) -> "Dataset":
+    """A data set with patient, study, new series, equipment and identifiers, without content.
+
+    Patient and study are those of the item's file. Where it came from none, the patient is the
+    one that is given and the study is one of its own.
+
+    Args:
+        item: what the object is made of.
+        sop_class: its class.
+        modality: its modality.
+        key: names the content: the same content gives the same identifiers.
+        patient_id: the patient, where the file names none.
+        at: when it was made.
+    """
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import UID
+
+    header = header_of(item)
+    ds = Dataset()
+    ds.SpecificCharacterSet = "ISO_IR 192"
+    for keyword in _KEPT:
+        value = sound(header, keyword)
+        if value is not None or keyword in TYPE_2:
+            setattr(ds, keyword, value)
+    ds.PatientID = ds.PatientID or patient_id
+    study = sound(header, "StudyInstanceUID")
+    ds.StudyInstanceUID = str(study or identity.uid(key, "study"))
+    ds.SOPClassUID = sop_class
+    ds.SOPInstanceUID = identity.uid(key, sop_class, "instance")
+    ds.SeriesInstanceUID = identity.uid(key, sop_class, "series")
+    ds.Modality, ds.InstanceNumber = modality, 1
+    ds.Manufacturer, ds.ManufacturerModelName = "Osler", "osler"
+    ds.DeviceSerialNumber, ds.SoftwareVersions = "none", identity.version()
+    day, time = at.strftime("%Y%m%d"), at.strftime("%H%M%S")
+    ds.ContentDate = ds.SeriesDate = ds.InstanceCreationDate = day
+    ds.ContentTime = ds.SeriesTime = ds.InstanceCreationTime = time
+    if at.utcoffset() is not None:
+        ds.TimezoneOffsetFromUTC = at.strftime("%z")[:5]
+    scheme = Dataset()
+    scheme.CodingSchemeDesignator = vocab.LOCAL
+    scheme.CodingSchemeUID = vocab.LOCAL_URL.removeprefix("urn:oid:")
+    scheme.CodingSchemeName = "Osler concepts without a standard code"
+    ds.CodingSchemeIdentificationSequence = [scheme]
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.MediaStorageSOPClassUID = UID(sop_class)
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    ds.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.1")
+    return ds
+
+
+def instances(image: Image) -> tuple[str, ...]:
+    """The SOP instance of each plane of a series, or the one of a single file; else nothing.
+
+    Raises:
+        OutputError: the series' files no longer say.
+    """
+    known = image.header.get("SOPInstanceUID")
+    if isinstance(known, tuple):
+        return known
+    if image.origin is not None and len(image.origin.files) > 1:
+        return tuple(_instance(path) for path in image.origin.files)
+    uid = sound(header_of(image), "SOPInstanceUID")
+    return (str(uid),) if uid else ()
+
+
+def _instance(path: str) -> str:
+    import pydicom
+
+    try:
+        ds = pydicom.dcmread(path, specific_tags=["SOPInstanceUID"], force=True)
+        return str(ds.SOPInstanceUID)
+    except (OSError, AttributeError, ValueError) as error:
+        raise OutputError(
+            f"'{path}' does not say its SOPInstanceUID any more, so nothing can refer to it; give "
+            "the series where it lies now"
+        ) from error
+
+
+def refer(ds: "Dataset", image: Image) -> None:
+    """Name the instances that the object was made of, where they are known."""
+    from pydicom.dataset import Dataset
+
+    header = header_of(image)
+    series, sop_class = sound(header, "SeriesInstanceUID"), sound(header, "SOPClassUID")
+    uids = instances(image)
+    if not (series and sop_class and uids and all(uids)):
+        return
+    named = Dataset()
+    named.SeriesInstanceUID = series
+    named.ReferencedInstanceSequence = []
+    for uid in dict.fromkeys(uids):
+        one = Dataset()
+        one.ReferencedSOPClassUID, one.ReferencedSOPInstanceUID = sop_class, uid
+        named.ReferencedInstanceSequence.append(one)
+    ds.ReferencedSeriesSequence = [named]
+
+
+def digest_of(image: Image, *parts: bytes) -> str:
+    """Hexadecimal SHA-256 that names an image and further content.
+
+    A series is named by its instances, so that its pixels need not be read.
+    """
+    import hashlib
+
+    total = hashlib.sha256()
+    uids = instances(image)
+    total.update("\\".join(uids).encode() if uids else identity.digest(image).encode())
+    total.update(np.array(image.shape, "<i8").tobytes())
+    for part in parts:
+        total.update(part)
+    return total.hexdigest()
+
+
+def write_dataset(ds: "Dataset", path: "Path") -> None:
+    """Write a whole data set; the file appears whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    from osler.io.atomic_file import replacing
+
+    with replacing(path) as part:
+        ds.save_as(part, enforce_file_format=True)
