@@ -3,65 +3,29 @@
 No sentence says what no finding says: a step that did not run leaves nothing behind, and "none
 were found" needs a finding that looked and found none. A number in a sentence is the number of a
 finding that the sentence names as evidence.
-
-[1] Porwal P et al. Indian Diabetic Retinopathy Image Dataset (IDRiD). Data 2018;3(3):25.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from osler import __version__
 from osler.errors import InputError
 from osler.io.wording import (
     LANGUAGES,
-    chance,
-    chance_of,
     flag_words,
     known_language,
     quantity,
     reason_words,
 )
 from osler.record import Case, Image, Label, Mask, Measurement, Passage, Point, Source
+from osler.retina import impression
+from osler.retina.sentence import LESIONS, Sentence, measured_value, present, probability_words
 
 NOT_FUNDUS: Final = "not a fundus photograph"
 STATED: Final = "stated in the file"
 
 # Below this probability the side is told as a guess.
 _SURE_OF_SIDE: Final = 0.8
-
-_NEAREST_EXUDATE: Final = "lesion-fovea-distance.hard-exudates"
-
-_GRADES_ZH: Final = {
-    "0": "无糖尿病视网膜病变",
-    "1": "轻度非增殖期",
-    "2": "中度非增殖期",
-    "3": "重度非增殖期",
-    "4": "增殖期",
-}
-_OEDEMA_ZH: Final = {
-    "0": "未见硬性渗出",
-    "1": "硬性渗出距中心凹一个视盘直径以外",
-    "2": "硬性渗出距中心凹一个视盘直径以内",
-}
-
-# Finding id, one and several in English, Chinese.
-_LESIONS: Final = (
-    ("microaneurysms", "microaneurysm", "microaneurysms", "微动脉瘤"),
-    ("haemorrhages", "haemorrhage", "haemorrhages", "出血"),
-    ("hard-exudates", "hard exudate", "hard exudates", "硬性渗出"),
-    ("soft-exudates", "soft exudate", "soft exudates", "软性渗出"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Sentence:
-    """One sentence in both languages, and the ids of what it restates."""
-
-    section: Literal["quality", "findings", "impression"]
-    en: str
-    zh: str
-    evidence: tuple[str, ...]
 
 
 def narrate(case: Case, *, language: str = "en") -> list[Passage]:
@@ -117,16 +81,16 @@ def _rules_for(case: Case) -> Sequence[Rule]:
         _vessels,
         _lesions_found,
         _lesions_absent,
-        _grade,
-        _referable,
-        _oedema,
-        _disagreement,
+        impression.grade,
+        impression.referable,
+        impression.oedema,
+        impression.disagreement,
     )
 
 
 def _not_a_fundus(case: Case) -> Iterator[Sentence]:
     label = case.get("photograph", Label)
-    en, zh = _probability(label, label.value) if label else ("", "")
+    en, zh = probability_words(label, label.value) if label else ("", "")
     yield Sentence(
         "quality",
         f"This is not recognised as a fundus photograph{en}; nothing else was read from it.",
@@ -163,7 +127,7 @@ def _side(case: Case) -> Iterator[Sentence]:
     if side is None or side.value not in ("R", "L"):
         return
     en, zh = ("right", "右") if side.value == "R" else ("left", "左")
-    p_en, p_zh = _probability(side, side.value)
+    p_en, p_zh = probability_words(side, side.value)
     sure = side.probability is None or side.probability >= _SURE_OF_SIDE
     if "laterality-conflict" in side.flags:
         other_en, other_zh = ("left", "左") if side.value == "R" else ("right", "右")
@@ -248,7 +212,7 @@ def _vessels(case: Case) -> Iterator[Sentence]:
             "findings",
             f"Tortuosity is {_spoken(artery, 'en')} in arteries, {_spoken(vein, 'en')} in veins.",
             f"迂曲度：动脉 {_spoken(artery, 'zh')}，静脉 {_spoken(vein, 'zh')}。",
-            (artery.id, vein.id, *_present(case, "artery", "vein")),
+            (artery.id, vein.id, *present(case, "artery", "vein")),
         )
     fractal = case.get("fractal-dimension.all", Measurement)
     if fractal and fractal.value is not None:
@@ -262,11 +226,11 @@ def _vessels(case: Case) -> Iterator[Sentence]:
 
 
 def _lesions_found(case: Case) -> Iterator[Sentence]:
-    for id, one, several, chinese in _LESIONS:
+    for id, one, several, chinese in LESIONS:
         lesion = case.get(id, Mask)
         if lesion is None or not lesion.mask.any():
             continue
-        count = _value(case, f"lesion-count.{id}")
+        count = measured_value(case, f"lesion-count.{id}")
         ids = [id]
         if count:
             ids.append(count.id)
@@ -275,12 +239,12 @@ def _lesions_found(case: Case) -> Iterator[Sentence]:
             zh = f"发现{chinese} {_spoken(count, 'zh')} 处"
         else:
             en, zh = f"{several.capitalize()} were found", f"发现{chinese}"
-        if quadrants := _value(case, f"lesion-quadrants.{id}"):
+        if quadrants := measured_value(case, f"lesion-quadrants.{id}"):
             ids.append(quadrants.id)
             said = _spoken(quadrants, "en")
             en += f", in {said} quadrant" + ("" if said == "1" else "s")
             zh += f"，累及 {said} 个象限"
-        if nearest := _value(case, f"lesion-fovea-distance.{id}"):
+        if nearest := measured_value(case, f"lesion-fovea-distance.{id}"):
             ids.append(nearest.id)
             if nearest.value == 0:
                 en, zh = f"{en}; they reach the fovea", f"{zh}；累及中心凹"
@@ -296,7 +260,7 @@ def _lesions_found(case: Case) -> Iterator[Sentence]:
 
 def _lesions_absent(case: Case) -> Iterator[Sentence]:
     absent = [
-        row for row in _LESIONS if (lesion := case.get(row[0], Mask)) and not lesion.mask.any()
+        row for row in LESIONS if (lesion := case.get(row[0], Mask)) and not lesion.mask.any()
     ]
     if absent:
         names = [several for _, _, several, _ in absent]
@@ -309,105 +273,6 @@ def _lesions_absent(case: Case) -> Iterator[Sentence]:
         )
 
 
-def _grade(case: Case) -> Iterator[Sentence]:
-    grade = case.get("dr-grade", Label)
-    if grade is None:
-        return
-    p = chance_of(grade, grade.value)
-    p_en, p_zh = (
-        (f", probability {chance(p)}", f"，概率 {chance(p)}") if p is not None else ("", "")
-    )
-    words = f" ({grade.meaning})" if grade.meaning != grade.value else ""
-    words_zh = f"（{_GRADES_ZH[grade.value]}）" if grade.value in _GRADES_ZH else ""
-    set_en, set_zh = _conformal(grade, "grade")
-    yield Sentence(
-        "impression",
-        f"Diabetic retinopathy grade {grade.value}{words}{p_en}{set_en}.",
-        f"糖尿病视网膜病变 {grade.value} 级{words_zh}{p_zh}{set_zh}。",
-        ("dr-grade", *_present(case, "dr-heatmap")),
-    )
-
-
-def _conformal(grade: Label, noun: str) -> tuple[str, str]:
-    if grade.coverage is None:
-        return "", ""
-    level = f"{round(100 * grade.coverage)}\u00a0%"
-    kept = sorted(grade.prediction_set)
-    if not kept:
-        return (
-            f"; no {noun} is typical enough to be kept at {level}: take it as unsure",
-            f"；在 {level} 水平上没有足够典型的分级，请视为不确定",
-        )
-    if kept == [grade.value]:
-        return f"; every other {noun} is excluded at {level}", f"；在 {level} 水平上可排除其他分级"
-    numbers = [int(v) for v in kept if v.isdecimal()]
-    if len(kept) > 2 and numbers == list(range(numbers[0], numbers[0] + len(kept))):
-        en, zh = f"{kept[0]} to {kept[-1]}", f"{kept[0]} 至 {kept[-1]}"
-    else:
-        en = " and ".join(part for part in (", ".join(kept[:-1]), kept[-1]) if part)
-        zh = "、".join(kept)
-    plural = "s" if len(kept) > 1 else ""
-    return (
-        f"; {noun}{plural} {en} cannot be excluded at {level}",
-        f"；在 {level} 水平上不能排除 {zh} 级",
-    )
-
-
-def _referable(case: Case) -> Iterator[Sentence]:
-    label = case.get("dr-referable", Label)
-    if label is None:
-        return
-    en, zh = _probability(label, label.value)
-    if label.value == "yes":
-        said = f"Referable diabetic retinopathy{en}.", f"需转诊的糖尿病视网膜病变{zh}。"
-    else:
-        said = f"No referable diabetic retinopathy{en}.", f"无需转诊的糖尿病视网膜病变{zh}。"
-    yield Sentence("impression", *said, ("dr-referable",))
-
-
-def _oedema(case: Case) -> Iterator[Sentence]:
-    label = case.get("dme-risk", Label)
-    if label is None:
-        return
-    p = chance_of(label, label.value)
-    p_en, p_zh = (
-        (f", probability {chance(p)}", f"，概率 {chance(p)}") if p is not None else ("", "")
-    )
-    words = f" ({label.meaning})" if label.meaning != label.value else ""
-    set_en, set_zh = _conformal(label, "risk")
-    words_zh = f"（{_OEDEMA_ZH[label.value]}）" if label.value in _OEDEMA_ZH else ""
-    yield Sentence(
-        "impression",
-        f"Risk of macular oedema {label.value}{words}{p_en}{set_en}.",
-        f"黄斑水肿风险 {label.value} 级{words_zh}{p_zh}{set_zh}。",
-        ("dme-risk", *_present(case, "hard-exudates", "fovea")),
-    )
-
-
-def _disagreement(case: Case) -> Iterator[Sentence]:
-    """Lesions were drawn that the grade, or the risk of oedema, leaves no room for."""
-    grade = case.get("dr-grade", Label)
-    lesions = [id for id, *_ in _LESIONS if (m := case.get(id, Mask)) and m.mask.any()]
-    if grade and grade.value == "0" and lesions:
-        yield Sentence(
-            "impression",
-            "The grade and the lesions found do not agree: look at both.",
-            "分级与所发现的病灶不一致：请对照查看。",
-            ("dr-grade", *lesions),
-        )
-    risk, nearest = case.get("dme-risk", Label), _value(case, _NEAREST_EXUDATE)
-    # risk 2 is defined by hard exudates within one disc diameter of the fovea [1]
-    if risk and nearest and nearest.unit == "{DD}" and nearest.value is not None:
-        near = nearest.value <= 1
-        if near != (risk.value == "2"):
-            yield Sentence(
-                "impression",
-                "The risk of macular oedema and the hard exudates do not agree: look at both.",
-                "黄斑水肿风险与所发现的硬性渗出不一致：请对照查看。",
-                ("dme-risk", nearest.id, *_present(case, "hard-exudates", "fovea")),
-            )
-
-
 def _measured(
     case: Case,
     measurement: Measurement,
@@ -417,7 +282,7 @@ def _measured(
     also: tuple[str, ...] = (),
     after: tuple[str, str] = ("", ""),
 ) -> Sentence:
-    evidence = (measurement.id, *_present(case, *also))
+    evidence = (measurement.id, *present(case, *also))
     if measurement.value is None:
         return Sentence(
             "findings",
@@ -438,22 +303,8 @@ def _measured(
     )
 
 
-def _value(case: Case, id: str) -> Measurement | None:
-    measurement = case.get(id, Measurement)
-    return measurement if measurement and measurement.value is not None else None
-
-
-def _present(case: Case, *ids: str) -> tuple[str, ...]:
-    return tuple(id for id in ids if id in case.findings)
-
-
 def _spoken(measurement: Measurement, language: str) -> str:
     said = quantity(measurement, language=language)
     if not said.endswith("DD"):
         return said
     return said.removesuffix("DD") + ("disc diameters" if language == "en" else "个视盘直径")
-
-
-def _probability(label: Label, value: str) -> tuple[str, str]:
-    p = chance_of(label, value)
-    return ("", "") if p is None else (f" (probability {chance(p)})", f"（概率 {chance(p)}）")
