@@ -104,6 +104,10 @@ def _by(module: str, function: str) -> Read:
     return read
 
 
+_CSV_OPTIONS = (
+    "rate", "orientation", "encoding", "delimiter", "decimal", "missing", "case", "id_column",
+)  # fmt: skip
+
 READERS: tuple[Reader, ...] = (
     # DICOM first: a file may be DICOM and TIFF at once (PS3.10 7.1), and DICOM says more
     Reader("dicom", signatures.is_dicom, _dicom, ("allow_tilt", "allow_irregular")),
@@ -117,6 +121,28 @@ READERS: tuple[Reader, ...] = (
     Reader("edf", record_signatures.is_edf, _by("signal_edf", "read_edf"), kind="signal"),
     Reader("wfdb", is_wfdb_header, _by("signal_wfdb", "read_wfdb"), kind="signal"),
     Reader("wfdb", bool, _by("signal_wfdb", "read_beside"), (), ("dat", "mat"), "signal"),
+    Reader(
+        "parquet",
+        record_signatures.is_parquet,
+        _by("table_reading", "read_table_file"),
+        ("missing", "case", "id_column"),
+        kind="table",
+    ),
+    Reader(
+        "office",
+        record_signatures.is_zip,
+        _by("office_zip", "read_office"),
+        ("missing", "case", "id_column", "sheet"),
+        kind="table",
+    ),
+    Reader(
+        "csv",
+        record_signatures.is_plain_text,
+        _by("table_reading", "read_csv"),
+        _CSV_OPTIONS,
+        ("csv", "tsv", "tab"),
+        "table",
+    ),
 )
 """What is read, in the order in which it is tried."""
 

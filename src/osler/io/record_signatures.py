@@ -15,3 +15,18 @@ def is_edf(head: bytes) -> bool:
     return version in (b"0       ", b"\xffBIOSEMI") and all(
         re.fullmatch(rb"-?\d+ *", number) for number in numbers
     )
+
+
+def is_parquet(head: bytes) -> bool:
+    """Whether the bytes start a Parquet file."""
+    return head.startswith(b"PAR1")
+
+
+def is_zip(head: bytes) -> bool:
+    """Whether the bytes start a ZIP archive, such as a Word or Excel document."""
+    return head.startswith(b"PK\x03\x04")
+
+
+def is_plain_text(head: bytes) -> bool:
+    """Whether the bytes can be text: a byte order mark of UTF-16, or no zero byte."""
+    return head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" not in head

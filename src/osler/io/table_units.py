@@ -54,6 +54,9 @@ _OTHER = (
     r"|dB|\{[!-z|~]{1,40}\})"
 )
 _TERM = rf"(?:{_METRIC}|{_OTHER})(?:-?[1-9])?(?:\{{[!-z|~]{{1,40}}\}})?"
+_LITRE = re.compile(
+    r"(?<![A-Za-z\[{])([mudnpcfk]?)l(?![A-Za-z])"
+)  # "l" is UCUM too, but reads as 1
 _UCUM = re.compile(rf"/?{_TERM}(?:[./]{_TERM}){{0,4}}")
 
 
@@ -67,7 +70,7 @@ def ucum(text: str) -> str | None:
     if text in _EXACT:
         return _EXACT[text]
     if len(text) <= 64 and _UCUM.fullmatch(text):
-        return text.replace("l", "L") if text in ("l", "ml", "dl", "ul") else text
+        return _LITRE.sub(r"\1L", text)
     return _FOLDED.get(text.casefold().replace("µ", "u").replace("μ", "u"))
 
 
