@@ -134,7 +134,7 @@ def image_of(file: InputFile, opened: Opened, *, allowed: Allowed) -> Image:
     dataset, layout, frames = opened.dataset, opened.layout, opened.frames
     arrangement = arrange(file.name, dataset, frames=layout.frames, allowed=allowed)
     rescales = _rescales(file, dataset, layout)
-    pixel_flags = _pixel_flags(file, dataset, layout, frames, units=rescales[0].units)
+    stored_flags = pixel_flags(file, dataset, layout, frames, units=rescales[0].units)
     planes = tuple(
         Plane(0, index, channel, depth, rescale)
         for index, ((channel, depth), rescale) in enumerate(
@@ -156,25 +156,26 @@ def image_of(file: InputFile, opened: Opened, *, allowed: Allowed) -> Image:
         shape=(channels, *size) if layout.frames == 1 else (channels, depth, *size),
         dtype=result_type(layout, tuple(set(rescales))),
         palette=(
-            palette_of(file.name, dataset, signed=layout.signed)
+            palette_of(file.name, dataset, signed=layout.signed, big=layout.syntax == EXPLICIT_BIG)
             if layout.photometric == "PALETTE COLOR"
             else None
         ),
-        profile=_profile(dataset),
-        invert="monochrome1-inverted" in pixel_flags,
+        profile=profile_of(dataset),
+        invert="monochrome1-inverted" in stored_flags,
     )
-    return _image(file, dataset, layout, pixels, arrangement, rescales[0], pixel_flags)
+    return described(file, dataset, layout, pixels, arrangement, rescales[0], stored_flags)
 
 
-def _image(
+def described(
     file: InputFile,
     dataset: "Dataset",
     layout: Layout,
     pixels: Pixels,
     arrangement: Arrangement,
     rescale: Rescale,
-    pixel_flags: tuple[str, ...],
+    stored_flags: tuple[str, ...],
 ) -> Image:
+    """The image with everything that its header says of it."""
     laterality, laterality_flags = header.laterality(dataset)
     spacing, spacing_flags = arrangement.grid.spacing, arrangement.grid.flags
     flat: tuple[float, ...] | None = spacing
@@ -182,7 +183,7 @@ def _image(
         flat = spacing[1:] if spacing else None
         if arrangement.grid.affine is None:
             flat, spacing_flags = header.spacing(dataset, shape=(layout.rows, layout.columns))
-    flags = (*pixel_flags, *laterality_flags, *spacing_flags, *header.flags(file, dataset))
+    flags = (*stored_flags, *laterality_flags, *spacing_flags, *header.flags(file, dataset))
     voi = next(groups(dataset, "FrameVOILUTSequence", 1), None)
     window = window_of(dataset if voi is None else voi)
     return Image(
@@ -231,7 +232,7 @@ def _rescales(file: InputFile, dataset: "Dataset", layout: Layout) -> tuple[Resc
     return found
 
 
-def _pixel_flags(
+def pixel_flags(
     file: InputFile, dataset: "Dataset", layout: Layout, frames: Frames, *, units: str
 ) -> tuple[str, ...]:
     """What will be done to the samples, by the header and the first codestream."""
@@ -257,7 +258,7 @@ def _pixel_flags(
         flags.append("photometric-mismatch")
     if layout.allocated > 8:
         flags.append(f"{layout.allocated}-bit-scaled")
-    return (*flags, *header.profile_flags(_profile(dataset)))
+    return (*flags, *header.profile_flags(profile_of(dataset)))
 
 
 def _stream_colour(file: InputFile, layout: Layout, frames: Frames) -> tuple[str, bool]:
@@ -268,7 +269,8 @@ def _stream_colour(file: InputFile, layout: Layout, frames: Frames) -> tuple[str
     return colour_of(found, layout)
 
 
-def _profile(dataset: "Dataset") -> bytes:
+def profile_of(dataset: "Dataset") -> bytes:
+    """The ICC profile of a header; empty where there is none."""
     profile = dataset.get("ICCProfile")
     return profile if isinstance(profile, bytes) else b""
 

@@ -37,8 +37,14 @@ class Palette:
         return table[rows]
 
 
-def palette_of(name: str, dataset: "Dataset", *, signed: bool) -> Palette:
+def palette_of(name: str, dataset: "Dataset", *, signed: bool, big: bool) -> Palette:
     """The palette of a data set.
+
+    Args:
+        name: the file, for messages.
+        dataset: the header.
+        signed: whether indices are signed.
+        big: whether words are big-endian.
 
     Raises:
         UnreadableError: it is missing, damaged or contradicts itself.
@@ -46,7 +52,7 @@ def palette_of(name: str, dataset: "Dataset", *, signed: bool) -> Palette:
     if "RedPaletteColorLookupTableDescriptor" not in dataset:
         raise UnreadableError(f"'{name}' is PALETTE COLOR without a palette; export it again")
     try:
-        tables = [_table(dataset, colour) for colour in _COLOURS]
+        tables = [_table(dataset, colour, big=big) for colour in _COLOURS]
         first = int(dataset["RedPaletteColorLookupTableDescriptor"].value[1])
         bits = int(dataset["RedPaletteColorLookupTableDescriptor"].value[2])
         colours = np.stack(tables, axis=-1)
@@ -61,18 +67,19 @@ def palette_of(name: str, dataset: "Dataset", *, signed: bool) -> Palette:
     return Palette(first, to_bytes(colours, bits=bits).tobytes())
 
 
-def _table(dataset: "Dataset", colour: str) -> NDArray[np.uint16]:
+def _table(dataset: "Dataset", colour: str, *, big: bool) -> NDArray[np.uint16]:
+    word = ">u2" if big else "<u2"
     count, _, bits = (int(v) for v in dataset[f"{colour}PaletteColorLookupTableDescriptor"].value)
     count = count % 65536 or 65536
     segmented = dataset.get(f"Segmented{colour}PaletteColorLookupTableData")
     if segmented:
         wide = bits > 8
-        values = np.frombuffer(segmented[: len(segmented) // 2 * 2], "<u2" if wide else np.uint8)
+        values = np.frombuffer(segmented[: len(segmented) // 2 * 2], word if wide else np.uint8)
         table = np.asarray(_expanded([int(v) for v in values], count, wide=wide), np.uint16)
     else:
         data = dataset[f"{colour}PaletteColorLookupTableData"].value
         wide = len(data) >= 2 * count
-        table = np.frombuffer(data[: len(data) // 2 * 2 if wide else None], "<u2" if wide else "u1")
+        table = np.frombuffer(data[: len(data) // 2 * 2 if wide else None], word if wide else "u1")
         table = table.astype(np.uint16)
     if len(table) < count:
         raise ValueError

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from osler.errors import UnreadableError
 from osler.io import dicom_header as header
-from osler.io.dicom_layout import Layout
+from osler.io.dicom_layout import EXPLICIT_BIG, Layout
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -130,7 +130,8 @@ def _table(name: str, item: "Dataset", layout: Layout) -> Table:
         count, first, bits = (int(value) for value in item.LUTDescriptor)
         raw = item.get("LUTData")
         if isinstance(raw, bytes):
-            values = np.frombuffer(raw[: len(raw) // 2 * 2], "<u2")
+            word = ">u2" if layout.syntax == EXPLICIT_BIG else "<u2"
+            values = np.frombuffer(raw[: len(raw) // 2 * 2], word).astype(np.uint16)
         else:
             values = np.asarray(raw, np.int64).astype(np.uint16).ravel()
     except (TypeError, ValueError, AttributeError, OverflowError):

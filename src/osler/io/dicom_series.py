@@ -1,0 +1,292 @@
+"""The files of a DICOM series as one volume: ordered, judged, and decoded when asked for.
+
+Each file's header is walked over, not decoded; one of them is read in full for what the image
+keeps. Geometry as in ``dicom_geometry``.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from osler.errors import GeometryError, InputError, OslerError, UnreadableError
+from osler.io import dicom_header as header
+from osler.io.dicom_frames import Frames, locate
+from osler.io.dicom_geometry import Allowed, Grid, Pose, grid_of, pose_of_header
+from osler.io.dicom_image import Opened, described, open_image, pixel_flags, profile_of
+from osler.io.dicom_layout import DEFLATED, EXPLICIT_BIG, Layout, layout_of
+from osler.io.dicom_multiframe import Arrangement
+from osler.io.dicom_palette import palette_of
+from osler.io.dicom_pixels import Pixels, Plane
+from osler.io.dicom_scan import TAGS, Scan, of_dataset, scan_tags
+from osler.io.dicom_values import Rescale, rescale_of, result_type
+from osler.io.input_file import MAX_PIXELS, InputFile, decoding, opened, printable
+from osler.io.reading import Content
+from osler.record import Image, Origin
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+SPLITTING = (
+    *("AcquisitionNumber", "EchoTime", "EchoNumbers", "TemporalPositionIdentifier"),
+    *("TriggerTime", "DiffusionBValue", "ImageType"),
+)
+"""What usually tells several volumes of a series apart, most usual first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One file of a series, its header walked over and its frame found.
+
+    Attributes:
+        path: the file.
+        name: its name as it can be printed.
+        scan: the elements of its header that matter.
+        layout: how the samples are stored.
+        frames: where they lie.
+        rescale: how they become physical values.
+        pose: where the plane lies.
+    """
+
+    path: str
+    name: str
+    scan: Scan
+    layout: Layout
+    frames: Frames
+    rescale: Rescale
+    pose: Pose
+
+
+def read_series(
+    paths: Iterable[str | os.PathLike[str]],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    split_by: str | None = None,
+    allow_tilt: bool = False,
+    allow_irregular: bool = False,
+) -> Content:
+    """Read the files of one series as a volume, in any order.
+
+    Args:
+        paths: single-frame DICOM files.
+        max_pixels: refuse a slice of more pixels.
+        split_by: keyword of the element whose values tell several volumes apart, such as
+            ``"EchoTime"``; each value gives an image of its own.
+        allow_tilt: keep slices that move sideways; the affine has their shear.
+        allow_irregular: keep slices without a regular grid; the image has no affine.
+
+    Returns:
+        One image (several with ``split_by``), ``(C, D, H, W)``, not decoded yet.
+
+    Raises:
+        GeometryError: slices are missing, double, tilted, uneven or without a place, or differ in
+            direction, size or units; the message names files, element and way out.
+        InputError: a file cannot be used, or the files are of several series.
+    """
+    slices = [open_slice(path, max_pixels=max_pixels, also=split_by) for path in paths]
+    if not slices:
+        raise InputError("a series has no files; name those of one series")
+    allowed = Allowed(allow_tilt, allow_irregular)
+    images: list[Image] = []
+    for some in _split(slices, split_by):
+        image = volume(some, max_pixels=max_pixels, allowed=allowed)
+        if images:
+            image.name = f"{image.name}-{len(images) + 1}"
+        images.append(image)
+    return Content(images, patient_id=slices[0].scan.text("PatientID") or None)
+
+
+def open_slice(path: str | os.PathLike[str], *, max_pixels: int, also: str | None = None) -> Slice:
+    """Walk over the header of a single-frame file, and find its pixels.
+
+    Raises:
+        InputError: the file cannot be used, or has several frames.
+    """
+    with opened(path) as file, decoding(file, "dicom"):
+        found = _walked(file, also)
+        if found is None:
+            whole = open_image(file, max_pixels=max_pixels)
+            found, layout, frames = of_dataset(whole.dataset), whole.layout, whole.frames
+            rescale = rescale_of(file.name, whole.dataset, layout)
+        else:
+            dataset = cast("Dataset", found)
+            layout = layout_of(
+                file, dataset, syntax=found.syntax, real=False, max_pixels=max_pixels
+            )
+            stream = cast(BinaryIO, file.stream)
+            stream.seek(found.pixels or 0)
+            frames = locate(file, stream, dataset, layout)
+            rescale = rescale_of(file.name, dataset, layout)
+        if layout.frames > 1:
+            raise InputError(
+                f"'{file.name}' has {layout.frames} frames, so it is a volume or cine by itself; "
+                "load it alone"
+            )
+        pose = pose_of_header(f"'{file.name}'", cast("Dataset", found))
+        return Slice(os.fspath(path), file.name, found, layout, frames, rescale, pose)
+
+
+def _walked(file: InputFile, also: str | None) -> Scan | None:
+    """The elements that matter; None where the file takes a general reader."""
+    tags = TAGS if also is None else {**TAGS, also: _tag_of(also)}
+    try:
+        found = scan_tags(cast(BinaryIO, file.stream), tags, last=0x7FE00008)
+    except ValueError:
+        return None
+    plain = found.pixels is not None and found.syntax not in ("", DEFLATED)
+    file.stream.seek(found.pixels or 0)
+    real = file.stream.read(4)[2:4] in (b"\x08\0", b"\x09\0")
+    return found if plain and not real and "ModalityLUTSequence" not in found else None
+
+
+def _tag_of(keyword: str) -> tuple[int, str]:
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+    tag = tag_for_keyword(keyword)
+    if tag is None:
+        raise InputError(
+            f"split_by='{keyword}' is no keyword of DICOM; give one such as {', '.join(SPLITTING)}"
+        )
+    return tag, dictionary_VR(tag)
+
+
+def _split(slices: Sequence[Slice], keyword: str | None) -> list[list[Slice]]:
+    if keyword is None:
+        return [list(slices)]
+    parts: dict[str, list[Slice]] = {}
+    for one in slices:
+        parts.setdefault(repr(one.scan.get(keyword)), []).append(one)
+    return [parts[value] for value in sorted(parts, key=_natural)]
+
+
+def _natural(value: str) -> tuple[int, float, str]:
+    try:
+        return 0, float(value), value
+    except ValueError:
+        return 1, 0.0, value
+
+
+def volume(slices: Sequence[Slice], *, max_pixels: int, allowed: Allowed) -> Image:
+    """One image of slices that make one volume.
+
+    Raises:
+        GeometryError: they do not.
+    """
+    what = f"the series of '{slices[0].name}'"
+    _refuse_unlike(slices)
+    slices = sorted(slices, key=_instance)
+    grid = _grid(slices, what=what, allowed=allowed)
+    ordered = [slices[i] for i in grid.order]
+    first = ordered[0]
+    with opened(first.path) as file, decoding(file, "dicom"):
+        whole = open_image(file, max_pixels=max_pixels)
+        image = _image(file, whole, ordered, grid)
+        image.origin = Origin(
+            path=file.name,
+            sha256="",
+            format="dicom",
+            dicom=header.as_json(whole.dataset),
+            files=tuple(printable(one.path) for one in ordered),
+        )
+    image.header = {
+        "SOPInstanceUID": tuple(one.scan.text("SOPInstanceUID") for one in ordered),
+    }
+    return image
+
+
+def _instance(one: Slice) -> tuple[int, str]:
+    number = one.scan.get("InstanceNumber")
+    return (number if isinstance(number, int) else 0), one.name
+
+
+def _grid(slices: Sequence[Slice], *, what: str, allowed: Allowed) -> Grid:
+    poses = [one.pose for one in slices]
+    if len(slices) == 1:
+        raise GeometryError(f"{what} is a single slice; load the file itself")
+    try:
+        return grid_of(poses, what=what, allowed=allowed)
+    except GeometryError as error:
+        way = _way_to_split(slices, allowed)
+        if way is None:
+            raise
+        raise GeometryError(
+            f"{str(error).split(': it holds several')[0]}; they differ in {way}, which makes "
+            f"regular volumes: pass split_by='{way}' to get them apart"
+        ) from None
+
+
+def _way_to_split(slices: Sequence[Slice], allowed: Allowed) -> str | None:
+    """The element whose values make a regular volume each, if one of the usual ones does."""
+    for keyword in (*SPLITTING, "ImageOrientationPatient"):
+        parts = _split(slices, keyword)
+        if len(parts) < 2 or min(map(len, parts)) < 2:
+            continue
+        try:
+            for part in parts:
+                grid_of([one.pose for one in part], what="", allowed=Allowed(allowed.tilt, False))
+        except OslerError:
+            continue
+        return keyword
+    return None
+
+
+def _refuse_unlike(slices: Sequence[Slice]) -> None:
+    """Raise where slices differ in what one image has only one of."""
+    first = slices[0]
+    for one in slices[1:]:
+        pair = f"'{one.name}' and '{first.name}'"
+        for keyword in ("PatientID", "SeriesInstanceUID"):
+            if one.scan.text(keyword) != first.scan.text(keyword):
+                raise InputError(
+                    f"{pair} are of different series ({keyword}); give the files of one series, "
+                    "or their folder to osler.load"
+                )
+        if one.scan.text("FrameOfReferenceUID") != first.scan.text("FrameOfReferenceUID"):
+            raise GeometryError(
+                f"{pair} have different frames of reference (FrameOfReferenceUID), so their "
+                "positions cannot be compared; load them apart"
+            )
+        a, b = one.layout, first.layout
+        if (a.rows, a.columns) != (b.rows, b.columns):
+            raise GeometryError(
+                f"{pair} have {a.rows} x {a.columns} and {b.rows} x {b.columns} pixels (Rows, "
+                "Columns), so they are no one volume; load them apart"
+            )
+        if one.rescale.units != first.rescale.units:
+            raise GeometryError(
+                f"{pair} are in different units (RescaleType, Units), so they are no one volume; "
+                "load them apart"
+            )
+        alike = ("samples", "allocated", "signed", "photometric", "real")
+        if any(getattr(a, field) != getattr(b, field) for field in alike):
+            raise UnreadableError(
+                f"{pair} store their samples differently (SamplesPerPixel, BitsAllocated, "
+                "PixelRepresentation, PhotometricInterpretation); load them apart"
+            )
+
+
+def _image(file: InputFile, whole: Opened, slices: Sequence[Slice], grid: Grid) -> Image:
+    count, dataset = len(slices), whole.dataset
+    stored = max(one.layout.stored for one in slices)
+    layout = replace(whole.layout, frames=count, stored=stored, high=stored - 1)
+    rescales = tuple(one.rescale for one in slices)
+    flags = pixel_flags(file, dataset, whole.layout, whole.frames, units=rescales[0].units)
+    size = (layout.rows, layout.columns)
+    palette = layout.photometric == "PALETTE COLOR"
+    pixels = Pixels(
+        files=tuple(one.frames for one in slices),
+        layouts=tuple(one.layout for one in slices),
+        planes=tuple(Plane(d, 0, 0, d, rescale) for d, rescale in enumerate(rescales)),
+        shape=(1 if layout.grey else 3, count, *size),
+        dtype=result_type(layout, tuple(set(rescales))),
+        palette=palette_of(
+            file.name, dataset, signed=layout.signed, big=layout.syntax == EXPLICIT_BIG
+        )
+        if palette
+        else None,
+        profile=profile_of(dataset),
+        invert="monochrome1-inverted" in flags,
+    )
+    places = tuple((0, d) for d in range(count))
+    arrangement = Arrangement(places, 1, grid)
+    return described(file, dataset, layout, pixels, arrangement, rescales[0], flags)
