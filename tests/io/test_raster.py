@@ -296,11 +296,15 @@ def test_deep_colour_tiff(tmp_path: Path) -> None:
     assert image.flags == ("16-bit-scaled",)
 
 
-@pytest.mark.parametrize("kind", [np.float32, np.int32])
-def test_values_beyond_16_bits_are_refused(tmp_path: Path, kind: type) -> None:
-    values = (deep_scene().astype(np.int64) * 3 - 9).astype(kind)
-    with pytest.raises(UnsupportedError, match="beyond 16 unsigned bits"):
-        read(tmp_path, encoded(values, "TIFF"))
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int32, np.uint32, np.int16])
+def test_values_beyond_16_unsigned_bits_are_kept(tmp_path: Path, kind: type) -> None:
+    import tifffile
+
+    values = (deep_scene().astype(np.int64) // 3 - 9).astype(kind)
+    tifffile.imwrite(tmp_path / "deep.tif", values)
+    image = photo(tmp_path / "deep.tif")
+    assert image.array.dtype == kind
+    np.testing.assert_array_equal(image.array[0], values)
 
 
 def test_a_layout_that_pillow_has_no_mode_for_is_refused(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ _CODES: Final = {
     "u8": 1280,
 }  # fmt: skip
 _MILLIMETRES, _MILLIMETRES_AND_SECONDS = 2, 10
+_LABELS = 1002  # NIFTI_INTENT_LABEL
 _SCANNER = 1  # NIFTI_XFORM_SCANNER_ANAT
 Order = Literal["<", ">"]
 _LONGEST_AXIS = 32767  # dim of NIfTI-1 is 16 bits
@@ -105,6 +106,8 @@ def _header_for(image: Image) -> tuple[Any, tuple[tuple[int, bytes], ...], Order
         fields["datatype"] = nifti.RGB if image.channel_count == 3 else nifti.RGBA
         fields["bitpix"] = 8 * image.channel_count
     _place(fields, image)
+    if "labels" in image.header:
+        fields["intent_code"] = _LABELS
     if len(image.times) > 1:
         fields["pixdim"][4] = even_step(image, "NIfTI")
     return fields, (), "<"

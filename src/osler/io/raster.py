@@ -1,7 +1,8 @@
 """JPEG, PNG, TIFF and BMP photographs.
 
 Colour comes out as sRGB ``uint8``, grey in its stored units; orientation is resolved. Dots per inch
-describe paper, not the retina, so there is never a spacing.
+describe paper, not the retina, so there is never a spacing. TIFF files that are no photographs
+(stacks, deep grey, microscopes' and very large ones) have a reader of their own.
 """
 
 import math
@@ -22,6 +23,7 @@ from osler.io.input_file import (
     check_size,
     decoding,
 )
+from osler.io.tiff import read_special
 from osler.record import Image
 
 _ORIENTATION, _EXIF_IFD = 0x0112, 0x8769
@@ -59,6 +61,8 @@ def read_raster(file: InputFile, format: str, *, max_pixels: int) -> tuple[Image
         TooLargeError: more than ``max_pixels`` pixels; the header alone is read.
     """
     with decoding(file, format):
+        if format == "tiff" and (special := read_special(file, format, max_pixels=max_pixels)):
+            return special, None
         picture = _open(file, format)
         check_size(file, width=picture.width, height=picture.height, max_pixels=max_pixels)
         check_length(

@@ -139,7 +139,7 @@ class Voxels:
 
     def _region(self, region: Region) -> NDArray[Any]:
         (piece,) = self.pieces
-        with _unchanged(piece, self.format) as file:
+        with unchanged(piece, self.format) as file:
             mapped = np.memmap(
                 file.path, self.stored, mode="r", offset=piece.offset, shape=self.shape
             )
@@ -169,7 +169,7 @@ def _as(flat: NDArray[np.uint8], stored: np.dtype[Any]) -> NDArray[Any]:
 
 
 @contextmanager
-def _unchanged(piece: Piece, format: str) -> Iterator[InputFile]:
+def unchanged(piece: Piece, format: str) -> Iterator[InputFile]:
     """The file of a piece, opened again; one whose length has changed is refused."""
     with opened(piece.path) as file, decoding(file, format):
         if file.size != piece.size:
@@ -188,7 +188,7 @@ def read_piece(piece: Piece, size: int, format: str) -> NDArray[np.uint8]:
     Raises:
         UnreadableError: the file has changed, is damaged, or ends early.
     """
-    with _unchanged(piece, format) as file:
+    with unchanged(piece, format) as file:
         if piece.encoding == "raw":
             file.stream.seek(piece.offset)
             out = np.empty(size, np.uint8)
