@@ -14,8 +14,10 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from osler.errors import UnreadableError, UnsupportedError
+from osler.io.deidentification import device_rules
 from osler.io.deidentification.dataset import Cleaner, Patient
 from osler.io.deidentification.dates import Offset
+from osler.io.deidentification.device_rules import Box
 from osler.io.deidentification.free_text import Model, Scrubber
 from osler.io.deidentification.key import Key
 from osler.io.deidentification.known import from_dataset
@@ -44,6 +46,8 @@ class Cleaned:
         place: names of the folders and the file it belongs in.
         counts: attribute and what was done to it, how often.
         notes: what a person should know.
+        boxes: rectangles where the header tells that this device burns text into its pixels.
+        hidden_bits: an overlay may lie in the bits that the pixels leave unused.
     """
 
     dataset: FileDataset
@@ -51,6 +55,8 @@ class Cleaned:
     place: tuple[str, ...]
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
+    boxes: list[Box] = field(default_factory=list)
+    hidden_bits: bool = False
 
 
 def read(file: InputFile) -> FileDataset:
@@ -130,6 +136,8 @@ def clean(
     with decoding(file, "DICOM"):
         patient = patient_of(dataset, options, key)
         place = _place(dataset, patient, key, relative)
+        boxes = device_rules.boxes(dataset) + device_rules.outside_regions(dataset)
+        hidden_bits = not options.graphics and _hides_overlays(dataset)
         had_patient = "PatientID" in dataset or "PatientName" in dataset
         cleaner = Cleaner(options, key, patient, Scrubber(patient.known, model=model))
         meta = getattr(dataset, "file_meta", None) or FileMetaDataset()
@@ -144,7 +152,15 @@ def clean(
                 cleaner.counts[f"{element.tag} {element.name}", "removed"] += 1
         dataset.preamble = b"\0" * 128
         dataset.file_meta = _meta(dataset, syntax)
-    return Cleaned(dataset, patient, place, cleaner.counts)
+    return Cleaned(dataset, patient, place, cleaner.counts, boxes=boxes, hidden_bits=hidden_bits)
+
+
+def _hides_overlays(dataset: Dataset) -> bool:
+    """Whether an overlay lies in the pixels' unused bits (PS3.3, C.9.2; retired)."""
+    return any(
+        tag.group >> 8 == 0x60 and tag.element == 0x0102 and dataset[tag].value
+        for tag in list(dataset.keys())
+    )
 
 
 _META: Final = (

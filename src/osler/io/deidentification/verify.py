@@ -41,7 +41,21 @@ def left(path: Path, known: Known, options: Options, *, thorough: bool = False) 
             dataset = pydicom.dcmread(path, force=True, defer_size=65536)
             found.update(_in_tags(dataset, known))
             found.update(_by_profile(dataset, options))
+            if thorough:
+                found.update(_in_pixels(dataset, options))
     return sorted(found)
+
+
+def _in_pixels(dataset: pydicom.FileDataset, options: Options) -> Iterator[str]:
+    """Whether text can be read in the pixels."""
+    from osler.io.deidentification import burnt_in
+    from osler.io.deidentification.frames import Frames
+
+    look = options.pixels == "all" or (options.pixels == "likely" and burnt_in.likely(dataset))
+    if look and burnt_in.has_picture(dataset):
+        frames = Frames(dataset, str(dataset.file_meta.TransferSyntaxUID))
+        if burnt_in.text_in(frames, markers=options.markers):
+            yield "text in its pixels"
 
 
 def in_name(place: str, known: Known) -> list[str]:
