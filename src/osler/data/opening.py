@@ -68,7 +68,7 @@ def open_row(row: "Row", cohort: "Cohort", *, labels: bool = True, pixels: bool 
 
 
 def _add_file(case: Case, name: str, location: Location) -> None:
-    opened = _load(location)
+    opened = load_case(location)
     names = {}
     for k, (old, item) in enumerate(opened.items.items()):
         names[old] = item.name = name if k == 0 else f"{name}-{old}"
@@ -80,8 +80,12 @@ def _add_file(case: Case, name: str, location: Location) -> None:
             case.add(finding)
 
 
-def _load(location: Location) -> Case:
-    """The one case that lies there."""
+def load_case(location: Location) -> Case:
+    """The one case that lies at a cell's path or URL.
+
+    Raises:
+        InputError: it cannot be used, or several lie there.
+    """
     opened: object = io.load(location)
     found = [opened] if isinstance(opened, Case) else list(cast("Iterable[Case]", opened))
     if len(found) != 1:
@@ -142,7 +146,7 @@ def map_image(location: Location) -> Image:
     Raises:
         InputError: the file cannot be used, or holds no image.
     """
-    image = next(_images(_load(location)), None)
+    image = next(_images(load_case(location)), None)
     if image is None:
         raise InputError(f"'{location}' holds no image")
     return image
