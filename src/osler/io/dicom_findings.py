@@ -31,12 +31,32 @@ def _sr(file: InputFile, format: str, max_pixels: int, images: Sequence[Image]) 
     return Content([text], findings, patient)
 
 
-def _waveform(
-    file: InputFile, format: str, max_pixels: int, images: Sequence[Image]
-) -> "Content":
+def _waveform(file: InputFile, format: str, max_pixels: int, images: Sequence[Image]) -> "Content":
     from osler.io.dicom_waveform import read_waveform
 
     return read_waveform(file, format, max_pixels=max_pixels)
+
+
+def _rtstruct(file: InputFile, format: str, max_pixels: int, images: Sequence[Image]) -> "Content":
+    from osler.io.dicom_rtstruct import read_rtstruct
+    from osler.io.reading import Content
+
+    return Content((), *read_rtstruct(file, format, images=images))
+
+
+def _shown(file: InputFile, format: str, max_pixels: int, images: Sequence[Image]) -> "Content":
+    from osler.io.dicom_presentation import read_presentation
+    from osler.io.reading import Content
+
+    return Content((), *read_presentation(file, format, images=images))
+
+
+def _document(file: InputFile, format: str, max_pixels: int, images: Sequence[Image]) -> "Content":
+    from osler.io.dicom_pdf import read_document
+    from osler.io.reading import Content
+
+    text, patient = read_document(file, format)
+    return Content([text], (), patient)
 
 
 _Read = Callable[[InputFile, str, int, Sequence[Image]], "Content"]
@@ -46,6 +66,9 @@ READERS: tuple[tuple[str, _Read], ...] = (
     ("1.2.840.10008.5.1.4.1.1.66.7", _seg),  # Label Map Segmentation
     ("1.2.840.10008.5.1.4.1.1.9.", _waveform),  # every waveform
     ("1.2.840.10008.5.1.4.1.1.88.", _sr),  # every structured report
+    ("1.2.840.10008.5.1.4.1.1.481.3", _rtstruct),  # RT Structure Set
+    ("1.2.840.10008.5.1.4.1.1.11.", _shown),  # every presentation state
+    ("1.2.840.10008.5.1.4.1.1.104.", _document),  # encapsulated PDF, CDA
 )
 """Start of the SOP class to what reads it, in order."""
 
