@@ -135,6 +135,11 @@ READERS: tuple[Reader, ...] = (
         ("missing", "case", "id_column", "sheet"),
         kind="table",
     ),
+    Reader("pdf", record_signatures.is_pdf, _by("text_pdf", "read_pdf"), kind="text"),
+    Reader(
+        "fhir", record_signatures.is_fhir, _by("table_fhir", "read_fhir"), ("case",), kind="table"
+    ),
+    Reader("xml", record_signatures.is_xml, _by("text_xml", "read_xml"), kind="text"),
     Reader(
         "csv",
         record_signatures.is_plain_text,
@@ -142,6 +147,14 @@ READERS: tuple[Reader, ...] = (
         _CSV_OPTIONS,
         ("csv", "tsv", "tab"),
         "table",
+    ),
+    Reader(
+        "text",
+        record_signatures.is_plain_text,
+        _by("text_reading", "read_plain"),
+        ("encoding",),
+        ("txt", "text", "md"),
+        "text",
     ),
 )
 """What is read, in the order in which it is tried."""

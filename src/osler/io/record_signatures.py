@@ -30,3 +30,20 @@ def is_zip(head: bytes) -> bool:
 def is_plain_text(head: bytes) -> bool:
     """Whether the bytes can be text: a byte order mark of UTF-16, or no zero byte."""
     return head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" not in head
+
+
+def is_pdf(head: bytes) -> bool:
+    """Whether the bytes start a PDF document."""
+    return head.startswith(b"%PDF-")
+
+
+def is_fhir(head: bytes) -> bool:
+    """Whether the bytes start a FHIR resource in JSON: an object that names its type early."""
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return start.startswith(b"{") and re.search(rb'"resourceType"\s*:\s*"', head) is not None
+
+
+def is_xml(head: bytes) -> bool:
+    """Whether the bytes start an XML document."""
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return start.startswith((b"<?xml", b"<ClinicalDocument"))

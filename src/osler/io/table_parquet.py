@@ -80,7 +80,7 @@ def parquet_bytes(frame: Frame) -> bytes:
         MissingExtraError: ``pyarrow`` is not installed.
     """
     try:
-        import pyarrow as pa  # type: ignore[import-untyped]
+        import pyarrow as pa
         from pyarrow import parquet
     except ImportError:
         raise MissingExtraError("pyarrow", extra="tables", purpose="write Parquet") from None

@@ -225,6 +225,7 @@ class Table:
             value is missing.
         samples: a name for each row of ``matrix``.
         features: a name for each column of ``matrix``, such as a gene.
+        header: what else the file says, such as the ``codes`` of the variables.
     """
 
     name: str
@@ -236,6 +237,7 @@ class Table:
     acquired: datetime | None = None
     origin: Origin | None = None
     flags: tuple[str, ...] = ()
+    header: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
