@@ -6,16 +6,18 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from dicom_check import errors
 from fake_series import FRAME, SHAPE, affine, series, turned, write_series
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from skimage.draw import polygon2mask
 
-from osler.errors import UnreadableError
+from osler.errors import OutputError, UnreadableError
 from osler.io import load
 from osler.io.contour_fill import fill_plane
 from osler.io.dicom_findings import add
-from osler.record import Case, Contour, Mask, Passage, Point
+from osler.io.dicom_pdf import copy_object, write_document
+from osler.record import Case, Contour, Mask, Passage, Point, Text
 
 RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 GSPS = "1.2.840.10008.5.1.4.1.1.11.1"
@@ -237,3 +239,32 @@ def test_real_structure_set_of_pydicom() -> None:
     if name is None:
         pytest.skip("pydicom's rtstruct.dcm is in its data package, which is not installed")
     assert load(name).findings
+
+
+def test_documents_written(tmp_path: Path) -> None:
+    pytest.importorskip("pypdf", reason="pypdf is not installed: pip install 'osler[text]'")
+    image = write_series(tmp_path)
+    words = "Findings: no (visible) lesion – naïve \\ path.\n" + "a word " * 900
+    path = write_document(Text("report", words), tmp_path / "doc.dcm", about=image)
+    assert errors(path) == []
+    case = load(path)
+    assert case.patient_id == "CT-1"
+    assert " ".join(case["report"].text.split()) == " ".join(words.split())
+    file = tmp_path / "report.pdf"
+    file.write_bytes(_pdf("Impression: well."))
+    path = write_document(file, tmp_path / "doc.dcm", patient_id="P2")
+    assert errors(path) == []
+    assert "well" in load(path)["report"].text
+    with pytest.raises(OutputError, match="no PDF"):
+        write_document(image.origin.path, path)
+    with pytest.raises(OutputError, match="U\\+6C49"):
+        write_document(Text("report", "汉"), path)
+
+
+def test_a_waveform_is_copied_untouched(tmp_path: Path) -> None:
+    source = pydicom.data.get_testdata_file("waveform_ecg.dcm", download=False)
+    signal = next(iter(load(source).items.values()))
+    path = copy_object(signal, tmp_path / "ecg.dcm")
+    assert path.read_bytes() == Path(source).read_bytes()
+    with pytest.raises(OutputError, match="no single DICOM file"):
+        copy_object(Text("report", "x"), path)

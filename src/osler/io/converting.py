@@ -49,6 +49,7 @@ WRITERS: Final[tuple[Writer, ...]] = (
     Writer(
         "metaimage", (".mha", ".mhd"), _by("metaimage_out", "write_metaimage"), ("place", "header")
     ),
+    Writer("dicom", (".dcm",), _by("dicom_secondary", "write_secondary"), ("place",)),
     Writer("png", (".png",), _by("raster_out", "write_png")),
     Writer("tiff", (".tif", ".tiff"), _by("raster_out", "write_tiff"), ("times",)),
 )
