@@ -223,3 +223,40 @@ def _share(text: str) -> tuple[str, float]:
         return name.strip(), float(share)
     except ValueError:
         raise RecipeError(f"--parts has '{text}'; expected NAME=SHARE, such as train=0.7") from None
+
+
+@app.command()
+def check(
+    cohort: Table,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Folder  [default: COHORT-check]"),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option("--threads", "-j", min=1, help="Images read at the same time.")
+    ] = 4,
+    root: Root = None,
+    debug: Debug = False,
+) -> None:
+    """Look at every image of a cohort: check.html and check.json say what is there and wrong.
+
+    Sizes, spacings, values, what is missing, labels by part, the same picture twice, patients in
+    two parts, and pictures of what stands out.
+
+    Exit status: 0 no fault; 3 faults were found; 2 wrong usage.
+    """
+    from osler.cli import SOME_FAILED, _errors
+
+    with _errors(debug=debug):
+        from osler.data.fingerprint import fingerprint
+        from osler.data.fingerprint_html import write_fingerprint
+
+        found = fingerprint(_read(cohort, root, strict=False), threads=threads)
+        page = write_fingerprint(found, out or cohort.with_name(f"{cohort.stem}-check"))
+        for warning in found.warnings:
+            typer.echo(f"{warning.level}: {warning.text}")
+            for case in warning.cases[:3]:
+                typer.echo(f"       {case}")
+        typer.echo(f"{_told(found.cohort)}\nreport: {page}")
+    if any(warning.level == "fault" for warning in found.warnings):
+        raise typer.Exit(SOME_FAILED)
