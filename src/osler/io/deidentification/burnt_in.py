@@ -121,7 +121,7 @@ def _grey(frame: Frame, frames: Frames) -> Frame:
         return frame
     if frames.photometric.startswith("YBR") and frames.syntax_keeps_ybr:
         return frame[..., 0]
-    return frame.mean(axis=2)
+    return np.asarray(frame.mean(axis=2))
 
 
 def _as_bytes(grey: Frame) -> NDArray[np.uint8]:

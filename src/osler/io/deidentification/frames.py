@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
-from pydicom.pixels.decoders import RLELosslessDecoder
-from pydicom.pixels.encoders import RLELosslessEncoder
+from pydicom.pixels import get_decoder, get_encoder
 from pydicom.tag import Tag
+from pydicom.uid import RLELossless
 
 from osler.errors import UnsupportedError
 
@@ -110,7 +110,7 @@ class Frames:
 
         if self.syntax == RLE:
             # pydicom's frames come planar or not as it likes; its own reshaping is asked for
-            array, _ = RLELosslessDecoder.as_array(self.dataset, index=index, raw=True)
+            array, _ = get_decoder(RLELossless).as_array(self.dataset, index=index, raw=True)
             return np.asarray(array)
         if self._pieces is None:
             self._pieces = list(generate_frames(self._data, number_of_frames=self.count))
@@ -166,12 +166,13 @@ class Frames:
 
         frame = np.ascontiguousarray(frame)
         if self.syntax == RLE:
-            return bytes(RLELosslessEncoder.encode(frame, **self._described()))
+            return bytes(get_encoder(RLELossless).encode(frame, **self._described()))
         if self.syntax in (JPEG_BASELINE, JPEG_EXTENDED):
             return bytes(imagecodecs.jpeg8_encode(frame, _QUALITY, **self._jpeg_options()))
         unsigned = frame.view(frame.dtype.str.replace("i", "u")) if self.signed else frame
         if self.syntax in _JPEG_LOSSLESS:
-            more = {"colorspace": "RGB", "outcolorspace": "RGB"} if self.samples == 3 else {}
+            colours = {"colorspace": "RGB", "outcolorspace": "RGB"} if self.samples == 3 else {}
+            more: dict[str, Any] = dict(colours)
             return bytes(
                 imagecodecs.jpeg8_encode(
                     unsigned & ((1 << self.stored) - 1),

@@ -1,10 +1,95 @@
-"""Rules that find people in free text."""
+# ruff: noqa: E501 - a pattern reads best on one line
+"""Rules that find people, dates, numbers and places in free text, in English and in Chinese.
 
+Rules that hold in any language stand here; those of a language in ``text_rules_en.py`` and
+``text_rules_zh.py``. A measurement ("12.5 mm", "98 %") is never taken.
+"""
+
+import re
 from collections.abc import Iterator
+from datetime import date
+from typing import Final
 
+from osler.io.deidentification import text_rules_en, text_rules_zh
 from osler.io.deidentification.free_text import Passage
+
+_MONTH: Final = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|"
+    r"sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
+)
+_DAY: Final = r"(?:0?[1-9]|[12]\d|3[01])"
+_YEAR: Final = r"(?:18|19|20)\d\d"
+_NOT_IN_NUMBER: Final = r"(?<![\d.])"
+
+RULES: Final[tuple[tuple[str, str], ...]] = (
+    ("EMAIL", r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
+    ("URL", r"(?:https?|ftp)://[^\s<>\"'）)]+|www\.[^\s<>\"'）)]+"),
+    ("ID", r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])"),  # an address in a network
+    # dates
+    ("DATE", rf"(?<!\d){_YEAR}\s?[-/.]\s?{_DAY}\s?[-/.]\s?{_DAY}(?!\d)"),
+    ("DATE", rf"{_NOT_IN_NUMBER}{_DAY}[-/.]{_DAY}[-/.](?:{_YEAR}|\d\d)(?![\d.]\d)(?!\d)"),
+    ("DATE", rf"(?<!\d){_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{{6}})?(?!\d)"),
+    (
+        "DATE",
+        rf"\b{_DAY}(?:st|nd|rd|th)?[\s-]?(?:of\s)?{_MONTH}(?:[\s,-]*(?:{_YEAR}|'?\d\d\b))?(?![a-z])",
+    ),
+    ("DATE", rf"\b{_MONTH}[\s-]{_DAY}(?:st|nd|rd|th)?(?:,?\s*{_YEAR})?(?![a-z\d]|\.\d)"),
+    ("DATE", rf"\b{_MONTH}[\s,-]*{_YEAR}\b"),
+    ("DATE", rf"(?<![\d./]){_DAY}/{_YEAR}(?!\d)"),
+    ("DATE", rf"(?<![\d.]){_YEAR}-(?:0[1-9]|1[0-2])(?![\d-])"),
+    (
+        "TIME",
+        r"(?<![\d:.])(?:[01]?\d|2[0-3])[:：][0-5]\d(?:[:：][0-5]\d)?(?:\s?[ap]\.?m\b\.?)?(?![:\d])",
+    ),
+    # numbers
+    (
+        "PHONE",
+        r"(?<![\d.])(?:\+|00)\d{1,3}[\s-]?(?:\(0?\d{1,4}\)[\s-]?)?\d{1,4}(?:[\s-]?\d{2,4}){1,4}(?!\d)",
+    ),
+    ("PHONE", r"(?<![\d.])\(?\d{3}\)?[\s.-]\d{3}[.-]\d{4}(?:\s?(?:x|ext\.?)\s?\d{1,5})?(?!\d)"),
+    ("PHONE", r"(?<![\d.])0\d{2,4}[\s-]\d{3,4}[\s-]?\d{3,4}(?!\d)"),
+    ("PHONE", r"(?<!\d)1[3-9]\d[\s-]?\d{4}[\s-]?\d{4}(?!\d)"),
+    ("PHONE", r"(?<!\d)[48]00[\s-]\d{3,4}[\s-]\d{3,4}(?!\d)"),
+    ("ID", r"(?<!\d)\d{3}-\d{2}-\d{4}(?!\d)"),  # social security number
+    ("ID", r"(?<!\d)\d{3}\s\d{3}\s\d{4}(?!\d)"),  # national health service number
+    (
+        "ID",
+        r"(?<![A-Za-z\d.])(?=[A-Z\d-]*[A-Z])(?=(?:[A-Z-]*\d){4})[A-Z\d]+(?:-[A-Z\d]+)*(?![A-Za-z\d])",
+    ),
+    ("ID", r"(?<![\d.])\d{6,}(?![\d.]\d)(?!\d)(?!\s?(?:/|per|cells|copies|IU|个))"),
+    ("ID", r"(?<![A-Za-z\d])\d{1,3}(?:\.\d+){4,}"),  # a unique identifier
+    ("AGE", r"(?<![\d.])(?:9\d|1[0-2]\d)(?=(?:\s|-)?(?:y(?:ear|r)s?\b|y/?o\b|yo\b|岁|周岁))"),
+)
+
+_COMPILED: Final = [
+    (kind, re.compile(pattern, 0 if kind == "ID" else re.IGNORECASE)) for kind, pattern in RULES
+]
+_CARD: Final = re.compile(r"(?<!\d)[1-9]\d{16}[\dXx](?![\dXx])")
 
 
 def find(text: str) -> Iterator[Passage]:
-    """Passages of a text."""
-    yield from ()
+    """Passages of a text that any rule takes; they may overlap."""
+    for kind, pattern in _COMPILED:
+        for match in pattern.finditer(text):
+            yield Passage(match.start(), match.end(), kind)
+    for match in _CARD.finditer(text):
+        yield Passage(match.start(), match.end(), "ID")
+    if text_rules_zh.HAN.search(text):
+        yield from text_rules_zh.find(text)
+    if any("A" <= c.upper() <= "Z" for c in text):
+        yield from text_rules_en.find(text)
+
+
+def is_identity_card(number: str) -> bool:
+    """Whether a number is a Chinese resident identity number with its check digit [1].
+
+    1. GB 11643-1999.
+    """
+    if not _CARD.fullmatch(number):
+        return False
+    try:
+        date(int(number[6:10]), int(number[10:12]), int(number[12:14]))
+    except ValueError:
+        return False
+    total = sum(int(c) * 2 ** (17 - i) for i, c in enumerate(number[:17]))
+    return "10X98765432"[total % 11] == number[17].upper()
