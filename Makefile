@@ -16,8 +16,11 @@ PINS := -c constraints.txt
 TORCH := 2.13.0
 # Debian's checker and printer of DICOM files, and the browser that the report is tested in
 DEBIAN := dicom3tools dcmtk chromium
+# an independent validator of FHIR resources, kept out of git
+FHIR := fhir@4.12.0
+NODE := .cache/node
 
-.PHONY: help demo test check format docs pins debian clean
+.PHONY: help demo test check format docs pins debian validator clean
 
 help:  ## Show the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 16
@@ -25,7 +28,7 @@ help:  ## Show the commands
 demo: $(VENV)/light.stamp  ## Read the photographs of examples/ into out/
 	@$(BIN)/osler read examples --out out
 
-test: $(VENV)/dev.stamp debian check  ## Run everything that is checked
+test: $(VENV)/dev.stamp debian validator check  ## Run everything that is checked
 	@$(BIN)/python -m pytest
 	$(BIN)/mkdocs build --strict --quiet --site-dir site
 	echo "make test: all passed"
@@ -82,3 +85,15 @@ debian:
 	  else why="apt-get could not install it"; fi
 	  echo "not installed, so its tests are skipped: $$package ($$why)"
 	done
+
+validator:
+	@if [ -d "$(NODE)/node_modules/fhir" ]; then exit 0; fi
+	mkdir -p "$(NODE)"
+	if ! command -v npm >/dev/null && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then
+	  apt-get update -qq >/dev/null 2>&1 || true
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends npm >/dev/null 2>&1 || true
+	fi
+	if ! command -v npm >/dev/null; then why="npm is absent: apt-get install npm"
+	elif npm install --prefix "$(NODE)" --no-save --no-audit --no-fund --ignore-scripts --silent "$(FHIR)" >/dev/null 2>&1; then exit 0
+	else why="npm could not install it"; fi
+	echo "not installed, so its tests are skipped: $(FHIR) ($$why)"
