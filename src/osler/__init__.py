@@ -9,10 +9,11 @@ Importing this package loads nothing heavy: each verb fetches what it needs when
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from osler.bundles import Bundle
+    from osler.io import Cases
     from osler.learn import Run
     from osler.record import Case
     from osler.retina.predict import Prediction
@@ -22,21 +23,29 @@ __version__ = "0.1.0"
 __all__ = ("__version__", "fit", "load", "predict", "read", "write")
 
 
-def load(path: str | Path) -> "Case":
-    """Open a file as a case, without interpreting it.
+def load(path: str | Path, **options: Any) -> "Case | Cases":
+    """Open a file as a case, or a folder as the cases in it, without interpreting anything.
+
+    A folder is sorted by patient and study from the headers alone: DICOM by its identifiers, other
+    files one by one or by a ``pattern`` of their paths such as ``"{patient}/{eye}.jpg"``. Volumes
+    and films stay in their files until their pixels are asked for.
 
     Args:
-        path: an image file, or a DICOM file.
+        path: a file of any kind that is read, a folder, or a DICOMDIR.
+        options: what some formats take, as their errors name it, such as ``allow_tilt=True``; for
+            a folder also ``pattern``.
 
     Returns:
-        A case with one item; a photograph is ``case["photo"]``.
+        A case: a photograph is ``case["photo"]``, a volume ``case["ct"]``; what could not be read
+        is in ``case.left_out``. For a folder of several studies an iterable of cases, whose
+        ``skipped`` says what was not understood and why.
 
     Raises:
         InputError: the file cannot be used; the message says why and what would help.
     """
     from osler import io
 
-    return io.load(path)
+    return io.load(path, **options)
 
 
 def read(path: str | Path, *, language: str = "en") -> "Case":
@@ -55,7 +64,7 @@ def read(path: str | Path, *, language: str = "en") -> "Case":
     """
     from osler import io, retina
 
-    return retina.interpret(io.load(path), language=language)
+    return retina.interpret(io.load_file(path), language=language)
 
 
 def write(
@@ -106,7 +115,7 @@ def predict(bundle: "str | Path | Bundle", source: "str | Path | Case") -> "Pred
     if isinstance(bundle, str | Path):
         bundle = bundles.load(bundle)
     if isinstance(source, str | Path):
-        source = io.load(source)
+        source = io.load_file(source)
     return one.predict(bundle, source)
 
 

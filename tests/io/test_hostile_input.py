@@ -261,7 +261,7 @@ def test_what_is_no_photograph_is_named(
 def test_paths_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"'.*nowhere.jpg' does not exist; check the path"):
         load(tmp_path / "nowhere.jpg")
-    with pytest.raises(InputError, match="is a folder; give one file of it"):
+    with pytest.raises(InputError, match="holds no file that is read"):
         load(tmp_path)
     with pytest.raises(InputError, match="cannot be opened"):
         load(str(tmp_path / "nul\0.jpg"))

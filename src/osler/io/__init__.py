@@ -1,20 +1,25 @@
 """Files to cases, and cases to files.
 
-``load`` opens one file, ``find`` turns what a person typed into files, ``write`` writes a case.
+``load`` opens a file or a folder, ``sort`` says what lies in a folder, ``find`` turns what a person
+typed into files, ``write`` writes a case.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from osler.io.reading import load
+    from osler.io.reading import load, load_file
     from osler.io.searching import Found, find, find_all
+    from osler.io.sorting import Cases, sort
     from osler.io.writing import write
 
-__all__ = ("Found", "find", "find_all", "load", "write")
+__all__ = ("Cases", "Found", "find", "find_all", "load", "load_file", "sort", "write")
 
 _HOMES = {
     "load": "osler.io.reading",
+    "load_file": "osler.io.reading",
+    "sort": "osler.io.sorting",
+    "Cases": "osler.io.sorting",
     "Found": "osler.io.searching",
     "find": "osler.io.searching",
     "find_all": "osler.io.searching",

@@ -100,6 +100,11 @@ def read_dicom(
         return Content([image], masks, header.patient_id(dataset))
 
 
+def read_header(file: InputFile) -> "FileDataset":
+    """The header alone, of a file with or without pixels."""
+    return _read(file)[0]
+
+
 def open_image(file: InputFile, *, max_pixels: int) -> Opened:
     """Read the header, check it, and find the frames.
 

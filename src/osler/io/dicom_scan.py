@@ -24,6 +24,9 @@ _DEEPEST = 32
 _LONG_VRS = frozenset((b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN", b"UC", b"UR", b"UT", b"SQ"))
 _LONG_VRS |= frozenset((b"SV", b"UV"))
 _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
+_IMPLICIT = struct.Struct("<HHI").unpack_from
+_EXPLICIT = struct.Struct("<HH2sH").unpack_from
+_LONGEST = 65_536
 _NOT_WALKED = (EXPLICIT_BIG, "1.2.840.10008.1.2.1.99")
 
 TAGS: dict[str, tuple[int, str]] = {
@@ -130,10 +133,10 @@ class Scan:
 class _Walk:
     """Bytes of a stream by position, read in blocks."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, head: bytes = b"", size: int | None = None) -> None:
         self.stream = stream
-        self.size = stream.seek(0, os.SEEK_END)
-        self.block = b""
+        self.size = stream.seek(0, os.SEEK_END) if size is None else size
+        self.block = head
         self.start = 0
 
     def at(self, position: int, count: int) -> tuple[bytes, int]:
@@ -172,12 +175,25 @@ def scan(stream: BinaryIO, keywords: Iterable[str] | None = None) -> Scan:
 
 
 def scan_tags(
-    stream: BinaryIO, tags: dict[str, tuple[int, str]], *, last: int | None = None
+    stream: BinaryIO,
+    tags: dict[str, tuple[int, str]],
+    *,
+    last: int | None = None,
+    head: bytes = b"",
+    size: int | None = None,
 ) -> Scan:
-    """Find elements by their tags; see ``scan``."""
+    """Find elements by their tags; see ``scan``.
+
+    Args:
+        stream: a seekable file.
+        tags: keyword to tag and VR of what to keep.
+        last: the tag to stop at; None for the one after the last of ``tags``.
+        head: the first bytes, where they have been read already.
+        size: length of the file in bytes, where it is known already.
+    """
     wanted = frozenset(tag for tag, _ in tags.values())
     found = Scan(tags=tags)
-    walk = _Walk(stream)
+    walk = _Walk(stream, head, size)
     try:
         position, implicit = _start(walk, found)
     except EOFError:
@@ -221,44 +237,51 @@ def _elements(
     last: int,
 ) -> int:
     """Walk over elements up to tag ``last``; gives where that one starts."""
-    unpack, values = struct.unpack_from, found.values
-    before = -1
+    # the block is kept in local names: this loop runs a million times for ten thousand files
+    values, unpack = found.values, _IMPLICIT if implicit else _EXPLICIT
+    block, base, before, vr = walk.block, walk.start, -1, b""
     while position < walk.size:
-        block, at = walk.at(position, 8)
+        at = position - base
+        if at < 0 or at + 12 > len(block):
+            block, _ = walk.at(position, min(12, walk.size - position))
+            base, at = walk.start, position - walk.start
+            if len(block) - at < 8:
+                raise EOFError
         if implicit:
-            group, element, length = unpack("<HHI", block, at)
-            head, vr = 8, b""
+            group, element, length = unpack(block, at)
         else:
-            group, element, vr, length = unpack("<HH2sH", block, at)
-            head = 8
-            if vr in _LONG_VRS:
-                block, at = walk.at(position, 12)
-                (length,) = unpack("<I", block, at + 8)
-                head = 12
-            elif vr not in _SHORT_VRS:
-                raise ValueError("no value representation")
+            group, element, vr, length = unpack(block, at)
         tag = group << 16 | element
         if tag >= last:
             if tag >= _PIXELS:
                 found.pixels = position
             return position
+        position += 8
+        if not implicit and vr in _LONG_VRS:
+            if at + 12 > len(block):
+                raise EOFError
+            length = int.from_bytes(block[at + 8 : at + 12], "little")
+            position += 4
+        elif not implicit and vr not in _SHORT_VRS:
+            raise ValueError("no value representation")
         if tag <= before:
             raise ValueError("elements out of order")
         before = tag
-        position += head
         if length == _UNDEFINED:
-            start = position
             # a UN of undefined length holds implicit elements (PS3.5 6.2.2)
             position = _skip(walk, position, implicit=implicit or vr == b"UN")
+            block, base = walk.block, walk.start
             if tag in wanted:
-                values[tag] = b"\1" * min(1, position - start)
+                values[tag] = b"\1"
             continue
         if tag in wanted:
-            if length > 65_536 or position + length > walk.size:
+            if length > _LONGEST or position + length > walk.size:
                 raise ValueError("an element too long")
-            if length:
+            at = position - base
+            if at + length > len(block):
                 block, at = walk.at(position, length)
-            values[tag] = block[at : at + length] if length else b""
+                base = walk.start
+            values[tag] = block[at : at + length]
         position += length
     return position
 
@@ -341,5 +364,7 @@ def of_dataset(dataset: "Dataset", *, tags: dict[str, tuple[int, str]] | None = 
         else:
             several = not isinstance(value, str) and hasattr(value, "__iter__")
             text = "\\".join(str(part) for part in value) if several else str(value)
-            found.values[tag] = text.encode("ascii", "replace")
+            found.values[tag] = text.encode()
+    # pydicom has decoded the text, whatever it was in
+    found.values[TAGS["SpecificCharacterSet"][0]] = b"ISO_IR 192"
     return found

@@ -4,14 +4,17 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from osler.errors import InputError, UnreadableError, UnsupportedError
-from osler.io import record_signatures, signatures
+from osler.io import oct_signatures, record_signatures, signatures
 from osler.io.input_file import MAX_PIXELS, InputFile, opened
 from osler.io.naming import case_id
 from osler.io.signal_wfdb_header import is_wfdb_header
 from osler.record import Case, Finding, Item
+
+if TYPE_CHECKING:
+    from osler.io.sorting import Cases
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,11 @@ READERS: tuple[Reader, ...] = (
     Reader("nifti", signatures.is_nifti, _nifti, ("prefer",)),
     Reader("nrrd", signatures.is_nrrd, _nrrd),
     Reader("metaimage", signatures.is_metaimage, _metaimage),
+    Reader("heyex-vol", oct_signatures.is_vol, _by("oct_vol", "read_vol")),
+    Reader("heyex-e2e", oct_signatures.is_e2e, _by("oct_e2e", "read_e2e")),
+    Reader("heyex-xml", oct_signatures.is_heyex_xml, _by("oct_heyex_xml", "read_heyex_xml")),
+    Reader("topcon", oct_signatures.is_topcon, _by("oct_topcon", "read_topcon")),
+    Reader("zeiss-img", bool, _by("oct_zeiss", "read_zeiss"), ("bscans",), ("img",)),
     Reader("edf", record_signatures.is_edf, _by("signal_edf", "read_edf"), kind="signal"),
     Reader("wfdb", is_wfdb_header, _by("signal_wfdb", "read_wfdb"), kind="signal"),
     Reader("wfdb", bool, _by("signal_wfdb", "read_beside"), (), ("dat", "mat"), "signal"),
@@ -176,7 +184,43 @@ def reader_for(head: bytes, extension: str = "") -> Reader | None:
     return None
 
 
-def load(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, **options: Any) -> Case:
+def load(
+    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, **options: Any
+) -> "Case | Cases":
+    """Open a file as a case, or a folder as the cases in it; content decides how, not the name.
+
+    A folder is sorted by patient and study (see ``sorting.sort``). Where it holds one case, that
+    one is given, else an iterable of them, each loaded when its turn comes.
+
+    Args:
+        path: a file of any kind that is read, a folder, or a DICOMDIR for its folder.
+        max_pixels: refuse an image of more pixels, before it is decoded.
+        options: what only some formats take, as their errors name it, such as ``prefer``; for a
+            folder also ``pattern``.
+
+    Raises:
+        InputError: as ``load_file``; or the folder holds nothing that is read.
+    """
+    from osler.io.sorting import load_folder
+
+    if os.path.isdir(path):
+        return load_folder(path, max_pixels=max_pixels, **options)
+    if _is_index(path):
+        folder = os.path.dirname(os.path.abspath(path))
+        return load_folder(folder, max_pixels=max_pixels, **options)
+    return load_file(path, max_pixels=max_pixels, **options)
+
+
+def _is_index(path: str | os.PathLike[str]) -> bool:
+    if os.path.basename(path).upper() != "DICOMDIR":
+        return False
+    with opened(path) as file:
+        return signatures.is_dicomdir(file.head)
+
+
+def load_file(
+    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, **options: Any
+) -> Case:
     """Open one file as a case; the content decides how, not the name.
 
     A photograph is the item ``"photo"``: sRGB ``(3, H, W)`` in ``uint8``, or grey ``(1, H, W)`` in
@@ -194,6 +238,17 @@ def load(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, **option
         UnsupportedError: it is sound, but of a kind that is not read.
         TooLargeError: it has more than ``max_pixels`` pixels.
     """
+    content = read_file(path, max_pixels=max_pixels, **options)
+    case = Case(case_id(path), content.patient_id, {item.name: item for item in content.items})
+    for finding in content.findings:
+        case.add(finding)
+    return case
+
+
+def read_file(
+    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, **options: Any
+) -> Content:
+    """What one file holds; as ``load_file``, which makes a case of it."""
     with opened(path) as file:
         reader = reader_for(file.head, file.path.suffix[1:].lower())
         if reader is None:
@@ -205,11 +260,7 @@ def load(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, **option
                     f"'{file.name}' is {reader.format}, which takes no option '{option}'; it "
                     f"takes: {known}"
                 )
-        content = reader.read(file, reader.format, max_pixels=max_pixels, **options)
-    case = Case(case_id(path), content.patient_id, {item.name: item for item in content.items})
-    for finding in content.findings:
-        case.add(finding)
-    return case
+        return reader.read(file, reader.format, max_pixels=max_pixels, **options)
 
 
 def _not_read(file: InputFile) -> InputError:

@@ -41,6 +41,7 @@ class Case:
         items: name to item.
         findings: id to finding, in the order in which they were made.
         history: what was done, oldest first.
+        left_out: files that belong here but could not be read, each with the reason.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Case:
     items: dict[str, Item] = field(default_factory=dict)
     findings: dict[str, Finding] = field(default_factory=dict)
     history: list[Event] = field(default_factory=list)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
 
     def __getitem__(self, name: str) -> Item | Finding:
         if name in self.items:

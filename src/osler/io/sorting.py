@@ -1,0 +1,401 @@
+"""A folder of anything, sorted into cases by patient and study: headers only.
+
+DICOM files belong together by PatientID, StudyInstanceUID and SeriesInstanceUID, wherever they
+lie. Other files that are read are a case each, or are grouped by a pattern of their paths. What is
+not understood is told with the reason, and nothing is decoded.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from osler.errors import InputError
+from osler.io import dicomdir
+from osler.io.dicom_scan import IDENTITY, TAGS, Scan, scan_tags
+from osler.io.input_file import MAX_PIXELS, printable
+from osler.io.naming import case_id, safe_name
+from osler.io.path_pattern import PathPattern
+from osler.io.reading import READERS, reader_for
+from osler.io.searching import OUTPUT_MARK, natural_key
+from osler.io.signatures import HEAD_BYTES, describe, is_dicom, is_dicomdir
+from osler.record import Case
+
+_SORTED_BY = {
+    keyword: TAGS[keyword]
+    for keyword in (*IDENTITY, "ImagePositionPatient", "NumberOfFrames", "Rows")
+}
+_ROWS = TAGS["Rows"][0]
+_BLOCK = 8192
+
+COMPANIONS = {
+    "hea": ("dat", "mat", "atr", "ecg", "qrs", "ari"),
+    "hdr": ("img",),
+    "mhd": ("raw", "zraw"),
+    "nhdr": ("raw", "raw.gz", "gz"),
+}
+"""Extension of a header to those of the files that hold its data and are no case by themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class DicomFile:
+    """One DICOM file of a series.
+
+    Attributes:
+        path: the file.
+        placed: whether it is a single frame with a place in the patient.
+        image: whether it has pixels.
+    """
+
+    path: str
+    placed: bool
+    image: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The files of one DICOM series.
+
+    Attributes:
+        number: SeriesNumber, 0 where there is none.
+        modality: DICOM modality code.
+        files: in the order of their names.
+    """
+
+    number: int
+    modality: str
+    files: tuple[DicomFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """What makes one case; nothing of it has been decoded.
+
+    Attributes:
+        id: the id that its case will have.
+        patient_id: PatientID, or what the pattern says; None where neither does.
+        series: its DICOM series, by number.
+        files: its other files, each with the fields of the pattern.
+    """
+
+    id: str
+    patient_id: str | None
+    series: tuple[Series, ...] = ()
+    files: tuple[tuple[str, dict[str, str]], ...] = ()
+
+    def load(self, *, max_pixels: int = MAX_PIXELS, **options: Any) -> Case:
+        """The case, its pixels left in their files.
+
+        What cannot be read is in ``case.left_out`` with the reason.
+
+        Args:
+            max_pixels: refuse a frame of more pixels.
+            options: of the readers, such as ``allow_tilt``.
+
+        Raises:
+            InputError: nothing of it can be read.
+        """
+        from osler.io.study import load_study
+
+        return load_study(self, max_pixels=max_pixels, **options)
+
+
+@dataclass(frozen=True, slots=True)
+class Cases:
+    """The cases of a folder, each loaded when its turn comes.
+
+    A case of which nothing can be read comes too, without items: ``case.left_out`` says why.
+
+    Attributes:
+        studies: what makes each of them.
+        skipped: files that belong to none, each with the reason.
+        options: for ``Study.load``.
+    """
+
+    studies: tuple[Study, ...]
+    skipped: tuple[tuple[str, str], ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.studies)
+
+    def __iter__(self) -> Iterator[Case]:
+        return (study.load(allow_empty=True, **self.options) for study in self.studies)
+
+    def __getitem__(self, index: int) -> Case:
+        return self.studies[index].load(**self.options)
+
+    def __repr__(self) -> str:
+        return f"Cases({len(self.studies)} cases, {len(self.skipped)} files skipped)"
+
+
+def sort(folder: str | os.PathLike[str], *, pattern: str | None = None, **options: Any) -> Cases:
+    """Sort a folder and everything below it into cases.
+
+    Args:
+        folder: files of any kind, DICOM with or without DICOMDIR.
+        pattern: how the paths of files that are not DICOM (below ``folder``) name what they are,
+            such as ``"{patient}/{eye}.jpg"``: files with the same patient and study make one
+            case. ``{patient}``, ``{study}``, ``{item}`` and ``{eye}`` are understood; ``*``
+            stands for anything within a name and ``**`` for anything. Without it each file is a
+            case.
+        options: of the readers, kept for when the cases are loaded.
+
+    Returns:
+        The cases and what was skipped, both in natural order.
+
+    Raises:
+        InputError: there is no such folder, or the pattern is wrong.
+    """
+    sorter = _Sorter(Path(folder), PathPattern(pattern) if pattern else None)
+    sorter.walk()
+    return sorter.cases(options)
+
+
+def load_folder(
+    folder: str | os.PathLike[str], *, pattern: str | None = None, **options: Any
+) -> Case | Cases:
+    """The one case that lies in a folder, or all of them; see ``sort``.
+
+    Raises:
+        InputError: nothing that is read lies there, or nothing of the one case can be read.
+    """
+    _refuse_unknown(options)
+    cases = sort(folder, pattern=pattern, **options)
+    if len(cases) == 1:
+        return cases[0]
+    if not cases.studies:
+        why = ""
+        if cases.skipped:
+            path, reason = cases.skipped[0]
+            why = (
+                f"; {len(cases.skipped)} files were skipped, such as '{printable(path)}': {reason}"
+            )
+        raise InputError(f"the folder '{printable(folder)}' holds no file that is read{why}")
+    return cases
+
+
+def _refuse_unknown(options: dict[str, Any]) -> None:
+    known = {"max_pixels", "split_by", *(name for reader in READERS for name in reader.options)}
+    for name in options:
+        if name not in known:
+            raise InputError(
+                f"no reader takes an option '{name}'; they take: {', '.join(sorted(known))}"
+            )
+
+
+@dataclass(slots=True)
+class _Found:
+    """One DICOM file and whose it is."""
+
+    patient: str
+    study: str
+    series: str
+    number: int
+    modality: str
+    file: DicomFile
+
+
+class _Sorter:
+    """Collects what lies in a folder."""
+
+    def __init__(self, root: Path, pattern: PathPattern | None) -> None:
+        self.root = root
+        self.pattern = pattern
+        self.dicom: list[_Found] = []
+        self.others: list[str] = []
+        self.skipped: dict[str, str] = {}
+        self._indices: list[str] = []
+        self._folders: set[tuple[int, int]] = set()
+        self._extensions: dict[str, set[str]] = {}
+
+    def walk(self) -> None:
+        try:
+            status = os.stat(self.root)
+            if not stat.S_ISDIR(status.st_mode):
+                raise InputError(f"'{printable(self.root)}' is no folder; give a folder to sort")
+            self._folder(os.fspath(self.root), status)
+        except (OSError, ValueError) as error:
+            from osler.io.input_file import unopenable
+
+            raise unopenable(printable(self.root), error) from None
+        for index in self._indices:
+            self.skipped.update(dicomdir.missing(index))
+
+    def _folder(self, folder: str, status: os.stat_result) -> None:
+        pending = [(folder, status)]
+        while pending:
+            folder, status = pending.pop()
+            if (status.st_dev, status.st_ino) in self._folders:
+                continue  # a link that leads back
+            self._folders.add((status.st_dev, status.st_ino))
+            try:
+                with os.scandir(folder) as listing:
+                    entries = [entry for entry in listing if not entry.name.startswith(".")]
+            except OSError as error:
+                if folder == os.fspath(self.root):
+                    raise
+                self.skipped[folder] = f"cannot be listed ({error.strerror})"
+                continue
+            names = {entry.name for entry in entries}
+            if OUTPUT_MARK in names:
+                self.skipped[folder] = f"an output folder (it holds {OUTPUT_MARK})"
+                continue
+            companions = _companions(names)
+            for entry in entries:
+                try:
+                    if entry.is_dir():
+                        pending.append((entry.path, entry.stat()))
+                    elif entry.name not in companions:
+                        self._file(entry.path)
+                except OSError as error:
+                    self.skipped[entry.path] = f"cannot be opened ({error.strerror})"
+
+    def _file(self, path: str) -> None:
+        with open(path, "rb", buffering=0, opener=_without_waiting) as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                self.skipped[path] = "no regular file"
+                return
+            block = stream.read(_BLOCK)
+            head = block[:HEAD_BYTES]
+            if not head:
+                self.skipped[path] = "empty"
+            elif not is_dicom(head):
+                extension = os.path.splitext(path)[1][1:].lower()
+                if reader_for(head, extension):
+                    self.others.append(path)
+                else:
+                    self.skipped[path] = f"{describe(head)}, which is not read"
+            elif is_dicomdir(head):
+                self._indices.append(path)
+            else:
+                self._dicom_file(path, stream, block, status.st_size)
+
+    def _dicom_file(self, path: str, stream: Any, block: bytes, size: int) -> None:
+        try:
+            found = scan_tags(stream, _SORTED_BY, last=_ROWS + 1, head=block, size=size)
+            if not found.values:
+                found = dicomdir.identity(path, _SORTED_BY)
+        except Exception as error:  # noqa: BLE001 - damaged headers raise anything
+            found = _by_general_reader(path, error)
+        study = found.text("StudyInstanceUID")
+        if not study:
+            self.skipped[path] = "a DICOM file without StudyInstanceUID, so of no known study"
+            return
+        number = found.get("SeriesNumber")
+        frames = found.get("NumberOfFrames")
+        several = isinstance(frames, int) and frames > 1
+        self.dicom.append(
+            _Found(
+                found.text("PatientID"),
+                study,
+                found.text("SeriesInstanceUID"),
+                number if isinstance(number, int) else 0,
+                found.text("Modality"),
+                DicomFile(
+                    path,
+                    placed="ImagePositionPatient" in found and "Rows" in found and not several,
+                    image="Rows" in found,
+                ),
+            )
+        )
+
+    def cases(self, options: dict[str, Any]) -> Cases:
+        studies = [*self._dicom_studies(), *self._other_studies()]
+        named = _distinct(studies)
+        skipped = sorted(self.skipped.items(), key=lambda item: natural_key(Path(item[0])))
+        return Cases(tuple(named), tuple(skipped), options)
+
+    def _dicom_studies(self) -> Iterator[tuple[str, str, Study]]:
+        """For each study the name and the key for its id, and the study."""
+        by_study: dict[tuple[str, str], list[_Found]] = {}
+        for found in self.dicom:
+            by_study.setdefault((found.patient, found.study), []).append(found)
+        for (patient, uid), files in by_study.items():
+            by_series: dict[str, list[_Found]] = {}
+            for found in files:
+                by_series.setdefault(found.series, []).append(found)
+            series = [
+                Series(
+                    some[0].number,
+                    some[0].modality,
+                    tuple(sorted((found.file for found in some), key=_path)),
+                )
+                for some in by_series.values()
+            ]
+            series.sort(key=lambda one: (one.number, natural_key(Path(one.files[0].path))))
+            folder = os.path.commonpath([os.path.dirname(found.file.path) for found in files])
+            yield (
+                safe_name(os.path.basename(os.path.abspath(folder))),
+                f"{patient}\0{uid}",
+                Study("", patient or None, tuple(series)),
+            )
+
+    def _other_studies(self) -> Iterator[tuple[str, str, Study]]:
+        groups: dict[tuple[str, str], list[tuple[str, dict[str, str]]]] = {}
+        for path in sorted(self.others, key=lambda path: natural_key(Path(path))):
+            if self.pattern is None:
+                yield case_id(path), path, Study("", None, (), ((path, {}),))
+                continue
+            fields = self.pattern.match(os.path.relpath(path, self.root).replace(os.sep, "/"))
+            if fields is None:
+                self.skipped[path] = f"does not fit the pattern '{self.pattern.text}'"
+            else:
+                key = (fields.get("patient", ""), fields.get("study", ""))
+                key = key if any(key) else ("", path)
+                groups.setdefault(key, []).append((path, fields))
+        for (patient, study), files in groups.items():
+            name = "-".join(part for part in (patient, study) if part)
+            name = name if self.pattern and files[0][1].keys() & {"patient", "study"} else ""
+            yield (
+                safe_name(name) if name else case_id(files[0][0]),
+                f"{patient}\0{study}",
+                Study("", patient or None, (), tuple(files)),
+            )
+
+
+def _path(file: DicomFile) -> str:
+    return file.path
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    # a pipe without a writer would wait for ever
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _companions(names: set[str]) -> set[str]:
+    """Files that hold the data of a header beside them."""
+    found: set[str] = set()
+    for name in names:
+        stem, dot, extension = name.rpartition(".")
+        if dot:
+            found.update(f"{stem}.{other}" for other in COMPANIONS.get(extension.lower(), ()))
+    return found & names
+
+
+def _by_general_reader(path: str, error: Exception) -> Scan:
+    """A file that cannot be walked over, through pydicom; nothing where that fails too."""
+    try:
+        return dicomdir.identity(path, _SORTED_BY)
+    except Exception:  # noqa: BLE001 - damaged headers raise anything
+        del error
+        return Scan(tags=_SORTED_BY)
+
+
+def _distinct(studies: Sequence[tuple[str, str, Study]]) -> list[Study]:
+    """The studies with ids of which no two are alike, in natural order."""
+    counts: dict[str, int] = {}
+    for name, _, _ in studies:
+        counts[name.casefold()] = counts.get(name.casefold(), 0) + 1
+    out = []
+    for name, key, study in studies:
+        id = name
+        if counts[name.casefold()] > 1:
+            digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+            id = f"{name}-{digest}"
+        out.append(Study(id, study.patient_id, study.series, study.files))
+    return sorted(out, key=lambda study: natural_key(Path(study.id)))

@@ -1,0 +1,121 @@
+"""One study of a sorted folder as a case: volumes, photographs, and what is said about them."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from osler.errors import OslerError
+from osler.io.dicom_findings import put, read_findings
+from osler.io.dicom_image import read_dicom
+from osler.io.dicom_series import read_series
+from osler.io.input_file import decoding, opened, printable
+from osler.io.reading import Content, read_file, reader_for
+from osler.record import Case, Image
+
+if TYPE_CHECKING:
+    from osler.io.sorting import DicomFile, Series, Study
+
+_PROJECTIONS = ("CR", "DX", "MG", "XA", "RF", "PX", "IO")
+_GEOMETRY = ("allow_tilt", "allow_irregular", "split_by")
+
+
+def load_study(
+    study: "Study", *, max_pixels: int, allow_empty: bool = False, **options: Any
+) -> Case:
+    """Load a study; what cannot be read is left out with the reason.
+
+    Args:
+        study: of ``sort``.
+        max_pixels: refuse a frame of more pixels.
+        allow_empty: give a case without items where nothing can be read.
+        options: of the readers.
+
+    Raises:
+        InputError: nothing can be read; the first reason is given.
+    """
+    errors: list[OslerError] = []
+    case = Case(study.id, study.patient_id)
+    later: list[str] = []
+    for series in study.series:
+        images = [file for file in series.files if file.image]
+        later.extend(file.path for file in series.files if not file.image)
+        for some in _parts(series, images):
+            _add(case, errors, some[0].path, partial(_images, some, max_pixels, options))
+    # what speaks of images comes after them
+    for path in later:
+        _add(case, errors, path, partial(_statement, case, path, max_pixels))
+    for path, fields in study.files:
+        _add(case, errors, path, partial(_other, path, max_pixels, options), fields)
+    if errors and not (case.items or case.findings or allow_empty):
+        raise errors[0]
+    return case
+
+
+def _parts(series: "Series", files: "list[DicomFile]") -> "list[list[DicomFile]]":
+    """The slices of a volume together, every other image alone."""
+    if series.modality in _PROJECTIONS:
+        return [[file] for file in files]
+    placed = [file for file in files if file.placed]
+    alone = [[file] for file in files if not file.placed]
+    return ([placed] if placed else []) + alone
+
+
+def _images(files: "list[DicomFile]", max_pixels: int, options: dict[str, Any]) -> Content:
+    known = {name: value for name, value in options.items() if name in _GEOMETRY}
+    if len(files) > 1:
+        return read_series([file.path for file in files], max_pixels=max_pixels, **known)
+    known.pop("split_by", None)
+    with opened(files[0].path) as file:
+        content = None
+        if b"1.2.840.10008.1.2.1.99" not in file.head:
+            content = read_findings(file, "dicom", max_pixels=max_pixels)
+        if content is not None:
+            return content
+        return read_dicom(file, "dicom", max_pixels=max_pixels, at_once=False, **known)
+
+
+def _other(path: str, max_pixels: int, options: dict[str, Any]) -> Content:
+    with opened(path) as file:
+        reader = reader_for(file.head, file.path.suffix[1:].lower())
+    taken = reader.options if reader else ()
+    known = {name: value for name, value in options.items() if name in taken}
+    return read_file(path, max_pixels=max_pixels, **known)
+
+
+def _statement(case: Case, path: str, max_pixels: int) -> Content:
+    images = [item for item in case.items.values() if isinstance(item, Image)]
+    with opened(path) as file, decoding(file, "dicom"):
+        content = read_findings(file, "dicom", max_pixels=max_pixels, images=images)
+    return content if content is not None else read_file(path, max_pixels=max_pixels)
+
+
+def _add(
+    case: Case,
+    errors: list[OslerError],
+    path: str,
+    read: Callable[[], Content],
+    fields: "dict[str, str] | None" = None,
+) -> None:
+    try:
+        content = read()
+    except OslerError as error:
+        errors.append(error)
+        case.left_out.append((printable(path), str(error)))
+        return
+    fields = fields or {}
+    for item in content.items:
+        if "item" in fields and len(content.items) == 1:
+            item.name = fields["item"]
+        if "eye" in fields and isinstance(item, Image):
+            _set_side(item, fields["eye"])
+    put(case, content)
+    if case.patient_id is None:
+        case.patient_id = content.patient_id
+
+
+def _set_side(image: Image, side: str) -> None:
+    if image.laterality is None and "laterality-contradictory" not in image.flags:
+        image.laterality = "R" if side == "R" else "L"
+    elif image.laterality != side:
+        image.laterality = None
+        image.flags = (*image.flags, "laterality-contradictory")

@@ -1,0 +1,254 @@
+"""Folders of anything: sorted by patient and study, with a report of what was not understood."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from dicom_stack import as_bytes, cine, image, series, stack, write
+from image_files import encoded, put, scene
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+    SecondaryCaptureImageStorage,
+)
+
+import osler
+from osler.errors import GeometryError, InputError
+from osler.io import Cases, load, sort
+from osler.record import Case
+
+PYDICOM_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
+
+
+def in_study(datasets: list[Dataset], *, patient: str, study: str, uid: str) -> list[Dataset]:
+    for ds in datasets:
+        ds.PatientID, ds.StudyInstanceUID, ds.SeriesInstanceUID = patient, study, uid
+    return datasets
+
+
+def cases_of(folder: Path, **options: Any) -> Cases:
+    found = load(folder, **options)
+    assert isinstance(found, Cases)
+    return found
+
+
+def case_of(folder: Path, **options: Any) -> Case:
+    found = load(folder, **options)
+    assert isinstance(found, Case)
+    return found
+
+
+def test_files_belong_together_by_what_they_say_and_not_where_they_lie(tmp_path: Path) -> None:
+    one = in_study(series(), patient="A", study="1.1", uid="1.1.1")
+    two = in_study(series(stack()[::-1]), patient="A", study="1.1", uid="1.1.2")
+    three = in_study(series(), patient="B", study="1.2", uid="1.2.1")
+    for ds in two:
+        ds.SeriesNumber = 1
+    for index, ds in enumerate([*one, *two, *three]):
+        put(tmp_path, f"disk{index % 2}/{index}", as_bytes(ds))
+    cases = cases_of(tmp_path)
+    assert len(cases) == 2
+    assert cases.skipped == ()
+    by_patient = {case.patient_id: case for case in cases}
+    first = by_patient["A"]
+    assert list(first.items) == ["ct", "ct-2"]
+    assert not first.image("ct").loaded
+    np.testing.assert_array_equal(first.image("ct").array[0], stack()[::-1].astype(int) - 1024)
+    np.testing.assert_array_equal(first.image("ct-2").array[0], stack().astype(int) - 1024)
+    assert len({case.id for case in cases}) == 2
+    assert cases[0].id == next(iter(cases)).id
+
+
+def test_a_folder_of_one_study_is_one_case(tmp_path: Path) -> None:
+    write(tmp_path / "head", series())
+    put(tmp_path, "head/cine.dcm", as_bytes(cine(np.zeros((3, 8, 8, 3), np.uint8))))
+    single = image(scene()[..., 0], SecondaryCaptureImageStorage)
+    put(tmp_path, "head/capture", as_bytes(single))
+    case = case_of(tmp_path)
+    assert (case.id, case.patient_id) == ("head", "P-17")
+    assert set(case.items) == {"ct", "us", "photo"}
+    assert not any(case.image(name).loaded for name in case.items)
+    assert isinstance(osler.load(tmp_path), Case)
+
+
+@pytest.mark.parametrize(
+    "syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian]
+)
+def test_headers_of_every_encoding(tmp_path: Path, syntax: str) -> None:
+    datasets = series(syntax=syntax)
+    for ds in datasets:
+        ds.SpecificCharacterSet, ds.PatientID = "ISO_IR 192", "病人-7"
+        ds.ReferencedStudySequence = [Dataset()]
+        ds.ReferencedStudySequence[0].ReferencedSOPInstanceUID = "1.2.3"
+        ds["ReferencedStudySequence"].is_undefined_length = True
+    write(tmp_path, datasets)
+    assert case_of(tmp_path).patient_id == "病人-7"
+
+
+def test_files_without_preamble(tmp_path: Path) -> None:
+    for index, ds in enumerate(series()):
+        data = as_bytes(ds)
+        put(tmp_path, f"{index}", data[132:])
+    assert case_of(tmp_path).image("ct").shape == (6, 8, 12)
+
+
+def test_what_is_not_understood_is_reported(tmp_path: Path) -> None:
+    write(tmp_path / "a", series())
+    put(tmp_path, "notes.xyz", b"\x93\xfa\x01\x02" * 50)
+    put(tmp_path, "empty.dcm", b"")
+    put(tmp_path, ".hidden", b"x")
+    put(tmp_path, "film.mp4", b"\0\0\0\x20ftypisom" + bytes(40))
+    nobody = series()[0]
+    del nobody.StudyInstanceUID
+    put(tmp_path, "nobody.dcm", as_bytes(nobody))
+    put(tmp_path, "result/findings.json", b"{}")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    skipped = {Path(path).name: reason for path, reason in sort(tmp_path).skipped}
+    assert skipped == {
+        "notes.xyz": "of no known format, which is not read",
+        "empty.dcm": "empty",
+        "film.mp4": "a HEIF, AVIF or MP4 file, which is not read",
+        "nobody.dcm": "a DICOM file without StudyInstanceUID, so of no known study",
+        "result": "an output folder (it holds findings.json)",
+        "pipe": "no regular file",
+    }
+
+
+def test_a_series_that_is_no_volume_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    broken = in_study(series(), patient="A", study="1.1", uid="1.1.1")
+    del broken[3]
+    sound = in_study(series(), patient="A", study="1.1", uid="1.1.2")
+    write(tmp_path / "s" / "broken", broken)
+    with pytest.raises(GeometryError, match="slices are missing"):
+        load(tmp_path)
+    assert case_of(tmp_path, allow_irregular=True).image("ct").affine is None
+    write(tmp_path / "s" / "sound", sound)
+    case = case_of(tmp_path)
+    assert list(case.items) == ["ct"]
+    ((path, reason),) = case.left_out
+    assert "broken" in path
+    assert "slices are missing" in reason
+    other = in_study(series(), patient="B", study="1.2", uid="1.2.1")
+    write(tmp_path / "t", other[::2] + other[1:2])
+    assert [len(case.left_out) for case in cases_of(tmp_path)] == [1, 1]
+
+
+def test_other_files_are_a_case_each(tmp_path: Path) -> None:
+    put(tmp_path, "a/left.png", encoded(scene(), "PNG"))
+    put(tmp_path, "b/left.png", encoded(scene(), "PNG"))
+    put(tmp_path, "b/right10.jpg", encoded(scene(), "JPEG"))
+    put(tmp_path, "b/right9.jpg", encoded(scene(), "JPEG"))
+    cases = cases_of(tmp_path)
+    ids = [case.id for case in cases]
+    assert [id.split("-")[0] for id in ids] == ["left", "left", "right9", "right10"]
+    assert len(set(ids)) == 4
+    assert all(list(case.items) == ["photo"] for case in cases)
+
+
+def test_other_files_by_a_pattern(tmp_path: Path) -> None:
+    for patient in ("p1", "p2"):
+        put(tmp_path, f"{patient}/OD.png", encoded(scene(), "PNG"))
+        put(tmp_path, f"{patient}/os.png", encoded(scene(), "PNG"))
+    put(tmp_path, "p1/middle.png", encoded(scene(), "PNG"))
+    cases = cases_of(tmp_path, pattern="{patient}/{eye}.png")
+    assert [(case.id, case.patient_id) for case in cases] == [("p1", "p1"), ("p2", "p2")]
+    first = cases[0]
+    assert [first.image(name).laterality for name in first.items] == ["R", "L"]
+    assert list(first.items) == ["photo", "photo-2"]
+    ((path, reason),) = cases.skipped
+    assert (Path(path).name, reason) == (
+        "middle.png",
+        "does not fit the pattern '{patient}/{eye}.png'",
+    )
+    named = cases_of(tmp_path, pattern="**/{patient}/{item}.*")
+    assert list(named[0].items) == ["middle", "OD", "os"]
+
+
+@pytest.mark.parametrize("pattern", ["{name}.png", "{patient}/{patient}", "{patient", "{}.png"])
+def test_patterns_that_are_none(tmp_path: Path, pattern: str) -> None:
+    with pytest.raises(InputError, match=r"takes each of {patient}, {study}, {item}, {eye} once"):
+        sort(tmp_path, pattern=pattern)
+
+
+def test_headers_and_their_data_are_one_case(tmp_path: Path) -> None:
+    put(tmp_path, "a.mhd", b"x")
+    put(tmp_path, "a.raw", bytes(400))
+    put(tmp_path, "b.raw", bytes(400))
+    assert [Path(path).name for path, _ in sort(tmp_path).skipped] == ["a.mhd", "b.raw"]
+
+
+def test_folders_of_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no file that is read"):
+        load(tmp_path)
+    put(tmp_path, "a.bin", b"\x93\xfa\x01\x02" * 50)
+    with pytest.raises(InputError, match=r"1 files were skipped, such as .*a\.bin"):
+        load(tmp_path)
+    with pytest.raises(InputError, match="does not exist"):
+        sort(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="is no folder"):
+        sort(tmp_path / "a.bin")
+    put(tmp_path, "a.png", encoded(scene(), "PNG"))
+    with pytest.raises(InputError, match="no reader takes an option 'allow_tild'"):
+        load(tmp_path, allow_tild=True)
+
+
+# --- DICOMDIR -------------------------------------------------------------------------------
+
+
+def index(names: list[Any]) -> bytes:
+    """A DICOMDIR that names files."""
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    ds.SOPClassUID, ds.SOPInstanceUID = MediaStorageDirectoryStorage, "1.2.3.4"
+    records = []
+    for name in names:
+        record = Dataset()
+        record.DirectoryRecordType, record.ReferencedFileID = "IMAGE", name
+        records.append(record)
+    ds.DirectoryRecordSequence = records
+    return as_bytes(ds)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_index_is_checked_and_not_believed(tmp_path: Path) -> None:
+    write(tmp_path / "disk" / "A", series())
+    secret = put(tmp_path, "secret.dcm", as_bytes(series()[0]))
+    names = [["A", "0003.dcm"], ["A", "GONE"], ["..", "secret.dcm"], str(secret)]
+    path = put(tmp_path, "disk/DICOMDIR", index(names))
+    for opened in (path, path.parent):
+        case = case_of(opened)
+        assert case.image("ct").shape == (6, 8, 12)
+    skipped = dict(sort(path.parent).skipped)
+    assert (
+        skipped[str(path)] == "a DICOMDIR that names files outside its folder, which are not read"
+    )
+    assert skipped[str(path.parent / "A" / "GONE")].startswith("named in the DICOMDIR but not")
+    assert len(skipped) == 2
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_media_of_other_programs(tmp_path: Path) -> None:
+    shutil.copytree(PYDICOM_FILES / "dicomdirtests", tmp_path / "disk")
+    cases = sort(tmp_path / "disk")
+    expected: dict[tuple[str, str], set[str]] = {}
+    for path in (tmp_path / "disk").rglob("*"):
+        if path.is_file() and "README" not in path.name and "DICOMDIR" not in path.name:
+            ds = pydicom.dcmread(path, stop_before_pixels=True)
+            key = (str(ds.PatientID), str(ds.StudyInstanceUID))
+            expected.setdefault(key, set()).add(str(path))
+    found = [
+        {file.path for one in study.series for file in one.files}
+        for study in cases.studies
+        if study.series
+    ]
+    assert sorted(map(sorted, found)) == sorted(map(sorted, expected.values()))
