@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -141,15 +142,12 @@ def fingerprint(
     """
     scans = scan(cohort, threads=threads, told=told)
     parts: dict[str, list[Row]] = {}
-    for row in cohort.rows:
+    for row in sorted(cohort.rows, key=_turn):
         parts.setdefault(part_of(row), []).append(row)
     found = Fingerprint(
         cohort,
         scans,
-        {
-            name: (len(rows), len({row.patient_id for row in rows}))
-            for name, rows in sorted(parts.items())
-        },
+        {name: (len(rows), len({row.patient_id for row in rows})) for name, rows in parts.items()},
         [*_items(cohort, scans, parts), *_variables(cohort, parts), *_labels(cohort, parts)],
         find_leaks(cohort, scans),
         find_outliers(scans),
@@ -157,6 +155,13 @@ def fingerprint(
     )
     found.warnings = warnings_of(found)
     return found
+
+
+def _turn(row: Row) -> tuple[int, str]:
+    """Training first, the test last, as people think of them."""
+    usual = ("train", "val", "test")
+    name = part_of(row)
+    return (usual.index(name) if name in usual else len(usual), name)
 
 
 def spread(values: Iterable[float]) -> Numbers | None:
@@ -204,8 +209,7 @@ def _items(
 
 def _missing(parts: Mapping[str, Sequence[Row]], kind: str, name: str) -> dict[str, int]:
     return {
-        part: sum(name not in getattr(row, kind) for row in rows)
-        for part, rows in sorted(parts.items())
+        part: sum(name not in getattr(row, kind) for row in rows) for part, rows in parts.items()
     }
 
 
@@ -247,11 +251,13 @@ def _balance(
     """Value to part to count, the commonest first, the rest together."""
     counts = {
         name: Counter(str(found[column]) for row in rows if column in (found := getattr(row, kind)))
-        for name, rows in sorted(parts.items())
+        for name, rows in parts.items()
     }
     total = sum(counts.values(), Counter())
     kept = [v for v, _ in sorted(total.items(), key=lambda pair: (-pair[1], pair[0]))]
     shown, rest = kept[:_MOST_VALUES], kept[_MOST_VALUES:]
+    with suppress(ValueError):  # grades in their order
+        shown.sort(key=float)
     out = {v: {part: found[v] for part, found in counts.items()} for v in shown}
     if rest:
         out[f"{len(rest)} other values"] = {

@@ -62,7 +62,8 @@ def find_outliers(scans: Sequence[Scan]) -> list[Outlier]:
                 continue
             values = np.array([v for _, v in pairs])
             middle = float(np.median(values))
-            for (k, value), z in zip(pairs, scores(values), strict=True):
+            least = _least(measure, [scans[k] for k in numbers])
+            for (k, value), z in zip(pairs, scores(values, least=least), strict=True):
                 if abs(z) >= FAR and abs(z) > abs(best[k].z if k in best else 0):
                     said, usual = (
                         (np.exp(value), np.exp(middle))
@@ -73,12 +74,25 @@ def find_outliers(scans: Sequence[Scan]) -> list[Outlier]:
     return sorted(best.values(), key=lambda o: (-abs(o.z), o.scan))
 
 
-def scores(values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> list[float]:
-    """Modified z-scores; all 0 where the values are equal."""
+def scores(
+    values: "np.ndarray[tuple[int], np.dtype[np.float64]]", *, least: float = 0.0
+) -> list[float]:
+    """Modified z-scores; all 0 where the values are equal.
+
+    Args:
+        values: of one measure.
+        least: standard deviation below which differences are no matter.
+    """
     away = values - np.median(values)
     middle, mean = float(np.median(np.abs(away))), float(np.abs(away).mean())
-    # a spread that is nothing beside the values is rounding
-    least = 1e-9 * max(float(np.abs(values).max()), 1e-12)
-    if middle > least:
-        return [float(z) for z in 0.6745 * away / middle]
-    return [float(z) for z in away / (1.253314 * mean)] if mean > least else [0.0] * len(values)
+    deviation = max(1.4826 * middle if middle > 0 else 1.2533 * mean, least)
+    return [float(z) for z in away / deviation] if deviation > 0 else [0.0] * len(values)
+
+
+def _least(measure: str, scans: Sequence[Scan]) -> float:
+    """A fiftieth: of the size itself, or of the usual range of values."""
+    if measure in _LOGARITHMS or measure == "share of one value":
+        return 0.02
+    if measure == "sharpness":
+        return 0.02 * float(np.median([s.sharpness for s in scans]))
+    return 0.02 * float(np.median([s.values["p99"] - s.values["p1"] for s in scans]))

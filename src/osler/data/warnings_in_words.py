@@ -31,8 +31,13 @@ def warnings_of(found: "Fingerprint") -> list[Warned]:
     return sorted(listed, key=lambda warning: warning.level != "fault")
 
 
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+def _count(number: int, one: str, verb: str = "") -> str:
+    """A number with its noun, and with its verb as it stands after several."""
+    if number != 1:
+        return f"{number:,} {one}s {verb}".rstrip()
+    irregular = {"are": "is", "have": "has", "carry": "carries"}
+    singular = irregular.get(verb, f"{verb}s" if verb else "")
+    return f"1 {one} {singular}".rstrip()
 
 
 def _leaks(found: "Fingerprint") -> Iterator[Warned]:
@@ -45,33 +50,33 @@ def _leaks(found: "Fingerprint") -> Iterator[Warned]:
         )
 
     if leaks.patients:
-        one = len(leaks.patients) == 1
         yield Warned(
             "fault",
-            f"{_count(len(leaks.patients), 'patient')} {'is' if one else 'are'} in more than one "
-            "part, so a test would know them already. Split again: osler data split.",
+            f"{_count(len(leaks.patients), 'patient', 'are')} in more than one part, so "
+            "a test would know them already. Split again: osler data split.",
             tuple(f"{p}: {' and '.join(parts)}" for p, parts in list(leaks.patients.items())[:8]),
         )
     if leaks.across:
         yield Warned(
             "fault",
-            f"{_count(len(leaks.across), 'pair')} of images in different parts show the same, so a "
-            "test would know them already. Give both the same patient_id and split again.",
+            f"{_count(len(leaks.across), 'pair')} of images from different parts, each showing the "
+            "same twice, so a test would know them already. Give both the same patient_id and "
+            "split again.",
             cases(leaks.across),
         )
     inside = [p for p in leaks.strangers if p not in leaks.across]
     if inside:
         yield Warned(
             "doubt",
-            f"{_count(len(inside), 'pair')} of images that show the same are said to be of "
+            f"{_count(len(inside), 'pair')} of images, each showing the same twice, said to be of "
             "different patients. Give both the same patient_id before you split.",
             cases(inside),
         )
     if leaks.conflicts:
         yield Warned(
             "fault",
-            f"{_count(len(leaks.conflicts), 'picture')} that the cohort holds more than once "
-            "carry different labels. Decide which is right.",
+            f"{_count(len(leaks.conflicts), 'picture')}, held more than once by the cohort, "
+            "with labels that differ. Decide which is right.",
             tuple(
                 f"{c.label}: " + ", ".join(f"{case} says {v}" for case, v in c.cases)
                 for c in leaks.conflicts[:8]
@@ -97,14 +102,15 @@ def _files(found: "Fingerprint") -> Iterator[Warned]:
         missing = sum(column.missing.values())
         if column.kind == "item" and missing:
             yield Warned(
-                "doubt", f"{_count(missing, 'case')} of {len(found.cohort)} lack '{column.name}'."
+                "doubt",
+                f"'{column.name}' is missing in {_count(missing, 'case')} of {len(found.cohort)}.",
             )
         spacing = column.counts.get("spacing", {})
         if column.counts.get("axes", {}).get("3-D") and spacing.get("not said"):
             yield Warned(
                 "doubt",
-                f"{_count(spacing['not said'], 'volume')} of '{column.name}' do not say their "
-                "spacing, so nothing in them can be measured in millimetres.",
+                f"The spacing of '{column.name}' is not said in "
+                f"{_count(spacing['not said'], 'volume')}, so nothing in them can be measured in millimetres.",
             )
         mixed = {key: column.counts.get(key, {}) for key in ("type", "channels", "axes", "kind")}
         for key, counts in mixed.items():
@@ -125,19 +131,19 @@ def _pictures(found: "Fingerprint") -> Iterator[Warned]:
     if flat:
         yield Warned(
             "fault",
-            f"{_count(len(flat), 'image')} show nothing: all their values are nearly the same.",
+            f"{_count(len(flat), 'image', 'show')} nothing: all their values are nearly the same.",
             tuple(s.row.case_id for s in flat[:8]),
         )
     if found.outliers:
         yield Warned(
             "doubt",
-            f"{_count(len(found.outliers), 'image')} stand out from the others: see below.",
+            f"{_count(len(found.outliers), 'image', 'stand')} out from the others: see below.",
         )
     for column in found.columns:
         for flag, count in column.counts.get("doubts", {}).items():
             yield Warned(
                 "doubt",
-                f"{_count(count, 'image')} of '{column.name}' carry the reader's doubt '{flag}'.",
+                f"The reader doubts {_count(count, 'image')} of '{column.name}': {flag}.",
             )
 
 
@@ -149,7 +155,8 @@ def _labels(found: "Fingerprint") -> Iterator[Warned]:
         if missing:
             yield Warned(
                 "doubt",
-                f"{_count(missing, 'case')} of {len(found.cohort)} have no label '{column.name}'.",
+                f"The label '{column.name}' is missing in {_count(missing, 'case')} of "
+                f"{len(found.cohort)}.",
             )
         few = [
             f"{value}: {counts[part]} in {part}"
