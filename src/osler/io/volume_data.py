@@ -111,12 +111,14 @@ class Voxels:
     def deferred(self, *, max_pixels: int) -> Deferred:
         """The voxels as what an ``Image`` holds; nothing is read yet."""
         self.check()
-        raw = all(piece.encoding == "raw" for piece in self.pieces) and len(self.pieces) == 1
+        count = len(self.pieces)
+        planes = count == self.shape[0] and self.channel_axis != 0
+        raw = all(piece.encoding == "raw" for piece in self.pieces) and (count == 1 or planes)
         return Deferred(
             self.image_shape,
             self.dtype,
             lambda: self._load(max_pixels),
-            self._region if raw else None,
+            (self._region if count == 1 else self._region_of_planes) if raw else None,
         )
 
     def _load(self, max_pixels: int) -> NDArray[Any]:
@@ -138,15 +140,26 @@ class Voxels:
         return self._arranged(_as(flat, self.stored).reshape(self.shape))
 
     def _region(self, region: Region) -> NDArray[Any]:
-        (piece,) = self.pieces
+        return self._arranged(self._part(self.pieces[0], self.shape, self._stored_cut(region)))
+
+    def _region_of_planes(self, region: Region) -> NDArray[Any]:
+        """The same where each file holds one step of the slowest axis."""
+        first, *rest = self._stored_cut(region)
+        parts = [self._part(piece, self.shape[1:], tuple(rest)) for piece in self.pieces[first]]
+        if not parts:
+            return self._arranged(np.empty(self.shape, self.stored)[self._stored_cut(region)])
+        return self._arranged(np.stack(parts))
+
+    def _stored_cut(self, region: Region) -> Region:
+        cut = list(region)
+        if self.channel_axis is not None:
+            cut.insert(self.channel_axis, slice(None))
+        return tuple(cut)
+
+    def _part(self, piece: Piece, shape: tuple[int, ...], cut: Region) -> NDArray[Any]:
         with unchanged(piece, self.format) as file:
-            mapped = np.memmap(
-                file.path, self.stored, mode="r", offset=piece.offset, shape=self.shape
-            )
-            cut: list[slice] = list(region)
-            if self.channel_axis is not None:
-                cut.insert(self.channel_axis, slice(None))
-            return self._arranged(np.array(mapped[tuple(cut)]))
+            mapped = np.memmap(file.path, self.stored, mode="r", offset=piece.offset, shape=shape)
+            return np.array(mapped[cut])
 
     def _arranged(self, array: NDArray[Any]) -> NDArray[Any]:
         """Stored values to ``(C, [D,] H, W)`` in the image's values."""
