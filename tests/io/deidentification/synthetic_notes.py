@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a note reads best on one line
 """Notes with people in them, made by rule, and where the people stand.
 
 A template has ``{kind:value}`` for what must go. Names are partly from outside any list of names.
@@ -7,12 +8,55 @@ import random
 import re
 from collections.abc import Iterator
 
-GIVEN = "John Sarah Priya Wolfgang Oluwaseun Maeve Xiomara Tadeusz Ngozi Björn Aoife Emily".split()
-FAMILY = "Smith O'Leary Kowalczyk Adeyemi Thistlewood Nakagawa Brandt Ferreira Quillfeather Patel".split()
-ZH_FAMILY = list("王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗") + ["欧阳", "司马"]
-ZH_GIVEN = (
-    "伟 芳 秀英 娜 敏 静 丽 强 磊 军 小明 建国 志强 玉兰 子轩 雨桐 晓东 海燕 国庆 梦洁".split()
-)
+GIVEN = [
+    "John",
+    "Sarah",
+    "Priya",
+    "Wolfgang",
+    "Oluwaseun",
+    "Maeve",
+    "Xiomara",
+    "Tadeusz",
+    "Ngozi",
+    "Björn",
+    "Aoife",
+    "Emily",
+]
+FAMILY = [
+    "Smith",
+    "O'Leary",
+    "Kowalczyk",
+    "Adeyemi",
+    "Thistlewood",
+    "Nakagawa",
+    "Brandt",
+    "Ferreira",
+    "Quillfeather",
+    "Patel",
+]
+ZH_FAMILY = [*"王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗", "欧阳", "司马"]
+ZH_GIVEN = [
+    "伟",
+    "芳",
+    "秀英",
+    "娜",
+    "敏",
+    "静",
+    "丽",
+    "强",
+    "磊",
+    "军",
+    "小明",
+    "建国",
+    "志强",
+    "玉兰",
+    "子轩",
+    "雨桐",
+    "晓东",
+    "海燕",
+    "国庆",
+    "梦洁",
+]
 
 EN = [
     "Patient name: {NAME:@G @F}. MRN: {ID:@8}. DOB: {DATE:@d/@m/@y}.\nChest radiograph shows a 12 mm nodule in the right upper lobe. Compared with {DATE:@M @d, @y}.",
@@ -43,10 +87,21 @@ ZH = [
     "患者 {NAME:@Z} 今晨突发胸痛，ECG示ST段抬高。肌钙蛋白1.25ng/ml。",
     "邮箱{EMAIL:@l@example.cn}，微信号{ID:wx@6}。双眼视力1.0，眼压15mmHg。",
 ]
-CITIES = "北京 上海 广州 成都 武汉 杭州 西安 长沙".split()
-MONTHS = (
-    "January February March April May June July August September October November December".split()
-)
+CITIES = ["北京", "上海", "广州", "成都", "武汉", "杭州", "西安", "长沙"]
+MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
 
 
 def card(rng: random.Random) -> str:

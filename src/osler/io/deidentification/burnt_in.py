@@ -14,12 +14,11 @@ from pydicom.dataset import Dataset
 
 from osler.errors import UnsupportedError
 from osler.io.deidentification.device_rules import Box
-from osler.io.deidentification.dicom_file import Cleaned
+from osler.io.deidentification.dicom_file import PIXELS, Cleaned
 from osler.io.deidentification.frames import Frame, Frames
 from osler.io.deidentification.options import Options
 from osler.io.input_file import InputFile, decoding
 
-_PIXELS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _EACH: Final = 8  # so many frames are read one by one
 _SAMPLED: Final = 5  # of more frames than that, so many are
 _SEGMENTATIONS: Final = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
@@ -64,7 +63,7 @@ def has_picture(dataset: Dataset) -> bool:
     """Whether a data set has pixels that could show text; masks have none."""
     if str(dataset.get("SOPClassUID", "")) in _SEGMENTATIONS:
         return False
-    return any(k in dataset for k in _PIXELS) and dataset.get("BitsAllocated") != 1
+    return any(k in dataset for k in PIXELS) and dataset.get("BitsAllocated") != 1
 
 
 def likely(dataset: Dataset) -> bool:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Final
 
 import pydicom
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from osler.errors import UnreadableError, UnsupportedError
 from osler.io.deidentification import device_rules
@@ -30,6 +31,7 @@ from osler.io.signatures import is_dicomdir
 IMPLEMENTATION: Final = "2.25.215366823826404230466172398713086113905"
 """Names Osler as the writer of a file (PS3.7, annex D.3.3.2)."""
 
+PIXELS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _LARGE: Final = 65_536  # bytes; larger values stay in the file until they are copied
 
 _DOCUMENTS: Final = ("1.2.840.10008.5.1.4.1.1.104.",)  # PDF, CDA, STL, OBJ, MTL
@@ -73,6 +75,7 @@ def read(file: InputFile) -> FileDataset:
         )
     with decoding(file, "DICOM"):
         dataset = pydicom.dcmread(file.path, force=True, defer_size=_LARGE)
+        _check_length(dataset, file)
         sop_class = _whole(dataset, file)
     if sop_class.startswith(_DOCUMENTS):
         raise UnsupportedError(
@@ -99,6 +102,21 @@ def _whole(dataset: FileDataset, file: InputFile) -> str:
         if not dataset.get(keyword):
             setattr(dataset, keyword, stated)
     return str(dataset.SOPClassUID)
+
+
+def _check_length(dataset: FileDataset, file: InputFile) -> None:
+    """Refuse a file that ends in mid-value: the parser takes what is there for the whole."""
+    raws = [raw for raw in dataset._dict.values() if isinstance(raw, RawDataElement)]
+    ends = [raw.value_tell + raw.length for raw in raws if raw.length != 0xFFFFFFFF]
+    last = dataset._dict[max(dataset._dict)] if dataset._dict else None
+    open_end = not isinstance(last, RawDataElement) or last.length == 0xFFFFFFFF
+    meta = getattr(dataset, "file_meta", None) or FileMetaDataset()
+    deflated = meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+    end = max(ends, default=0)
+    if not deflated and (end > file.size or (end < file.size and not open_end)):
+        raise UnreadableError(
+            f"'{file.name}' ends early, or holds bytes after its last element; copy it again"
+        )
 
 
 def patient_of(dataset: Dataset, options: Options, key: Key) -> Patient:

@@ -97,7 +97,8 @@ def merged(passages: Iterable[Passage]) -> list[Passage]:
             out.append(passage)
             continue
         last = out[-1]
-        longer = passage if passage.end - passage.start > last.end - last.start else last
+        more = (passage.end - passage.start) - (last.end - last.start)
+        longer = passage if more > 0 or (more == 0 and last.kind == "ID") else last
         out[-1] = Passage(last.start, max(last.end, passage.end), longer.kind)
     return out
 

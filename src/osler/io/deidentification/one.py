@@ -3,22 +3,37 @@
 import contextlib
 import errno
 import hashlib
+import logging
 import os
 import secrets
 import time
+import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from osler.errors import InputError, MissingExtraError, OslerError, UnsupportedError
-from osler.io.deidentification.free_text import Model
+from osler.io.deidentification.free_text import Model, Scrubber
 from osler.io.deidentification.key import Key
 from osler.io.deidentification.known import Known
+from osler.io.deidentification.names_of_files import place
 from osler.io.deidentification.options import Options
 from osler.io.input_file import InputFile, opened, printable
-from osler.io.signatures import describe, is_dicom, is_dicomdir
+from osler.io.signatures import (
+    describe,
+    is_bmp,
+    is_dicom,
+    is_dicomdir,
+    is_jpeg,
+    is_png,
+    is_tiff,
+)
+
+_NEIGHBOURS: Final = 200
+"""So many DICOM files of a folder tell whom the other files there may be about."""
 
 Status = Literal["copied", "refused", "failed", "left out"]
 
@@ -105,6 +120,19 @@ class Copied:
         return Path(self.place).name
 
 
+@contextlib.contextmanager
+def hushed() -> Iterator[None]:
+    """No warning and no log of a decoder: they quote values of the header."""
+    logger, before = logging.getLogger("pydicom"), logging.getLogger("pydicom").level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
+
+
 Maker = Callable[[InputFile, Setting], Draft]
 
 
@@ -128,9 +156,97 @@ def _dicom(file: InputFile, setting: Setting) -> Draft:
     )
 
 
+def _raster(file: InputFile, setting: Setting) -> Draft:
+    from osler.io.deidentification import raster_file
+
+    picture = raster_file.clean(file, setting.options)
+    where = place(setting.relative(file.path), picture.ending, setting.key)
+    known = _nearby(file.path.parent, setting)
+    return Draft(where, picture.write, picture.counts, picture.notes, known)
+
+
+def _nifti(file: InputFile, setting: Setting) -> Draft:
+    from osler.io.deidentification import nifti_file
+
+    counts: Counter[tuple[str, str]] = Counter()
+    ending = ".nii.gz" if file.head.startswith(b"\x1f\x8b") else ".nii"
+    where = place(setting.relative(file.path), ending, setting.key)
+    known = _nearby(file.path.parent, setting)
+    return Draft(where, lambda path: nifti_file.write(file, path, counts), counts, known=known)
+
+
+def _text(file: InputFile, setting: Setting) -> Draft:
+    from osler.io.deidentification import text_file
+
+    known = _nearby(file.path.parent, setting)
+    text, counts = text_file.clean(file, Scrubber(known, model=setting.model))
+    where = place(setting.relative(file.path), ".txt", setting.key)
+    return Draft(where, lambda path: text_file.write(text, path), counts, known=known)
+
+
+def _table(file: InputFile, setting: Setting) -> Draft:
+    from osler.io.deidentification import table_file, text_file
+
+    known, relative = _nearby(file.path.parent, setting), setting.relative(file.path)
+    table = table_file.Table(
+        setting.options,
+        setting.key,
+        Scrubber(known, model=setting.model),
+        relative=relative,
+        source=file.path.parent,
+    )
+    text = table.clean(file)
+    where = place(relative, file.path.suffix.lower(), setting.key)
+    return Draft(where, lambda path: text_file.write(text, path), table.counts, known=known)
+
+
+def _nearby(folder: Path, setting: Setting) -> Known:
+    """What the DICOM files of a folder tell of their patients, for the files beside them."""
+    return _of_folder(str(folder), setting)
+
+
+@lru_cache(maxsize=64)
+def _of_folder(folder: str, setting: Setting) -> Known:
+    from osler.io.deidentification import dicom_file
+
+    known, looked = Known(), 0
+    for entry in sorted(os.scandir(folder), key=lambda e: e.name):
+        if looked >= _NEIGHBOURS or not entry.is_file():
+            continue
+        with contextlib.suppress(OslerError), opened(entry.path) as file:
+            if is_dicom(file.head) and not is_dicomdir(file.head):
+                looked += 1
+                patient = dicom_file.patient_of(dicom_file.read(file), setting.options, setting.key)
+                known.update(patient.known)
+    known.uids.clear()
+    return known
+
+
+def _has_ending(*endings: str) -> Callable[[InputFile], bool]:
+    def accepts(file: InputFile) -> bool:
+        return file.path.suffix.lower() in endings
+
+    return accepts
+
+
+def _is_raster(file: InputFile) -> bool:
+    head = file.head
+    return is_jpeg(head) or is_png(head) or is_tiff(head) or is_bmp(head)
+
+
+def _is_nifti(file: InputFile) -> bool:
+    from osler.io.deidentification import nifti_file
+
+    return nifti_file.accepts(file)
+
+
 # Kinds of files that are cleaned, in the order in which they are tried; any other is not copied.
 MAKERS: list[tuple[str, Callable[[InputFile], bool], Maker]] = [
     ("dicom", lambda file: is_dicom(file.head), _dicom),
+    ("raster", _is_raster, _raster),
+    ("nifti", _is_nifti, _nifti),
+    ("table", _has_ending(".csv", ".tsv"), _table),
+    ("text", _has_ending(".txt", ".text"), _text),
 ]
 
 
@@ -144,10 +260,11 @@ def check(copied: Copied, setting: Setting) -> list[str]:
 
     target = setting.out / copied.place
     try:
-        with opened(copied.source) as file:
+        with hushed(), opened(copied.source) as file:
             _, maker = _maker(file)
-            known = _known(file, setting) if maker is _dicom else Known()
-        found = verify.left(target, known, setting.options, thorough=True)
+            nearby = _nearby(file.path.parent, setting)
+            known = _known(file, setting) if maker is _dicom else nearby
+            found = verify.left(target, known, setting.options, thorough=True)
         return found + verify.in_name(copied.place, known)
     except OslerError as error:
         return [f"something that could not be checked ({type(error).__name__})"]
@@ -167,7 +284,7 @@ def copy(path: Path, setting: Setting) -> Copied:
     begun = time.monotonic()
     format, name = "", printable(path)
     try:
-        with opened(path) as file:
+        with hushed(), opened(path) as file:
             name = file.name
             if is_dicomdir(file.head):
                 why = f"'{name}' is a DICOMDIR, an index that holds nothing but names"

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 - a pattern reads best on one line
 """Rules that find people, dates, numbers and places in free text, in English and in Chinese.
 
 Rules that hold in any language stand here; those of a language in ``text_rules_en.py`` and

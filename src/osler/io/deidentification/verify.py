@@ -2,10 +2,12 @@
 
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 
@@ -14,7 +16,15 @@ from osler.io.deidentification.known import Known
 from osler.io.deidentification.options import Options
 from osler.io.deidentification.profile import Action, action_of, row_of, safe_private
 from osler.io.deidentification.uids import is_standard
-from osler.io.signatures import HEAD_BYTES, is_dicom
+from osler.io.signatures import (
+    HEAD_BYTES,
+    describe,
+    is_bmp,
+    is_dicom,
+    is_jpeg,
+    is_png,
+    is_tiff,
+)
 
 _BLOCK = 1 << 22
 _OVERLAP = 1 << 10
@@ -43,7 +53,43 @@ def left(path: Path, known: Known, options: Options, *, thorough: bool = False) 
             found.update(_by_profile(dataset, options))
             if thorough:
                 found.update(_in_pixels(dataset, options))
+    else:
+        found.update(_in_other(path, head, known, options, thorough=thorough))
     return sorted(found)
+
+
+def _in_other(
+    path: Path, head: bytes, known: Known, options: Options, *, thorough: bool
+) -> Iterator[str]:
+    """What photographs, volumes, tables and texts still tell."""
+    from osler.io.deidentification import nifti_file, raster_bytes, text_boxes
+
+    if path.name.endswith((".txt", ".csv", ".tsv")) or _is_text(head):
+        if Scrubber(known).known_only(text := path.read_text("utf-8")) != text:
+            yield "something of a patient in its text"
+        elif path.name.endswith(".txt") and Scrubber(known).passages(text):
+            yield "something of somebody in its text"
+        return
+    counts: raster_bytes.Counts = Counter()
+    if is_jpeg(head):
+        raster_bytes.jpeg(path.read_bytes(), counts)
+    elif is_png(head):
+        raster_bytes.png(path.read_bytes(), counts)
+    elif not (is_tiff(head) or is_bmp(head)):
+        yield from nifti_file.words_left(path)
+        return
+    yield from (name for name, _ in counts)
+    if thorough and options.pixels != "rules":
+        from PIL import Image, ImageSequence
+
+        with Image.open(path) as image:
+            for page in ImageSequence.Iterator(image):
+                if text_boxes.find(np.asarray(page.convert("L")), markers=options.markers):
+                    yield "text in its pixels"
+
+
+def _is_text(head: bytes) -> bool:
+    return describe(head) == "text"
 
 
 def _in_pixels(dataset: pydicom.FileDataset, options: Options) -> Iterator[str]:

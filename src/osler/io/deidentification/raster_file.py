@@ -1,0 +1,174 @@
+"""A photograph (JPEG, PNG, TIFF, BMP) → the same picture and nothing else."""
+
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from osler.errors import UnreadableError, UnsupportedError
+from osler.io.deidentification import raster_bytes
+from osler.io.deidentification.device_rules import Box
+from osler.io.deidentification.options import Options
+from osler.io.input_file import MAX_PIXELS, InputFile, check_size, decoding
+from osler.io.signatures import is_jpeg, is_png, is_tiff
+
+
+@dataclass(slots=True)
+class Picture:
+    """A picture that can go out.
+
+    Attributes:
+        ending: of its name, with the dot.
+        write: writes it.
+        counts: what was done to what, how often.
+        notes: what a person should know.
+    """
+
+    ending: str
+    write: Callable[[Path], None]
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+
+def clean(file: InputFile, options: Options) -> Picture:
+    """The picture without what its file tells besides.
+
+    Raises:
+        UnreadableError: it is damaged.
+        UnsupportedError: it is an animation.
+        TooLargeError: it has more pixels than the limit.
+    """
+    kind = "TIFF" if is_tiff(file.head) else "JPEG" if is_jpeg(file.head) else "picture"
+    with decoding(file, kind):
+        if is_tiff(file.head):
+            return _tiff(file, options)
+        try:
+            return _stream(file, options)
+        except UnsupportedError as error:
+            raise UnsupportedError(f"'{file.name}': {error}") from None
+        except UnreadableError as error:
+            raise UnreadableError(f"'{file.name}': {error}; copy it from its source") from None
+
+
+def _stream(file: InputFile, options: Options) -> Picture:
+    from PIL import Image
+
+    file.stream.seek(0)
+    data = file.stream.read()
+    picture = Picture(".bmp", lambda _: None)
+    if is_jpeg(file.head):
+        picture.ending, data = ".jpg", raster_bytes.jpeg(data, picture.counts)
+    elif is_png(file.head):
+        picture.ending, data = ".png", raster_bytes.png(data, picture.counts)
+    with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "BMP")) as image:
+        check_size(file, width=image.width, height=image.height, max_pixels=MAX_PIXELS)
+        boxes = _text(np.asarray(image.convert("L")), options)
+        if boxes or picture.ending == ".bmp":
+            data = _drawn(image, boxes, picture)
+    picture.write = lambda path: _save(data, path)
+    return picture
+
+
+def _save(data: bytes, path: Path) -> None:
+    path.write_bytes(data)
+
+
+def _text(grey: Any, options: Options) -> list[Box]:
+    from osler.io.deidentification import text_boxes
+
+    if options.pixels == "rules":
+        return []
+    return text_boxes.find(grey, markers=options.markers)
+
+
+def _drawn(image: Any, boxes: list[Box], picture: Picture) -> bytes:
+    """The picture, coded again with the rectangles black."""
+    from PIL import JpegImagePlugin
+
+    out = io.BytesIO()
+    more: dict[str, Any] = {}
+    exif = image.getexif().get(0x0112)
+    if image.format == "JPEG":
+        more = {
+            "qtables": image.quantization,
+            "subsampling": JpegImagePlugin.get_sampling(image),
+            "icc_profile": image.info.get("icc_profile"),
+        }
+        if exif:
+            more["exif"] = raster_bytes.orientation_segment(exif)
+    elif image.format == "PNG":
+        more = {"icc_profile": image.info.get("icc_profile")}
+    format = image.format
+    image.load()
+    for box in boxes:
+        image.paste(0 if len(image.getbands()) == 1 else (0,) * len(image.getbands()), tuple(box))
+    image.save(out, format, **more)
+    if boxes:
+        picture.counts["burnt-in text", "blacked out"] += len(boxes)
+        lossy = " with its own quantisation" if format == "JPEG" else " without loss"
+        picture.notes.append(f"{len(boxes)} rectangles were blacked out; coded again{lossy}")
+    return out.getvalue()
+
+
+def _tiff(file: InputFile, options: Options) -> Picture:
+    import tifffile
+
+    picture = Picture(".tif", lambda _: None)
+    with tifffile.TiffFile(file.path) as tiff:
+        pages: list[Any] = list(tiff.pages)
+        for page in pages:
+            check_size(file, width=page.imagewidth, height=page.imagelength, max_pixels=MAX_PIXELS)
+        arrays = list(_pages(pages, options, picture))
+    picture.counts["TIFF tags", "removed"] += sum(len(page.tags) for page in pages)
+
+    def write(path: Path) -> None:
+        with tifffile.TiffWriter(path) as out:
+            for array, how in arrays:
+                out.write(array, **how)
+
+    picture.write = write
+    return picture
+
+
+def _pages(pages: Any, options: Options, picture: Picture) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Pixels of each page and how they are written: without a word."""
+    for page in pages:
+        array = page.asarray()
+        colour = array.ndim == 3 and array.shape[-1] in (3, 4) and page.planarconfig == 1
+        grey = array[..., :3].mean(axis=-1) if colour else array
+        if grey.ndim == 2 and array.dtype != bool:
+            scaled = grey.astype(np.float32)
+            low, high = float(scaled.min()), float(scaled.max())
+            eight = np.uint8((scaled - low) * (255 / max(high - low, 1e-6)))
+            boxes = _text(np.asarray(eight), options)
+            array = np.array(array)
+            for box in boxes:
+                array[box.top : box.bottom, box.left : box.right] = 0
+            if boxes:
+                picture.counts["burnt-in text", "blacked out"] += len(boxes)
+        yield array, _how(page, colour=colour)
+
+
+def _how(page: Any, *, colour: bool) -> dict[str, Any]:
+    how: dict[str, Any] = {
+        "compression": "zlib",
+        "metadata": None,
+        "software": False,
+        "datetime": False,
+        "contiguous": False,
+    }
+    name = page.photometric.name.lower()
+    how["photometric"] = "rgb" if colour and name == "ycbcr" else name
+    if page.colormap is not None:
+        how["colormap"] = page.colormap
+    if page.extrasamples:
+        how["extrasamples"] = [int(e) for e in page.extrasamples]
+    if "XResolution" in page.tags and page.resolutionunit > 1:
+        how |= {"resolution": page.resolution, "resolutionunit": page.resolutionunit}
+    if page.planarconfig == 2:
+        how["planarconfig"] = "separate"
+    return how

@@ -1,0 +1,217 @@
+"""Photographs, volumes, tables and texts: the content stays, and nobody goes along."""
+
+import csv
+import gzip
+import io
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import tifffile
+from dicom_pictures import dataset, picture, save
+from PIL import Image, ImageCms, PngImagePlugin
+
+from osler.io.deidentification import Key, Options
+from osler.io.deidentification.names_of_files import place
+from osler.io.deidentification.one import Copied, Setting, check, copy
+
+KEY = Key(b"k" * 32)
+SECRET = "Xiomara Quillfeather"
+RULES = Options(pixels="rules")
+
+
+def copied(path: Path, tmp_path: Path, options: Options = RULES) -> tuple[Copied, Path]:
+    setting = Setting(path.parent, tmp_path / "out", options, KEY)
+    outcome = copy(path, setting)
+    assert outcome.status == "copied", outcome.error
+    assert check(outcome, setting) == []
+    new = tmp_path / "out" / outcome.place
+    assert SECRET.encode() not in new.read_bytes()
+    assert "Quillfeather" not in outcome.place
+    return outcome, new
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / SECRET
+    folder.mkdir()
+    return folder
+
+
+def test_jpeg_keeps_every_pixel(folder: Path, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010E], exif[0x0112] = SECRET, 6
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = Image.fromarray(picture(colour=True, text=""))
+    path = folder / f"{SECRET}.jpg"
+    image.save(path, exif=exif, comment=SECRET, icc_profile=profile, xmp=SECRET.encode())
+    path.write_bytes(path.read_bytes() + SECRET.encode())
+    outcome, new = copied(path, tmp_path)
+    with Image.open(path) as a, Image.open(new) as b:
+        assert (np.asarray(a) == np.asarray(b)).all()
+        assert dict(b.getexif()) == {0x0112: 6}
+        assert "comment" not in b.info
+        assert "xmp" not in b.info
+        lost = ImageCms.getOpenProfile(io.BytesIO(b.info["icc_profile"]))
+        assert lost.profile.profile_description in (None, "")
+        assert lost.profile.red_primary is not None
+    assert outcome.counts["bytes after the picture", "removed"] == 1
+
+
+def test_png_keeps_every_pixel(folder: Path, tmp_path: Path) -> None:
+    words = PngImagePlugin.PngInfo()
+    words.add_text("Author", SECRET)
+    words.add_itxt("Comment", SECRET, zip=True)
+    path = folder / "a.png"
+    Image.fromarray(picture(text="")).save(path, pnginfo=words, dpi=(200, 200))
+    _, new = copied(path, tmp_path)
+    with Image.open(path) as a, Image.open(new) as b:
+        assert (np.asarray(a) == np.asarray(b)).all()
+        assert round(b.info["dpi"][0]) == 200
+        assert not b.text
+
+
+def test_tiff_keeps_pages_and_scale(folder: Path, tmp_path: Path) -> None:
+    path = folder / "a.tif"
+    pages = [np.arange(5000, dtype=np.uint16).reshape(50, 100) + i for i in range(3)]
+    with tifffile.TiffWriter(path, bigtiff=True) as out:
+        for page in pages:
+            out.write(page, description=SECRET, resolution=(50, 50), resolutionunit=3)
+    _, new = copied(path, tmp_path)
+    with tifffile.TiffFile(new) as tiff:
+        assert [(p.asarray() == a).all() for p, a in zip(tiff.pages, pages, strict=True)] == [
+            True
+        ] * 3
+        assert tiff.pages[0].resolution == (50, 50)
+        assert not tiff.pages[0].description
+
+
+def test_text_on_a_photograph_goes(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("rapidocr")
+    for name in ("a.jpg", "a.png", "a.tif", "a.bmp"):
+        path = folder / name
+        Image.fromarray(picture(text=SECRET)).save(path)
+        outcome, new = copied(path, tmp_path, Options())
+        with Image.open(new) as image:
+            corner = np.asarray(image.convert("L"))[9:18, 8:90]
+        assert corner.max() <= 30
+        assert outcome.counts["burnt-in text", "blacked out"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("a.nii", nib.Nifti1Image), ("a.nii.gz", nib.Nifti1Image), ("b.nii.gz", nib.Nifti2Image)],
+)
+def test_nifti_keeps_voxels_and_place(
+    folder: Path, tmp_path: Path, name: str, kind: type[nib.Nifti1Image]
+) -> None:
+    affine = np.diag([2.0, -1.0, 3.0, 1.0])
+    image = kind(np.arange(60, dtype=np.int16).reshape(3, 4, 5), affine)
+    image.header["descrip"], image.header["aux_file"] = SECRET.encode(), SECRET.encode()
+    image.header["intent_name"] = b"Quillfeather"
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", SECRET.encode()))
+    nib.save(image, folder / name)
+    outcome, new = copied(folder / name, tmp_path)
+    again = nib.load(new)
+    assert (np.asarray(again.dataobj) == np.asarray(image.dataobj)).all()
+    assert (again.affine == affine).all()
+    assert not again.header.extensions
+    if name.endswith("gz"):
+        assert SECRET.encode() not in gzip.decompress(new.read_bytes())
+        assert b"a.nii" not in new.read_bytes()[:64]
+    assert outcome.counts["NIfTI extensions", "removed"] == 1
+
+
+def test_table_by_columns_and_by_text(folder: Path, tmp_path: Path) -> None:
+    (folder / "pic.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    path = folder / "cohort.csv"
+    rows = [
+        ["patient_id", "patient name", "dob", "visit_date", "file", "age", "hba1c", "note"],
+        [
+            "H-778",
+            SECRET,
+            "1950-02-03",
+            "2020-01-31",
+            "pic.png",
+            "97",
+            "6.5",
+            f"Seen by Dr {SECRET}",
+        ],
+        ["H-778", SECRET, "1950-02-03", "2020-02-10", "gone.png", "70", "7.1", "Stable, 12 mm"],
+        ["H-779", "Jo, Al", "1951-01-01", "2020-02-10", "", "", "", "电话13800138000"],
+    ]
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows(rows)
+    _, new = copied(path, tmp_path, Options(dates="shift", pixels="rules"))
+    with new.open(encoding="utf-8", newline="") as stream:
+        head, a, b, c = list(csv.reader(stream))
+    assert head == rows[0]
+    assert a[0] == b[0] == KEY.name("patient", "H-778") != c[0]
+    assert a[1:3] == ["[NAME]", ""]
+    days = [np.datetime64(row[3]) for row in (a, b)]
+    assert days[1] - days[0] == np.timedelta64(10, "D")
+    assert days[0] < np.datetime64("2019-02-01")
+    assert a[4] == "/".join(place("pic.png", ".png", KEY))
+    assert a[5:] == ["90", "6.5", "Seen by Dr [NAME]"]
+    assert b[5:] == ["70", "7.1", "Stable, 12 mm"]
+    assert c[7] == "电话[PHONE]"
+
+
+def test_a_text_beside_dicom_knows_the_patient(folder: Path, tmp_path: Path) -> None:
+    ds = dataset([picture(text="")], "native")
+    ds.PatientName, ds.PatientID = "zzyq^vrblt", "QX77"
+    save(ds, folder / "a.dcm")
+    path = folder / "note.txt"
+    path.write_text("scan of zzyq, vrblt (QX77) looks fine, lesion 3 mm\n", "utf-8")
+    _, new = copied(path, tmp_path)
+    assert new.read_text("utf-8") == "scan of [NAME] ([ID]) looks fine, lesion 3 mm\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030", "utf-16"])
+def test_chinese_text_in_any_encoding(folder: Path, tmp_path: Path, encoding: str) -> None:
+    path = folder / "note.txt"
+    path.write_bytes("患者姓名：欧阳小明，左肺见结节，约12mm。".encode(encoding))
+    _, new = copied(path, tmp_path)
+    assert new.read_text("utf-8") == "患者姓名：[NAME]，左肺见结节，约12mm。"
+
+
+OTHERS = {
+    "a.docx": b"PK\x03\x04",
+    "a.pdf": b"%PDF-1.7",
+    "a.xml": b"<a/>",
+    "a.bin": b"\0\1\2",
+    "a.json": b'{"a":1}',
+    "binary.txt": b"\0\1\2",
+}
+
+
+@pytest.mark.parametrize(("name", "data"), OTHERS.items())
+def test_other_kinds_are_not_copied(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    outcome = copy(tmp_path / name, Setting(tmp_path, tmp_path / "out", RULES, KEY))
+    assert outcome.status == "refused"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "tif", "nii.gz", "native.dcm", "rle.dcm"])
+def test_what_is_cut_off_is_not_copied(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"a.{kind}"
+    if kind == "nii.gz":
+        noise = np.random.default_rng(0).integers(0, 999, (16, 16, 16)).astype(np.int16)
+        nib.save(nib.Nifti1Image(noise, np.eye(4)), path)
+    elif kind.endswith("dcm"):
+        save(dataset([picture(text="")], kind.split(".", maxsplit=1)[0]), path)
+    else:
+        Image.fromarray(picture(text="")).save(path)
+    data = path.read_bytes()
+    for part in (0.1, 0.5, 0.9):
+        path.write_bytes(data[: int(len(data) * part)])
+        outcome = copy(path, Setting(tmp_path, tmp_path / "out", RULES, KEY))
+        assert outcome.status in ("failed", "refused"), (part, outcome)
+        assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+
+
+def test_nothing_private_in_the_key_or_its_words() -> None:
+    assert repr(Key(b"s" * 32)) == "Key(...)"
+    assert "73" not in repr(Setting(Path("a"), Path("b"), RULES, Key(b"s" * 32)))
