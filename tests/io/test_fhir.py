@@ -5,12 +5,24 @@ from typing import Any
 
 import pytest
 from fake_case import Grading, Kind, fake_case
+from fake_series import masks, write_series
 from fhir_check import fhir_errors
 
 from osler.errors import InputError
 from osler.io import fhir
 from osler.io.dicom_photo import reference
-from osler.record import Case, Label, Laterality, Source, vocab
+from osler.record import (
+    Case,
+    Code,
+    Label,
+    Laterality,
+    Measurement,
+    Passage,
+    Risk,
+    Source,
+    Table,
+    vocab,
+)
 
 
 def resources(bundle: dict[str, Any], kind: str) -> list[dict[str, Any]]:
@@ -197,3 +209,59 @@ def test_a_person_is_a_performer(tmp_path: Path) -> None:
 def test_a_case_without_the_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="photo"):
         fhir.write(Case(id="empty"), tmp_path)
+
+
+def general_case(folder: Path) -> Case:
+    image = write_series(folder)
+    source = Source("algorithm", "organs", "2")
+    case = Case("c", "P1", {"ct": image, "variables": Table("variables", {"age": 61})})
+    for mask in masks():
+        case.add(mask)
+    case.add(
+        Measurement(
+            id="volume.liver", name="Volume", source=source, item="ct", value=1412.5, unit="mL",
+            code=Code("118565006", "SCT", "Volume"), site=Code("10200004", "SCT", "Liver"),
+            evidence=("liver",),
+        )
+    )  # fmt: skip
+    case.add(
+        Label(id="phase", name="Contrast phase", source=source, item="ct", value="portal",
+              code=Code("X1", "99ELSE", "Phase"), laterality="R")
+    )  # fmt: skip
+    case.add(Risk(id="death", name="Death", source=source, value=0.12, horizon_days=365.0))
+    case.add(Passage(id="p", name="P", source=source, text="Liver of normal size.", item="ct"))
+    return case
+
+
+def test_any_case(tmp_path: Path) -> None:
+    case = general_case(tmp_path)
+    path = fhir.write_fhir(case, tmp_path / "out" / "ct.json")
+    bundle = json.loads(path.read_text(encoding="utf-8"))
+    assert fhir_errors(bundle, *(entry["resource"] for entry in bundle["entry"])) == []
+    volume = observation(bundle, "volume.liver")
+    assert volume["valueQuantity"]["code"] == "mL"
+    assert volume["bodySite"]["coding"][0]["code"] == "10200004"
+    study = resources(bundle, "ImagingStudy")[0]
+    assert study["numberOfInstances"] == 6
+    assert study["series"][0]["modality"]["code"] == "CT"
+    assert "bodySite" not in study["series"][0]
+    assert volume["derivedFrom"][0]["type"] == "ImagingStudy"
+    phase = next(o for o in observations(bundle) if o["code"]["text"] == "Contrast phase")
+    assert phase["bodySite"] == {"text": "Right"}
+    assert "system" not in phase["code"]["coding"][0]
+    risk = observation(bundle, "death")
+    assert risk["valueQuantity"]["value"] == 0.12
+    assert risk["component"][0]["valueQuantity"]["code"] == "d"
+    report = resources(bundle, "DiagnosticReport")[0]
+    assert "Ophthalmology" not in json.dumps(report)
+    assert report["conclusion"] == "Liver of normal size."
+
+
+def test_a_case_without_images(tmp_path: Path) -> None:
+    case = Case("t", None, {"variables": Table("variables", {"age": 61})})
+    source = Source("bundle", "risk", "1")
+    case.add(Measurement(id="score", name="Score", source=source, value=3.0, unit="{score}"))
+    bundle = fhir.bundle(case)
+    assert fhir_errors(bundle, *(entry["resource"] for entry in bundle["entry"])) == []
+    assert not resources(bundle, "ImagingStudy")
+    assert "derivedFrom" not in observation(bundle, "score")

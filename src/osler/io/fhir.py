@@ -1,62 +1,101 @@
 """A case as an HL7 FHIR R4 transaction [1] that a hospital's server can take as it is.
 
-It holds the ImagingStudy of the photograph, a Device for each model and algorithm, an Observation
-for each label and measurement, the DiagnosticReport that gathers them, and a Provenance for each
-device. Sending it twice changes nothing: every resource is named by its content's origin, and
-each request asks for that name first.
+It holds the ImagingStudy of each study that an image comes from, a Device for each model and
+algorithm, an Observation for each label, measurement and risk, the DiagnosticReport that gathers
+them, and a Provenance for each device. Sending it twice changes nothing: every resource is named
+by its content's origin, and each request asks for that name first.
 
 1. https://hl7.org/fhir/R4/bundle.html, http.html#transaction.
 """
 
-import html
+import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
+from osler.errors import InputError
 from osler.io import identity
-from osler.io.dicom_photo import reference, side_of, when
-from osler.record import Case, Finding, Label, Measurement, Passage, Source, vocab
-from osler.record.code import Code
+from osler.io.atomic_file import replacing
+from osler.io.dicom_context import digest_of, header_of, instances
+from osler.io.dicom_photo import reference, side_of, sound, when
+from osler.io.fhir_values import (
+    Resource,
+    answer,
+    chances,
+    coding,
+    concept,
+    date_time,
+    instant,
+    narrative,
+    number,
+    prediction_set,
+    question,
+    risk,
+)
+from osler.record import (
+    Case,
+    Code,
+    Finding,
+    Image,
+    Label,
+    Measurement,
+    Passage,
+    Risk,
+    Source,
+    vocab,
+)
 
 FILE = "fhir.json"
 _URI = "urn:ietf:rfc:3986"
 _TERMINOLOGY = "http://terminology.hl7.org/CodeSystem/"
 _CATEGORY = f"{_TERMINOLOGY}observation-category"
-_ABSENT = f"{_TERMINOLOGY}data-absent-reason"
+_STUDY = Code("18748-4", "LN", "Diagnostic imaging study")
+_REPORT = vocab.local("record-report", "Interpretation of a patient's record")
 _AGENT = f"{_TERMINOLOGY}provenance-participant-type"
 
-Resource = dict[str, Any]
+
+def write(case: Case, folder: Path, *, item: str | None = None) -> Path:
+    """Write the case as ``fhir.json``, a transaction Bundle; as ``write_fhir``."""
+    return write_fhir(case, folder / FILE, item=item)
 
 
-def write(case: Case, folder: Path, *, item: str = "photo") -> Path:
-    """Write the case as ``fhir.json``, a transaction Bundle.
+def write_fhir(case: Case, path: str | Path, *, item: str | None = None) -> Path:
+    """Write what a case says as a transaction Bundle of FHIR R4 resources.
 
     Args:
         case: the case.
-        folder: an existing folder.
-        item: name of the image that the findings are about.
+        path: the file, which appears whole or not at all.
+        item: name of the image that the findings are about; all items by default.
+
+    Returns:
+        The path.
 
     Raises:
-        InputError: the case has no such image.
+        InputError: the case has no such image, or says nothing that FHIR could hold.
+        OutputError: the file cannot be written.
     """
-    path = folder / FILE
     text = json.dumps(bundle(case, item=item), ensure_ascii=False, indent=1, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
-    return path
+    with replacing(path) as part:
+        part.write_text(text + "\n", encoding="utf-8")
+    return Path(path)
 
 
-def bundle(case: Case, *, item: str = "photo") -> Resource:
-    """The Bundle of ``write``, as plain values."""
-    case.image(item)
+def bundle(case: Case, *, item: str | None = None) -> Resource:
+    """The Bundle of ``write_fhir``, as plain values."""
+    if item is not None:
+        case.image(item)
     writer = _Writer(case, item)
+    if not case.items and not writer.observed:
+        raise InputError(
+            f"case '{case.id}' has no items and no findings, so there is nothing to report; load "
+            "an image such as 'photo' first"
+        )
     return {
         "resourceType": "Bundle",
         "type": "transaction",
-        "timestamp": _instant(when(case)),
+        "timestamp": instant(when(case)),
         "entry": list(writer.entries()),
     }
 
@@ -64,11 +103,36 @@ def bundle(case: Case, *, item: str = "photo") -> Resource:
 @dataclass
 class _Writer:
     case: Case
-    item: str
+    item: str | None
+
+    @cached_property
+    def images(self) -> dict[str, Image]:
+        """The images that the findings are about."""
+        found = {n: i for n, i in self.case.items.items() if isinstance(i, Image)}
+        found = {n: i for n, i in found.items() if i.modality != "SEG"} or found
+        return found if self.item is None else {self.item: found[self.item]}
 
     @cached_property
     def key(self) -> str:
-        return identity.digest(self.case.image(self.item))
+        """Names the case by what it was made of."""
+        first = next(iter(self.images.values()), None)
+        if first is not None and (first.origin is None or first.origin.sha256):
+            return identity.digest(first)
+        if first is not None:
+            return digest_of(first)
+        parts = [i.origin.sha256 if i.origin else "" for i in self.case.items.values()]
+        return hashlib.sha256("\x1f".join([self.case.id, *parts]).encode()).hexdigest()
+
+    @cached_property
+    def eye(self) -> bool:
+        """Whether the case is about the retina."""
+        if any(i.modality in ("OP", "OPT") for i in self.images.values()):
+            return True
+        known = {*vocab.STRUCTURES, *vocab.LABELS}
+        return any(f.id in known and self._about(f) for f in self.case.findings.values())
+
+    def _about(self, finding: Finding) -> bool:
+        return self.item is None or finding.item in (self.item, None)
 
     @cached_property
     def observed(self) -> dict[str, Finding]:
@@ -76,8 +140,32 @@ class _Writer:
         return {
             f.id: f
             for f in self.case.findings.values()
-            if isinstance(f, Label | Measurement) and f.item in (self.item, None)
+            if isinstance(f, Label | Measurement | Risk) and self._about(f)
         }
+
+    @cached_property
+    def studies(self) -> dict[str, list[str]]:
+        """StudyInstanceUID to the images of the study.
+
+        Of a volume that is not from DICOM nothing says which study it belongs to.
+        """
+        out: dict[str, list[str]] = {}
+        for name, image in self.images.items():
+            if header_of(image) or len(image.shape) == 2:
+                out.setdefault(self._uids(name)["StudyInstanceUID"], []).append(name)
+        return out
+
+    def _uids(self, name: str) -> dict[str, str]:
+        image = self.images[name]
+        if (image.origin is not None and image.origin.sha256) or not header_of(image):
+            return reference(self.case, item=name)
+        # a series has no digest of its own; its header says all that is needed
+        header, key = header_of(image), digest_of(image)
+        uids = {k: str(sound(header, k) or "") for k in ("SOPClassUID", "Modality")}
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+            uids[keyword] = str(sound(header, keyword) or identity.uid(key, keyword))
+        uids["Modality"] = uids["Modality"] or image.modality
+        return uids
 
     @cached_property
     def devices(self) -> tuple[Source, ...]:
@@ -85,9 +173,10 @@ class _Writer:
         return tuple(s for s in identity.sources(self.case) if s.kind != "person")
 
     def entries(self) -> Iterator[Resource]:
-        # The study may be in the server already, from the archive: it is found, not replaced.
-        study = self._study()
-        yield _entry(self._urn("study"), study, create=_query(study["identifier"][0]))
+        # A study may be in the server already, from the archive: it is found, not replaced.
+        for uid, names in self.studies.items():
+            study = self._study(uid, names)
+            yield _entry(self._study_urn(uid), study, create=_query(study["identifier"][0]))
         for source in self.devices:
             device = self._device(source)
             yield _entry(_device_urn(source), device, create=_query(device["identifier"][0]))
@@ -134,44 +223,57 @@ class _Writer:
         out["subject"] = subject
         return out
 
-    def _times(self, *, started: str = "") -> Resource:
-        """When the photograph was taken, as far as known, and when this was said."""
-        acquired = self.case.image(self.item).acquired
-        return {started: _date_time(acquired)} if acquired is not None else {}
+    def _times(self, *, started: str, name: str | None = None) -> Resource:
+        """When the image was taken, as far as known."""
+        one = self.images.get(name) if name else next(iter(self.images.values()), None)
+        acquired = one.acquired if one is not None else None
+        return {started: date_time(acquired)} if acquired is not None else {}
 
-    def _study_reference(self) -> Resource:
-        return {"reference": self._urn("study"), "type": "ImagingStudy"}
+    def _study_urn(self, uid: str) -> str:
+        # the first study keeps the name that it has where there is only one
+        first = next(iter(self.studies)) == uid
+        return self._urn("study") if first else self._urn("study", uid)
+
+    def _study_references(self, name: str | None = None) -> list[Resource]:
+        """The study of an image, or all of them."""
+        return [
+            {"reference": self._study_urn(uid), "type": "ImagingStudy"}
+            for uid, names in self.studies.items()
+            if name is None or name in names
+        ]
 
     # Resources
 
-    def _study(self) -> Resource:
-        uids = reference(self.case, item=self.item)
-        side = side_of(self.case, item=self.item)
-        modality = {"system": vocab.SYSTEM_URLS["DCM"], "code": uids["Modality"]}
-        out = self._clinical("ImagingStudy", f"urn:oid:{uids['StudyInstanceUID']}")
+    def _study(self, uid: str, names: list[str]) -> Resource:
+        series = [self._series(name) for name in names]
+        kinds = {s["modality"]["code"]: s["modality"] for s in series}
+        out = self._clinical("ImagingStudy", f"urn:oid:{uid}")
         out["identifier"][0]["system"] = "urn:dicom:uid"
-        series: Resource = {
-            "uid": uids["SeriesInstanceUID"],
-            "modality": modality,
-            "numberOfInstances": 1,
-            "bodySite": _coding(vocab.EYE),
-            **({"laterality": _coding(vocab.side(side))} if side else {}),
-            "instance": [
-                {
-                    "uid": uids["SOPInstanceUID"],
-                    "sopClass": {"system": _URI, "code": f"urn:oid:{uids['SOPClassUID']}"},
-                    "number": 1,
-                }
-            ],
-        }
         return {
             **out,
             "status": "available",
-            "modality": [modality],
-            **self._times(started="started"),
-            "numberOfSeries": 1,
-            "numberOfInstances": 1,
-            "series": [series],
+            "modality": list(kinds.values()),
+            **self._times(started="started", name=names[0]),
+            "numberOfSeries": len(series),
+            "numberOfInstances": sum(s["numberOfInstances"] for s in series),
+            "series": series,
+        }
+
+    def _series(self, name: str) -> Resource:
+        uids, image = self._uids(name), self.images[name]
+        several = instances(image) if header_of(image) else ()
+        side = side_of(self.case, item=name) if self.eye else image.laterality
+        kind = {"sopClass": {"system": _URI, "code": f"urn:oid:{uids['SOPClassUID']}"}}
+        listed = several if len(several) > 1 else (uids["SOPInstanceUID"],)
+        return {
+            "uid": uids["SeriesInstanceUID"],
+            "modality": {"system": vocab.SYSTEM_URLS["DCM"], "code": uids["Modality"]},
+            "numberOfInstances": len(listed),
+            **({"bodySite": coding(vocab.EYE)} if self.eye else {}),
+            **({"laterality": coding(vocab.side(side))} if side else {}),
+            "instance": [
+                {"uid": uid, **kind, "number": number} for number, uid in enumerate(listed, 1)
+            ],
         }
 
     def _device(self, source: Source) -> Resource:
@@ -191,27 +293,32 @@ class _Writer:
         notes = [finding.note] if finding.note else []
         out |= {
             "status": finding.status.value,
-            "category": [{"coding": [{"system": _CATEGORY, "code": "imaging"}]}],
-            "code": _question(finding),
-            **self._times(started="effectiveDateTime"),
-            "issued": _instant(when(self.case)),
-            "bodySite": self._site(finding),
-            "derivedFrom": [self._study_reference(), *self._evidence(finding)],
+            "category": [{"coding": [{"system": _CATEGORY, "code": self._category}]}],
+            "code": question(finding),
+            **self._times(started="effectiveDateTime", name=finding.item),
+            "issued": instant(when(self.case)),
+            **self._site(finding),
         }
+        behind = [*self._study_references(finding.item), *self._evidence(finding)]
+        if behind:
+            out["derivedFrom"] = behind
         if finding.source.kind == "person":
             out["performer"] = [{"display": finding.source.name}]
         else:
             out["device"] = {"reference": _device_urn(finding.source), "type": "Device"}
         if isinstance(finding, Measurement):
-            out |= _number(finding)
+            out |= number(finding)
             notes += [f"Not computed: {finding.reason}"] if finding.value is None else []
             components: list[Resource] = []
+        elif isinstance(finding, Risk):
+            out |= risk(finding)
+            components = out.pop("component", [])
         else:
             assert isinstance(finding, Label)
-            out["valueCodeableConcept"] = _answer(finding, finding.value)
-            components = [*_chances(finding), *_set(finding)]
+            out["valueCodeableConcept"] = answer(finding, finding.value)
+            components = [*chances(finding), *prediction_set(finding)]
         components += [
-            {"code": _concept(vocab.DOUBT), "valueCodeableConcept": _concept(vocab.flag(flag))}
+            {"code": concept(vocab.DOUBT), "valueCodeableConcept": concept(vocab.flag(flag))}
             for flag in finding.flags
         ]
         if components:
@@ -220,14 +327,29 @@ class _Writer:
             out["note"] = [{"text": note} for note in notes]
         return out
 
+    @property
+    def _category(self) -> str:
+        return "imaging" if self.images else "exam"
+
     def _site(self, finding: Finding) -> Resource:
-        side = finding.laterality or side_of(self.case, item=self.item)
-        place = finding.site or vocab.eye(side)
-        words = {"R": "Right eye", "L": "Left eye", None: "Eye"}[side]
-        parts = [words]
+        """Where in the body, as far as it is known: of a retina at least the eye."""
+        side = finding.laterality
+        parts: list[str] = []
+        if self.eye:
+            name = finding.item if finding.item in self.images else next(iter(self.images), None)
+            side = side or (side_of(self.case, item=name) if name else None)
+            parts = [{"R": "Right eye", "L": "Left eye", None: "Eye"}[side]]
+        place = finding.site or (vocab.eye(side) if self.eye else None)
+        if not self.eye and place is not None:
+            parts = [{"R": "Right ", "L": "Left ", None: ""}[side] + place.meaning]
         if isinstance(finding, Measurement):
             parts += [p for p in (finding.structure, finding.region) if p and p != "all"]
-        return {"coding": [_coding(place)], "text": ", ".join(parts)}
+        if place is None and side is None and not parts:
+            return {}
+        if place is None and side is not None:
+            parts = [{"R": "Right", "L": "Left"}[side], *parts]
+        coded = {"coding": [coding(place)]} if place is not None else {}
+        return {"bodySite": {**coded, "text": ", ".join(parts)}}
 
     def _evidence(self, finding: Finding) -> Iterator[Resource]:
         for id in finding.evidence:
@@ -236,19 +358,20 @@ class _Writer:
                 yield {"reference": urn, "type": "Observation"}
 
     def _report(self) -> Resource:
-        passages = [p for p in self.case.of(Passage) if p.item in (self.item, None)]
+        passages = [p for p in self.case.of(Passage) if self._about(p)]
         out = self._clinical("DiagnosticReport", self._urn("report"))
         if passages:
-            out = {"resourceType": out.pop("resourceType"), "text": _narrative(passages), **out}
+            out = {"resourceType": out.pop("resourceType"), "text": narrative(passages), **out}
         settled = {f.status.value for f in self.observed.values()}
         out |= {
             "status": settled.pop() if len(settled) == 1 else "preliminary",
-            "category": [{"text": "Ophthalmology"}],
-            "code": _concept(vocab.REPORT),
+            "category": [{"text": "Ophthalmology" if self.eye else "Diagnostic report"}],
+            "code": concept(vocab.REPORT if self.eye else _STUDY if self.images else _REPORT),
             **self._times(started="effectiveDateTime"),
-            "issued": _instant(when(self.case)),
-            "imagingStudy": [self._study_reference()],
+            "issued": instant(when(self.case)),
         }
+        if self.studies:
+            out["imagingStudy"] = self._study_references()
         if self.observed:
             out["result"] = [
                 {"reference": self._finding_urn(f), "type": "Observation"}
@@ -259,7 +382,7 @@ class _Writer:
             out["conclusion"] = " ".join(p.text for p in ends)
         grade = self.case.get("dr-grade", Label)
         if grade is not None:
-            out["conclusionCode"] = [_answer(grade, grade.value)]
+            out["conclusionCode"] = [answer(grade, grade.value)]
         return out
 
     def _provenance(self, source: Source) -> Resource:
@@ -268,19 +391,24 @@ class _Writer:
         urns = [self._finding_urn(f) for f in made] or [self._urn("report")]
         kind = "Observation" if made else "DiagnosticReport"
         code = str(identity.uuid(self.key, "fhir", "provenance", *_parts(source)))
+        read = "photograph" if self.eye else "record"
         return {
             "resourceType": "Provenance",
             "meta": {"tag": [{"system": vocab.LOCAL_URL, "code": code}]},
             "target": [{"reference": urn, "type": kind} for urn in urns],
-            "recorded": _instant(when(self.case)),
-            "activity": {"text": "Interpretation of a photograph by software"},
+            "recorded": instant(when(self.case)),
+            "activity": {"text": f"Interpretation of a {read} by software"},
             "agent": [
                 {
                     "type": {"coding": [{"system": _AGENT, "code": "assembler"}]},
                     "who": {"reference": _device_urn(source), "type": "Device"},
                 }
             ],
-            "entity": [{"role": "source", "what": self._study_reference()}],
+            **(
+                {"entity": [{"role": "source", "what": r} for r in self._study_references()]}
+                if self.studies
+                else {}
+            ),
         }
 
 
@@ -304,97 +432,3 @@ def _parts(source: Source) -> tuple[str, str, str]:
 
 def _device_urn(source: Source) -> str:
     return f"urn:uuid:{identity.uuid('fhir', 'device', *_parts(source))}"
-
-
-def _coding(code: Code) -> Resource:
-    system = vocab.SYSTEM_URLS.get(code.scheme, vocab.LOCAL_URL)
-    return {"system": system, "code": code.value, "display": code.meaning}
-
-
-def _concept(*codes: Code, text: str = "") -> Resource:
-    return {"coding": [_coding(c) for c in codes], "text": text or codes[0].meaning}
-
-
-def _question(finding: Finding) -> Resource:
-    """What the observation is; a measurement's id says more than the concept that it is one of."""
-    if isinstance(finding, Measurement):
-        general = finding.code or vocab.measure(finding.id, finding.name)
-        words = [w for w in (finding.structure, finding.region) if w]
-        text = " ".join([general.meaning, *([f"({', '.join(words)})"] if words else [])])
-    else:
-        general = finding.code or vocab.label(finding.id, finding.name)
-        return _concept(general, text=finding.name)
-    exact = vocab.local(finding.id, text)
-    return _concept(general, *([exact] if exact.value != general.value else []), text=text)
-
-
-def _number(measurement: Measurement) -> Resource:
-    out: Resource = {}
-    method = vocab.method(measurement.id)
-    if measurement.method or method:
-        out["method"] = {
-            **({"coding": [_coding(method)]} if method else {}),
-            "text": measurement.method or (method.meaning if method else ""),
-        }
-    if measurement.value is None:
-        absent = {"system": _ABSENT, "code": "not-performed", "display": "Not Performed"}
-        out["dataAbsentReason"] = {"coding": [absent], "text": measurement.reason}
-    else:
-        out["valueQuantity"] = _quantity(measurement.value, measurement.unit)
-    return out
-
-
-def _quantity(value: float, unit: str) -> Resource:
-    code = vocab.unit(unit)
-    return {
-        "value": float(f"{value:.7g}"),
-        "unit": code.meaning if code.value != "1" else "1",
-        "system": vocab.SYSTEM_URLS["UCUM"],
-        "code": code.value,
-    }
-
-
-def _answer(label: Label, value: str) -> Resource:
-    words = label.meanings.get(value, value)
-    return _concept(vocab.value(label.id, value, words), text=words)
-
-
-def _chances(label: Label) -> Iterator[Resource]:
-    if not label.probabilities and label.probability is not None:
-        yield {
-            "code": _concept(vocab.PROBABILITY),
-            "valueQuantity": _quantity(label.probability, "1"),
-        }
-    for value, probability in label.probabilities.items():
-        words = f"Probability of {label.meanings.get(value, value)}"
-        code = vocab.local(f"p-{label.id}-{value}", words)
-        yield {"code": _concept(code), "valueQuantity": _quantity(probability, "1")}
-
-
-def _set(label: Label) -> Iterator[Resource]:
-    level = f" at {label.coverage:.0%}" if label.coverage else ""
-    for value in label.prediction_set:
-        yield {
-            "code": _concept(vocab.PREDICTION_SET, text=vocab.PREDICTION_SET.meaning + level),
-            "valueCodeableConcept": _answer(label, value),
-        }
-
-
-def _narrative(passages: Iterable[Passage]) -> Resource:
-    lines = "".join(
-        f'<p lang="{html.escape(p.language)}">{html.escape(p.text)}</p>' for p in passages
-    )
-    return {
-        "status": "generated",
-        "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{lines}</div>',
-    }
-
-
-def _instant(at: datetime) -> str:
-    at = at if at.tzinfo else at.astimezone()
-    return at.isoformat(timespec="seconds")
-
-
-def _date_time(at: datetime) -> str:
-    """A FHIR dateTime; a time of an unknown zone is not one, so only its date is said."""
-    return at.isoformat(timespec="seconds") if at.tzinfo else at.date().isoformat()

@@ -1,0 +1,131 @@
+"""Values of FHIR R4 resources: codes, quantities, answers and times."""
+
+import html
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any
+
+from osler.record import Finding, Label, Measurement, Passage, Risk, vocab
+from osler.record.code import Code
+
+_ABSENT = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
+
+Resource = dict[str, Any]
+
+
+def coding(code: Code) -> Resource:
+    """A Coding; a scheme that has no URI is left unsaid, not guessed."""
+    system = vocab.SYSTEM_URLS.get(code.scheme)
+    named = {"system": system} if system else {}
+    return {**named, "code": code.value, "display": code.meaning or code.value}
+
+
+def concept(*codes: Code, text: str = "") -> Resource:
+    """A CodeableConcept of codes that mean the same."""
+    return {"coding": [coding(c) for c in codes], "text": text or codes[0].meaning}
+
+
+def question(finding: Finding) -> Resource:
+    """What the observation is; a measurement's id says more than the concept that it is one of."""
+    if isinstance(finding, Measurement):
+        general = finding.code or vocab.measure(finding.id, finding.name)
+        words = [w for w in (finding.structure, finding.region) if w]
+        text = " ".join([general.meaning, *([f"({', '.join(words)})"] if words else [])])
+    else:
+        general = finding.code or vocab.label(finding.id, finding.name)
+        return concept(general, text=finding.name)
+    exact = vocab.local(finding.id, text)
+    return concept(general, *([exact] if exact.value != general.value else []), text=text)
+
+
+def number(measurement: Measurement) -> Resource:
+    """Method and value of a measurement, or why there is none."""
+    out: Resource = {}
+    method = vocab.method(measurement.id)
+    if measurement.method or method:
+        out["method"] = {
+            **({"coding": [coding(method)]} if method else {}),
+            "text": measurement.method or (method.meaning if method else ""),
+        }
+    if measurement.value is None:
+        absent = {"system": _ABSENT, "code": "not-performed", "display": "Not Performed"}
+        out["dataAbsentReason"] = {"coding": [absent], "text": measurement.reason}
+    else:
+        out["valueQuantity"] = quantity(measurement.value, measurement.unit)
+    return out
+
+
+def quantity(value: float, unit: str) -> Resource:
+    """A Quantity; numbers keep seven digits."""
+    code = vocab.unit(unit)
+    return {
+        "value": float(f"{value:.7g}"),
+        "unit": code.meaning if code.value != "1" else "1",
+        "system": vocab.SYSTEM_URLS["UCUM"],
+        "code": code.value,
+    }
+
+
+def answer(label: Label, value: str) -> Resource:
+    """One value of a label as a CodeableConcept."""
+    words = label.meanings.get(value, value)
+    return concept(vocab.value(label.id, value, words), text=words)
+
+
+def chances(label: Label) -> Iterator[Resource]:
+    """The probabilities of a label, a component each."""
+    if not label.probabilities and label.probability is not None:
+        yield {
+            "code": concept(vocab.PROBABILITY),
+            "valueQuantity": quantity(label.probability, "1"),
+        }
+    for value, probability in label.probabilities.items():
+        words = f"Probability of {label.meanings.get(value, value)}"
+        code = vocab.local(f"p-{label.id}-{value}", words)
+        yield {"code": concept(code), "valueQuantity": quantity(probability, "1")}
+
+
+def prediction_set(label: Label) -> Iterator[Resource]:
+    """What cannot be excluded, a component each."""
+    level = f" at {label.coverage:.0%}" if label.coverage else ""
+    for value in label.prediction_set:
+        yield {
+            "code": concept(vocab.PREDICTION_SET, text=vocab.PREDICTION_SET.meaning + level),
+            "valueCodeableConcept": answer(label, value),
+        }
+
+
+def narrative(passages: Iterable[Passage]) -> Resource:
+    """The words of a report."""
+    lines = "".join(
+        f'<p lang="{html.escape(p.language)}">{html.escape(p.text)}</p>' for p in passages
+    )
+    return {
+        "status": "generated",
+        "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{lines}</div>',
+    }
+
+
+def instant(at: datetime) -> str:
+    """A FHIR instant; a time of an unknown zone is taken as of this machine's."""
+    at = at if at.tzinfo else at.astimezone()
+    return at.isoformat(timespec="seconds")
+
+
+def date_time(at: datetime) -> str:
+    """A FHIR dateTime; a time of an unknown zone is not one, so only its date is said."""
+    return at.isoformat(timespec="seconds") if at.tzinfo else at.date().isoformat()
+
+
+def risk(finding: Risk) -> Resource:
+    """The chance of an event, and within which time."""
+    out: Resource = {"valueQuantity": quantity(finding.value, "1")}
+    if finding.horizon_days is not None:
+        days = {
+            "value": finding.horizon_days,
+            "unit": "days",
+            "system": vocab.SYSTEM_URLS["UCUM"],
+            "code": "d",
+        }
+        out["component"] = [{"code": {"text": "Within"}, "valueQuantity": days}]
+    return out
