@@ -148,6 +148,15 @@ READERS: tuple[Reader, ...] = (
         "fhir", record_signatures.is_fhir, _by("table_fhir", "read_fhir"), ("case",), kind="table"
     ),
     Reader("xml", record_signatures.is_xml, _by("text_xml", "read_xml"), kind="text"),
+    Reader("gct", record_signatures.is_gct, _by("omics_matrix", "read_gct"), kind="table"),
+    Reader("vcf", record_signatures.is_vcf, _by("omics_vcf", "read_vcf"), kind="table"),
+    Reader(
+        "h5ad",
+        record_signatures.is_hdf5,
+        _by("omics_h5ad", "read_h5ad"),
+        ("features",),
+        kind="table",
+    ),
     Reader(
         "csv",
         record_signatures.is_plain_text,

@@ -4,6 +4,7 @@ Text without a signature is told by the extension of its name; see ``READERS``.
 """
 
 import re
+import zlib
 
 
 def is_edf(head: bytes) -> bool:
@@ -47,3 +48,23 @@ def is_xml(head: bytes) -> bool:
     """Whether the bytes start an XML document."""
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     return start.startswith((b"<?xml", b"<ClinicalDocument"))
+
+
+def is_gct(head: bytes) -> bool:
+    """Whether the bytes start a GCT matrix."""
+    return re.match(rb"#1\.[23][\t ]*\r?\n", head) is not None
+
+
+def is_hdf5(head: bytes) -> bool:
+    """Whether the bytes start an HDF5 file."""
+    return head.startswith(b"\x89HDF\r\n\x1a\n")
+
+
+def is_vcf(head: bytes) -> bool:
+    """Whether the bytes start a VCF, plain or (b)gzipped."""
+    if head.startswith(b"\x1f\x8b"):
+        try:
+            head = zlib.decompressobj(wbits=31).decompress(head, 64)
+        except zlib.error:
+            return False
+    return head.startswith(b"##fileformat=VCF")
