@@ -110,7 +110,8 @@ def _files(found: "Fingerprint") -> Iterator[Warned]:
             yield Warned(
                 "doubt",
                 f"The spacing of '{column.name}' is not said in "
-                f"{_count(spacing['not said'], 'volume')}, so nothing in them can be measured in millimetres.",
+                f"{_count(spacing['not said'], 'volume')}, so nothing in them can be "
+                "measured in millimetres.",
             )
         mixed = {key: column.counts.get(key, {}) for key in ("type", "channels", "axes", "kind")}
         for key, counts in mixed.items():
