@@ -92,6 +92,18 @@ def test_headers_of_every_encoding(tmp_path: Path, syntax: str) -> None:
     assert case_of(tmp_path).patient_id == "病人-7"
 
 
+def test_files_without_identifiers_belong_to_their_folder(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        datasets = series()
+        for ds in datasets:
+            del ds.StudyInstanceUID, ds.SeriesInstanceUID
+        write(tmp_path / name, datasets)
+    assert [(case.id, list(case.items)) for case in cases_of(tmp_path)] == [
+        ("a", ["ct"]),
+        ("b", ["ct"]),
+    ]
+
+
 def test_files_without_preamble(tmp_path: Path) -> None:
     for index, ds in enumerate(series()):
         data = as_bytes(ds)
@@ -105,9 +117,7 @@ def test_what_is_not_understood_is_reported(tmp_path: Path) -> None:
     put(tmp_path, "empty.dcm", b"")
     put(tmp_path, ".hidden", b"x")
     put(tmp_path, "film.mp4", b"\0\0\0\x20ftypisom" + bytes(40))
-    nobody = series()[0]
-    del nobody.StudyInstanceUID
-    put(tmp_path, "nobody.dcm", as_bytes(nobody))
+    put(tmp_path, "cut.dcm", as_bytes(series()[0])[:340])
     put(tmp_path, "result/findings.json", b"{}")
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to(tmp_path)
@@ -116,7 +126,7 @@ def test_what_is_not_understood_is_reported(tmp_path: Path) -> None:
         "notes.xyz": "of no known format, which is not read",
         "empty.dcm": "empty",
         "film.mp4": "a HEIF, AVIF or MP4 file, which is not read",
-        "nobody.dcm": "a DICOM file without StudyInstanceUID, so of no known study",
+        "cut.dcm": "a DICOM file whose header cannot be read",
         "result": "an output folder (it holds findings.json)",
         "pipe": "no regular file",
     }

@@ -1,7 +1,7 @@
 """A folder of anything, sorted into cases by patient and study: headers only.
 
 DICOM files belong together by PatientID, StudyInstanceUID and SeriesInstanceUID, wherever they
-lie. Other files that are read are a case each, or are grouped by a pattern of their paths. What is
+lie; those without a StudyInstanceUID belong to the others in their folder. Other files that are read are a case each, or are grouped by a pattern of their paths. What is
 not understood is told with the reason, and nothing is decoded.
 """
 
@@ -282,10 +282,12 @@ class _Sorter:
                 found = dicomdir.identity(path, _SORTED_BY)
         except Exception as error:  # noqa: BLE001 - damaged headers raise anything
             found = _by_general_reader(path, error)
-        study = found.text("StudyInstanceUID")
-        if not study:
-            self.skipped[path] = "a DICOM file without StudyInstanceUID, so of no known study"
+        if "SOPClassUID" not in found and "Modality" not in found and "Rows" not in found:
+            self.skipped[path] = "a DICOM file whose header cannot be read"
             return
+        # without its identifiers a file belongs to the others in its folder
+        folder = os.path.dirname(path)
+        study = found.text("StudyInstanceUID") or f"folder {folder}"
         number = found.get("SeriesNumber")
         frames = found.get("NumberOfFrames")
         several = isinstance(frames, int) and frames > 1
@@ -293,7 +295,7 @@ class _Sorter:
             _Found(
                 found.text("PatientID"),
                 study,
-                found.text("SeriesInstanceUID"),
+                found.text("SeriesInstanceUID") or f"folder {folder}",
                 number if isinstance(number, int) else 0,
                 found.text("Modality"),
                 DicomFile(
