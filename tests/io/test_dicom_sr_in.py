@@ -3,16 +3,31 @@ from pathlib import Path
 import highdicom as hd
 import numpy as np
 import pytest
+from dicom_check import errors
 from fake_case import fake_case
-from fake_series import series
+from fake_series import masks, series, write_series
 from pydicom.data import get_testdata_file
 from pydicom.sr.codedict import codes
 
-from osler.errors import InputError, UnreadableError
+from osler.errors import InputError, OutputError, UnreadableError
 from osler.io import load
 from osler.io.dicom_findings import add
 from osler.io.dicom_out import write
-from osler.record import Case, Contour, Label, Mask, Measurement, Passage, Point, vocab
+from osler.io.dicom_seg_out import write_segmentation
+from osler.io.dicom_sr import write_measurements
+from osler.record import (
+    Case,
+    Code,
+    Contour,
+    Image,
+    Label,
+    Mask,
+    Measurement,
+    Passage,
+    Point,
+    Source,
+    vocab,
+)
 
 
 def test_what_we_wrote_comes_back(tmp_path: Path) -> None:
@@ -147,3 +162,51 @@ def test_nesting_without_end_and_cut_files_are_refused(tmp_path: Path) -> None:
             load(path)
         except InputError:
             continue
+
+
+def test_measurements_of_a_volume(tmp_path: Path) -> None:
+    image = write_series(tmp_path)
+    case = Case("c", items={"ct": image})
+    source = Source("bundle", "organs", "2.0.0")
+    for mask in masks():
+        case.add(mask)
+    millilitres = Measurement(
+        id="volume.liver", name="Volume", source=source, item="ct", value=1412.123456789, unit="mL",
+        code=Code("118565006", "SCT", "Volume"), evidence=("liver",), flags=("cut-off",),
+    )  # fmt: skip
+    spread = Measurement(
+        id="spread", name="Spread", source=source, item="ct", value=3.0, unit="mm",
+        site=Code("10200004", "SCT", "Liver"), laterality="R",
+    )  # fmt: skip
+    phase = Label(id="phase", name="Phase", source=source, item="ct", value="portal")
+    marker = Point(id="marker", name="Marker", source=source, item="ct", position=(4.0, 2.5, 7.0))
+    words = Passage(
+        id="words", name="Words", source=source, item="ct", text="Normal.", section="impression"
+    )
+    for finding in (millilitres, spread, phase, marker, words):
+        case.add(finding)
+    seg = write_segmentation(masks(), image, tmp_path / "seg.dcm")
+    path = write_measurements(case, tmp_path / "sr.dcm", seg=seg)
+    assert errors(path) == []
+    assert errors(write_measurements(case, tmp_path / "alone.dcm")) == []
+    new = Case("n", items={"ct": image})
+    add(new, seg)
+    add(new, path)
+    found = new.get("volume.liver", Measurement)
+    assert (found.value, found.unit, found.code) == (1412.123456789, "mL", millilitres.code)
+    assert (found.structure, found.flags, found.item) == ("liver", ("cut-off",), "ct")
+    assert found.site is None
+    assert new.get("spread", Measurement).value == 3.0
+    assert new.get("phase", Label).value == "portal"
+    assert new.get("marker", Point).position == (4.0, 2.5, 7.0)
+    assert next(new.of(Passage)).text == "Normal."
+    read = hd.sr.srread(path)
+    groups = read.content.get_volumetric_roi_measurement_groups()
+    assert {g.tracking_identifier for g in groups} == {"liver", "spleen", "kidney"}
+    assert len(read.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence) == 2
+
+
+def test_a_report_must_name_what_it_is_about(tmp_path: Path) -> None:
+    case = Case("c", items={"volume": Image("volume", np.zeros((1, 2, 2, 2)))})
+    with pytest.raises(OutputError, match="no DICOM file"):
+        write_measurements(case, tmp_path / "sr.dcm")

@@ -1,6 +1,6 @@
 """What a new DICOM object takes over from the image that it was made of, and what it says anew."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pydicom.dataset import Dataset
+
+Target = tuple[Image | None, int | None]
+"""An image, and a plane of it where it is a volume."""
 
 _KEPT = (
     *TYPE_2,
@@ -100,6 +103,23 @@ def instances(image: Image) -> tuple[str, ...]:
     return (str(uid),) if uid else ()
 
 
+def planes_of(images: Sequence[Image]) -> dict[str, Target]:
+    """SOP instance to the image that it is part of, and to the plane of a series."""
+    known: dict[str, Target] = {}
+    for image in images:
+        try:
+            uids = instances(image)
+        except OutputError:  # the files are gone; what refers to them finds no plane
+            uids = ()
+        series = len(uids) > 1 and len(image.shape) == 3
+        for plane, uid in enumerate(uids):
+            known[uid] = (image, plane if series else None)
+        own = sound(header_of(image), "SOPInstanceUID")
+        if own:
+            known.setdefault(str(own), (image, None))
+    return known
+
+
 def _instance(path: str) -> str:
     import pydicom
 
@@ -130,6 +150,37 @@ def refer(ds: "Dataset", image: Image) -> None:
         one.ReferencedSOPClassUID, one.ReferencedSOPInstanceUID = sop_class, uid
         named.ReferencedInstanceSequence.append(one)
     ds.ReferencedSeriesSequence = [named]
+
+
+def sources(image: Image) -> "list[Dataset]":
+    """A data set for each instance that an image came from, as far as references need it.
+
+    Raises:
+        OutputError: the image came from no DICOM file.
+    """
+    from pydicom.dataset import Dataset
+
+    header, uids = header_of(image), instances(image)
+    if not header or not uids:
+        raise OutputError(
+            f"image '{image.name}' came from no DICOM file, and a report must name what it is "
+            "about; write the image as DICOM, load that, and report on it"
+        )
+    out = []
+    study = sound(header, "StudyInstanceUID")
+    series = sound(header, "SeriesInstanceUID")
+    for number, uid in enumerate(uids, 1):
+        ds = Dataset()
+        ds.SpecificCharacterSet = "ISO_IR 192"
+        for keyword in TYPE_2:
+            setattr(ds, keyword, sound(header, keyword))
+        ds.StudyInstanceUID = str(study or identity.uid(uids[0], "study"))
+        ds.SeriesInstanceUID = str(series or identity.uid(uids[0], "series"))
+        ds.SOPClassUID, ds.SOPInstanceUID = str(sound(header, "SOPClassUID") or ""), uid
+        ds.Modality, ds.InstanceNumber = image.modality, number
+        ds.Rows, ds.Columns = image.shape[-2:]
+        out.append(ds)
+    return out
 
 
 def digest_of(image: Image, *parts: bytes) -> str:

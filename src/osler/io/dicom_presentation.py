@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from osler.io import dicom_header as header
 from osler.io.contour_fill import fill_plane
-from osler.io.dicom_context import instances
-from osler.io.dicom_placing import said
+from osler.io.dicom_context import Target, planes_of
 from osler.io.dicom_seg_in import unused
 from osler.io.dicom_sr_groups import outline
 from osler.io.input_file import InputFile, decoding
@@ -20,9 +19,6 @@ from osler.record import Contour, Finding, Image, Mask, Passage, Point, Source
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
-
-Target = tuple[Image | None, int | None]
-"""The image that a layer is drawn on, and the plane of a volume."""
 
 
 def read_presentation(
@@ -51,7 +47,7 @@ def read_presentation(
     with decoding(file, format):
         file.stream.seek(0)
         dataset = pydicom.dcmread(file.stream, force=True)
-        known = _known(images)
+        known = planes_of(images)
         findings: list[Finding] = []
         taken = {image.name for image in images}
         for finding in (*_annotations(dataset, known), *_windows(dataset, known)):
@@ -59,20 +55,6 @@ def read_presentation(
             taken.add(finding.id)
             findings.append(finding)
         return findings, header.patient_id(dataset)
-
-
-def _known(images: Sequence[Image]) -> dict[str, Target]:
-    """SOP instance to image and plane."""
-    known: dict[str, Target] = {}
-    for image in images:
-        uids = instances(image)
-        series = len(uids) > 1 and len(image.shape) == 3
-        for plane, uid in enumerate(uids):
-            known[uid] = (image, plane if series else None)
-        own = said(image, "SOPInstanceUID")
-        if own:
-            known.setdefault(own, (image, None))
-    return known
 
 
 def _targets(item: "Dataset", known: dict[str, Target]) -> list[Target]:

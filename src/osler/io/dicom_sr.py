@@ -15,18 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from osler.io import identity
+from osler.io.dicom_context import sources, write_dataset
 from osler.io.dicom_photo import side_of, source_dataset
 from osler.io.dicom_seg import build_seg, coded, segmented, stamp
+from osler.io.dicom_sr_parts import algorithm, chances, doubt, remark
 from osler.record import (
     Case,
     Finding,
+    Image,
     Label,
     Laterality,
     Mask,
     Measurement,
     Passage,
     Point,
-    Source,
     vocab,
 )
 from osler.record.finding import describe
@@ -79,12 +81,49 @@ def build_sr(
     source: "Dataset | None" = None,
 ) -> "ComprehensiveSR":
     """The data set of ``write_sr``."""
-    from highdicom.sr import ComprehensiveSR, MeasurementReport
-
     source = source if source is not None else source_dataset(case, item=item)
     if seg is None:
         seg = build_seg(case, item=item, source=source)
     writer = _Writer(case, item, source, seg, _key(case, str(source.SOPInstanceUID)))
+    return _document(writer, [source] if seg is None else [source, seg])
+
+
+def write_measurements(
+    case: Case, path: str | Path, *, item: str | None = None, seg: str | Path | None = None
+) -> Path:
+    """Write what is said of an image or volume from DICOM as a measurement report (TID 1500).
+
+    Args:
+        case: the case.
+        path: the file, which appears whole or not at all.
+        item: name of the image; the first of the case by default.
+        seg: the segmentation that holds the masks, as ``write_segmentation`` wrote it; what is
+            said of a mask then points at its segment.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: the case has no such image.
+        OutputError: the image came from no DICOM file, or the file cannot be written.
+    """
+    import pydicom
+
+    images = [n for n, i in case.items.items() if isinstance(i, Image) and i.modality != "SEG"]
+    name = item or next(iter(images), "photo")
+    evidence = sources(case.image(name))
+    segments = None if seg is None else pydicom.dcmread(seg, stop_before_pixels=True)
+    writer = _Writer(
+        case, name, evidence[0], segments, _key(case, evidence[0].SOPInstanceUID), tuple(evidence)
+    )
+    ds = _document(writer, [*evidence, segments] if segments is not None else evidence)
+    write_dataset(ds, Path(path))
+    return Path(path)
+
+
+def _document(writer: "_Writer", evidence: "list[Dataset]") -> "ComprehensiveSR":
+    from highdicom.sr import ComprehensiveSR, MeasurementReport
+
     report = MeasurementReport(
         observation_context=writer.observer(),
         procedure_reported=coded(vocab.IMAGING_PROCEDURE),
@@ -92,7 +131,7 @@ def build_sr(
     )
     report[0].ContentSequence.extend(writer.statements())
     sr = ComprehensiveSR(
-        evidence=[source] if seg is None else [source, seg],
+        evidence=evidence,
         content=report[0],
         series_instance_uid=identity.uid(writer.key, "report", "series"),
         series_number=102,
@@ -106,7 +145,7 @@ def build_sr(
         specific_character_set="ISO_IR 192",
     )
     sr.SoftwareVersions = identity.version()
-    stamp(sr, case)
+    stamp(sr, writer.case)
     return sr
 
 
@@ -132,10 +171,34 @@ class _Writer:
     source: "Dataset"
     seg: "Dataset | None"
     key: str
+    slices: "tuple[Dataset, ...]" = ()
+    """The instances of a volume, in the order of its planes; empty for a photograph."""
+
+    @property
+    def eye(self) -> bool:
+        """Whether the image shows the retina, so that a site that is not said is the eye."""
+        return not self.slices or self.case.image(self.item).modality in ("OP", "OPT")
 
     @property
     def side(self) -> Laterality | None:
+        if not self.eye:
+            return self.case.image(self.item).laterality
         return side_of(self.case, item=self.item)
+
+    def _segments(self) -> dict[str, int]:
+        """Id of a mask to the number of its segment."""
+        if self.slices:
+            listed = self.seg.SegmentSequence if self.seg is not None else ()
+            return {str(s.get("TrackingID", "")): int(s.SegmentNumber) for s in listed}
+        if self.seg is None:
+            return {}
+        return {m.id: n for n, m in enumerate(segmented(self.case, item=self.item), 1)}
+
+    def _drawn(self) -> list[Mask]:
+        if not self.slices:
+            return segmented(self.case, item=self.item)
+        known = self._segments()
+        return [m for m in self.case.of(Mask) if m.item in (self.item, None) and m.id in known]
 
     def observer(self) -> Any:
         """The device that observed: Osler, with every model that took part."""
@@ -170,7 +233,7 @@ class _Writer:
     def _sorted(self) -> list[_Group]:
         """The measurements under the structure that each is about, in the findings' order."""
         drawn: list[Mask | Point] = []
-        drawn += segmented(self.case, item=self.item)
+        drawn += self._drawn()
         drawn += [p for p in self.case.of(Point) if p.item in (self.item, None)]
         groups = {f.id: _Group(f) for f in drawn}
         whole = _Group(None)
@@ -203,7 +266,7 @@ class _Writer:
         one = len(sources) == 1  # else each measurement names its own
         shared: dict[str, Any] = {
             "tracking_identifier": self._tracking(subject.id if subject else self.item),
-            "algorithm_id": _algorithm(sources.pop()) if one else None,
+            "algorithm_id": algorithm(sources.pop()) if one else None,
             "measurements": [
                 self._measurement(m, named=not one)
                 for m in group.measurements
@@ -211,25 +274,29 @@ class _Writer:
             ],
         }
         if subject is None:
-            shared["finding_sites"] = [self._site(vocab.EYE)]
+            shared["finding_sites"] = self._sites(None, vocab.EYE)
         else:
             shown = vocab.structure(subject.id, subject.name)
             shared["finding_type"] = coded(subject.code or shown.type)
-            shared["finding_category"] = coded(shown.category)
-            shared["finding_sites"] = [self._site(subject.site or shown.site)]
-            shared["qualitative_evaluations"] = [_doubt(f) for f in subject.flags]
+            category = subject.category if isinstance(subject, Mask) else None
+            shared["finding_category"] = coded(category or shown.category)
+            shared["finding_sites"] = self._sites(subject, shown.site)
+            shared["qualitative_evaluations"] = [doubt(f) for f in subject.flags]
         region = self._region(subject)
-        built = (
-            hd.PlanarROIMeasurementsAndQualitativeEvaluations(**shared, **region)
-            if region
-            else hd.MeasurementsAndQualitativeEvaluations(**shared, source_images=[self._image()])
-        )
+        built: Any
+        volume = isinstance(region.get("referenced_segment"), hd.ReferencedSegment)
+        if volume:
+            built = hd.VolumetricROIMeasurementsAndQualitativeEvaluations(**shared, **region)
+        elif region:
+            built = hd.PlanarROIMeasurementsAndQualitativeEvaluations(**shared, **region)
+        else:
+            built = hd.MeasurementsAndQualitativeEvaluations(**shared, source_images=self._images())
         for measurement in group.measurements:
             if measurement.value is None:
                 reason = f"not computed: {measurement.reason}"
-                built[0].ContentSequence.append(_remark(measurement, reason))
-            for doubt in filter(None, (*measurement.flags, measurement.note)):
-                built[0].ContentSequence.append(_remark(measurement, doubt))
+                built[0].ContentSequence.append(remark(measurement, reason))
+            for words in filter(None, (*measurement.flags, measurement.note)):
+                built[0].ContentSequence.append(remark(measurement, words))
         return built
 
     def _region(self, subject: Finding | None) -> dict[str, Any]:
@@ -242,12 +309,22 @@ class _Writer:
             row, column = subject.position[-2:]
             # DICOM counts (column, row) from the top left corner of the first pixel
             at = np.array([[column + 0.5, row + 0.5]])
+            plane = round(subject.position[0]) if len(subject.position) == 3 else 0
+            if self.slices and 0 <= plane < len(self.slices):
+                uids = (uids[0], self.slices[plane].SOPInstanceUID)
             region = hd.ImageRegion("POINT", at, hd.SourceImageForRegion(*uids))
             return {"referenced_region": region}
-        ids = [m.id for m in segmented(self.case, item=self.item)]
-        if self.seg is None or subject is None or subject.id not in ids:
+        segments = self._segments()
+        if self.seg is None or subject is None or subject.id not in segments:
             return {}
-        number = ids.index(subject.id) + 1  # one frame a segment, in the same order
+        number = segments[subject.id]
+        if self.slices:
+            series = hd.SourceSeriesForSegmentation(self.source.SeriesInstanceUID)
+            whole = hd.ReferencedSegment(
+                self.seg.SOPClassUID, self.seg.SOPInstanceUID, number, source_series=series
+            )
+            return {"referenced_segment": whole}
+        # one frame a segment, in the same order
         frame = hd.ReferencedSegmentationFrame(
             self.seg.SOPClassUID,
             self.seg.SOPInstanceUID,
@@ -270,10 +347,10 @@ class _Writer:
         site = self._site(measurement.site or vocab.RETINA, region) if region else None
         return hd.Measurement(
             name=coded(measurement.code or vocab.measure(measurement.id, measurement.name)),
-            value=float(f"{measurement.value:.7g}"),
+            value=float(measurement.value),
             unit=coded(vocab.unit(measurement.unit)),
             tracking_identifier=self._tracking(measurement.id),
-            algorithm_id=_algorithm(measurement.source) if named else None,
+            algorithm_id=algorithm(measurement.source) if named else None,
             method=coded(method) if method else None,
             finding_sites=[site] if site else None,
         )
@@ -295,14 +372,14 @@ class _Writer:
         return hd.MeasurementsAndQualitativeEvaluations(
             tracking_identifier=self._tracking(label.id),
             finding_type=said,
-            algorithm_id=_algorithm(label.source),
-            finding_sites=[self._site(label.site or vocab.RETINA)],
-            measurements=[self._probability(label, v, p) for v, p in _chances(label)],
+            algorithm_id=algorithm(label.source),
+            finding_sites=self._sites(label, vocab.RETINA),
+            measurements=[self._probability(label, v, p) for v, p in chances(label)],
             qualitative_evaluations=[
                 *(hd.QualitativeEvaluation(name, value) for name, value in answers),
-                *(_doubt(flag) for flag in label.flags),
+                *(doubt(flag) for flag in label.flags),
             ],
-            source_images=[self._image()],
+            source_images=self._images(),
         )
 
     def _probability(self, label: Label, value: str, probability: float) -> Any:
@@ -344,46 +421,28 @@ class _Writer:
 
         return TrackingIdentifier(uid=identity.uid(self.key, "report", id), identifier=id)
 
-    def _site(self, site: Any, modifier: Any = None) -> Any:
+    def _sites(self, about: Finding | None, retinal: Any) -> list[Any] | None:
+        """Where a finding lies: as it says, else in the retina if the image shows one."""
+        said = about.site if about is not None else None
+        if said is None and not self.eye:
+            return None
+        side = about.laterality if about is not None and not self.eye else None
+        return [self._site(said or retinal, side=side)]
+
+    def _site(self, site: Any, modifier: Any = None, *, side: Laterality | None = None) -> Any:
         from highdicom.sr import FindingSite
 
+        side = side or self.side
         return FindingSite(
             coded(site),
-            laterality=coded(vocab.side(self.side)) if self.side else None,
+            laterality=coded(vocab.side(side)) if side else None,
             topographical_modifier=coded(modifier) if modifier else None,
         )
 
-    def _image(self) -> Any:
+    def _images(self) -> list[Any] | None:
+        """The image that numbers come from; of a series the evidence names every slice."""
         from highdicom.sr import SourceImageForMeasurementGroup
 
-        return SourceImageForMeasurementGroup(self.source.SOPClassUID, self.source.SOPInstanceUID)
-
-
-def _chances(label: Label) -> list[tuple[str, float]]:
-    if label.probabilities:
-        return list(label.probabilities.items())
-    return [] if label.probability is None else [(label.value, label.probability)]
-
-
-def _doubt(flag: str) -> Any:
-    from highdicom.sr import QualitativeEvaluation
-
-    return QualitativeEvaluation(coded(vocab.DOUBT), coded(vocab.flag(flag)))
-
-
-def _remark(measurement: Measurement, text: str) -> Any:
-    """Words about a measurement, named by what it measures; its number stands without them."""
-    from highdicom.sr import TextContentItem
-
-    code = measurement.code or vocab.measure(measurement.id, measurement.name)
-    return TextContentItem(
-        name=coded(code), value=f"{measurement.id} {text}", relationship_type="CONTAINS"
-    )
-
-
-def _algorithm(source: Source) -> Any:
-    from highdicom.sr import AlgorithmIdentification
-
-    return AlgorithmIdentification(
-        name=source.name, version=source.version or identity.version(), manufacturer="Osler"
-    )
+        if len(self.slices) > 1:
+            return None
+        return [SourceImageForMeasurementGroup(self.source.SOPClassUID, self.source.SOPInstanceUID)]

@@ -11,7 +11,7 @@ import numpy as np
 
 from osler.io import dicom_header as header
 from osler.io.dicom_codes import side, slug, unit_of
-from osler.io.dicom_placing import said
+from osler.io.dicom_context import planes_of
 from osler.io.dicom_sr_tree import Node
 from osler.record import (
     Code,
@@ -59,11 +59,11 @@ class Groups:
     def __init__(
         self, dataset: "Dataset", root: Node, images: Sequence[Image], taken: set[str]
     ) -> None:
-        self._images = {said(image, "SOPInstanceUID"): image for image in images}
+        self._images = planes_of(images)
         self._taken = taken
         self.observer = _observer(root)
         named = _evidence(dataset)
-        known = [image.name for uid, image in self._images.items() if uid in named]
+        known = [i.name for uid, (i, _) in self._images.items() if uid in named and i]
         self.item = known[0] if known else None
         """The image of the case that the document is about, where there is one."""
 
@@ -234,11 +234,13 @@ class Groups:
     def _referred(self, region: Node) -> tuple[str | None, int | None]:
         for child in region.children:
             for reference in child.dataset.get("ReferencedSOPSequence") or ():
-                image = self._images.get(header.text(reference, "ReferencedSOPInstanceUID"))
+                uid = header.text(reference, "ReferencedSOPInstanceUID")
+                image, plane = self._images.get(uid, (None, None))
                 if image is not None:
                     frame = header.text(reference, "ReferencedFrameNumber")
-                    volume = len(image.shape) == 3
-                    return image.name, int(frame) - 1 if volume and frame.isdecimal() else None
+                    if plane is None and len(image.shape) == 3 and frame.isdecimal():
+                        plane = int(frame) - 1
+                    return image.name, plane
         return None, None
 
 
