@@ -9,11 +9,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from osler.io.reading import load, load_file
+    from osler.io.record_out import save_record
     from osler.io.searching import Found, find, find_all
     from osler.io.sorting import Cases, sort
+    from osler.io.table_cases import read_table, table_cases
+    from osler.io.table_out import write_table
     from osler.io.writing import write
 
-__all__ = ("Cases", "Found", "find", "find_all", "load", "load_file", "sort", "write")
+__all__ = (
+    "Cases",
+    "Found",
+    "find",
+    "find_all",
+    "load",
+    "load_file",
+    "read_table",
+    "save_record",
+    "sort",
+    "table_cases",
+    "write",
+    "write_table",
+)
 
 _HOMES = {
     "load": "osler.io.reading",
@@ -23,6 +39,10 @@ _HOMES = {
     "Found": "osler.io.searching",
     "find": "osler.io.searching",
     "find_all": "osler.io.searching",
+    "read_table": "osler.io.table_cases",
+    "table_cases": "osler.io.table_cases",
+    "write_table": "osler.io.table_out",
+    "save_record": "osler.io.record_out",
     "write": "osler.io.writing",
 }
 

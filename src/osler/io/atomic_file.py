@@ -3,7 +3,7 @@
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from osler.errors import OutputError
@@ -33,7 +33,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             "free space on its disk"
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # there may be no folder to remove it from
+            part.unlink(missing_ok=True)
 
 
 def _settle(path: Path) -> None:

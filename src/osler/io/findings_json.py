@@ -25,6 +25,7 @@ from osler.record import (
     Image,
     Item,
     Label,
+    Markers,
     Mask,
     Measurement,
     Passage,
@@ -40,7 +41,9 @@ FILE: Final = "findings.json"
 SCHEMA_VERSION: Final = 1
 SCHEMA: Final = Path(__file__).parent / "schemas" / "findings-1.schema.json"
 
-# Derived images and contours are left out: no writer of this format holds them yet.
+# No writer of this format holds them yet.
+_LEFT_OUT: Final = (DerivedImage, Contour, Markers)
+
 _KINDS: Final[Mapping[str, type[Finding]]] = {
     kind.__name__.lower(): kind
     for kind in (Mask, Point, Box, Label, Measurement, Passage, Risk, Heatmap, Transform)
@@ -59,7 +62,7 @@ def as_document(case: Case) -> dict[str, Any]:
     Of a source file only its name and digest are kept: folders and DICOM headers can hold names.
     """
     files = masks.file_names(case)
-    kept = [f for f in case.findings.values() if not isinstance(f, DerivedImage | Contour)]
+    kept = [f for f in case.findings.values() if not isinstance(f, _LEFT_OUT)]
     return {
         "schema_version": SCHEMA_VERSION,
         "case": {"id": case.id, "patient_id": case.patient_id},

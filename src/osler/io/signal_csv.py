@@ -134,3 +134,25 @@ def _numbers(file: InputFile, column: tuple[str, ...], name: str) -> NDArray[np.
             f"'{file.name}', column '{name}': a cell is no number; a signal's column holds numbers "
             "or nothing"
         ) from None
+
+
+def signal_csv_text(signal: Signal) -> str:
+    """A signal as CSV with its rate in a comment and units in the first row; the same to the bit.
+
+    A missing sample is an empty cell.
+    """
+    import csv
+    import io
+
+    buffer = io.StringIO()
+    buffer.write(f"# rate = {signal.rate!r} Hz\r\n")
+    writer = csv.writer(buffer, lineterminator="\r\n")
+    writer.writerow(
+        f"{name} [{unit}]" for name, unit in zip(signal.channels, signal.units, strict=True)
+    )
+    kind = signal.array.dtype.type
+    for column in signal.array.T:
+        # the shortest digits that give the very same number back
+        cells = ["" if np.isnan(v) else np.format_float_positional(kind(v)) for v in column]
+        writer.writerow(cells if cells != [""] else ["NaN"])
+    return buffer.getvalue()

@@ -5,7 +5,6 @@ Source: header(5), signal(5) and annot(5) of the WFDB Applications Guide, Physio
 
 import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.errors import OutputError
+from osler.io.atomic_file import replacing
 from osler.io.signal_wfdb_markers import pack_markers
 from osler.io.signal_wfdb_samples import STORAGE, pack
 from osler.record import Markers, Signal
@@ -152,15 +152,7 @@ def _header(
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> tuple[Path, ...]:
     """Each file whole or not at all, the header last, so that no header lacks its samples."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for file_name in reversed(list(files)):
-            part = folder / f".{secrets.token_hex(6)}.part"
+    for file_name in reversed(list(files)):
+        with replacing(folder / file_name) as part:
             part.write_bytes(files[file_name])
-            part.replace(folder / file_name)
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: the record cannot be written ({error.strerror}); free some space or name "
-            "another folder"
-        ) from error
     return tuple(folder / file_name for file_name in files)

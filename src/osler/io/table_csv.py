@@ -11,7 +11,9 @@ from typing import Final
 from osler.errors import InputError, TooLargeError, UnreadableError, UnsupportedError
 from osler.io.input_file import InputFile
 
-MAX_BYTES: Final = 1_000_000_000
+MAX_BYTES: Final = 256_000_000
+CELL_COST: Final = 5
+"""A cell of text takes at least five times the memory of a pixel."""
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _COMMENT = re.compile(r"#\s*([A-Za-z][\w .-]{0,60}?)\s*[=:]\s*(.*\S)\s*")
 _SNIFFED_LINES: Final = 200
@@ -41,7 +43,7 @@ def decoded(file: InputFile, *, encoding: str | None = None) -> tuple[str, tuple
     Chinese. Anything else is refused, for every byte is a letter in some encoding.
 
     Raises:
-        TooLargeError: more than 1 GB.
+        TooLargeError: more than 256 MB.
         UnsupportedError: it is in no encoding that can be told.
         InputError: ``encoding`` is unknown.
     """
@@ -105,7 +107,7 @@ def read_cells(
 
     Args:
         file: the opened file.
-        max_cells: refuse more cells than this.
+        max_cells: refuse more cells than a fifth of this.
         encoding: by default as ``decoded`` finds it.
         delimiter: by default the one of comma, semicolon, tab and bar by which every line has
             the same number of cells.
@@ -113,7 +115,7 @@ def read_cells(
     Raises:
         UnreadableError: no rows, a line of another length, or bytes that are no text.
         UnsupportedError: neither delimiter nor encoding can be told.
-        TooLargeError: more than ``max_cells`` cells.
+        TooLargeError: more than ``max_cells / 5`` cells.
     """
     text, flags = decoded(file, encoding=encoding)
     if "\0" in text:
@@ -136,9 +138,10 @@ def read_cells(
                 f"{len(headers)}; mend the line, or say the delimiter"
             )
         count += len(cells)
-        if count > max_cells:
+        if count > max_cells // CELL_COST:
             raise TooLargeError(
-                f"'{file.name}' has more than {max_cells:,} cells; split it, or raise max_pixels"
+                f"'{file.name}' has more than {max_cells // CELL_COST:,} cells of text; store it "
+                "as Parquet, split it, or raise max_pixels"
             )
         for column, cell in zip(columns, cells, strict=True):
             column.append(cell)

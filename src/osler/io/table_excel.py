@@ -13,6 +13,7 @@ from osler.errors import (
 )
 from osler.io.input_file import InputFile
 from osler.io.office_zip import archive, check_parts, kind_of
+from osler.io.table_csv import CELL_COST
 from osler.io.table_frame import Frame, from_values
 
 _ERRORS: Final = {"#N/A", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!"}
@@ -32,7 +33,7 @@ def read_excel(
 
     Args:
         file: the opened file.
-        max_cells: refuse more cells than this.
+        max_cells: refuse more cells than a fifth of this.
         missing: codes that stand for no value.
         sheet: name, or number from 1; needed where several sheets have cells.
 
@@ -100,8 +101,8 @@ def _rows(file: InputFile, sheet: Any, max_cells: int) -> list[tuple[Any, ...]]:
     for row in sheet.iter_rows(values_only=True):
         # empty cells count: a sheet with one cell in its last column is 16,384 wide
         count += max(1, len(row))
-        if count > max_cells:
-            raise TooLargeError(f"'{file.name}' has more than {max_cells:,} cells; split it")
+        if count > max_cells // CELL_COST:
+            raise TooLargeError(f"'{file.name}' has more than {max_cells // CELL_COST:,} cells")
         rows.append(row)
     return rows
 

@@ -2,14 +2,15 @@
 
 import csv
 import io
+import math
 import os
-import secrets
 from collections.abc import Iterable
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 from osler.errors import OutputError
+from osler.io.atomic_file import replacing
 from osler.io.table_frame import Frame, Kind, from_values
 from osler.record import Table
 
@@ -36,6 +37,20 @@ def frame_of_tables(tables: Iterable[Table]) -> Frame:
     return from_values("tables", names, columns, units=units)
 
 
+def frame_of_matrix(table: Table) -> Frame:
+    """A matrix as a frame: the column ``sample``, then a column a feature.
+
+    Raises:
+        UnreadableError: two features share a name, which no table of columns can hold.
+    """
+    matrix = table.matrix
+    if matrix is None:
+        raise OutputError(f"table '{table.name}' has no matrix")
+    columns: list[list[Any]] = [list(table.samples)]
+    columns += [[None if math.isnan(v) else v for v in column] for column in matrix.T.tolist()]
+    return from_values("matrix", ["sample", *table.features], columns)
+
+
 def _scalar(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return "; ".join(str(one) for one in value)
@@ -60,18 +75,8 @@ def write_table(frame: Frame, path: str | os.PathLike[str]) -> Path:
         data = parquet_bytes(frame)
     else:
         data = csv_text(frame).encode()
-    part = path.with_name(f".{secrets.token_hex(6)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
         part.write_bytes(data)
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"{path}: the table cannot be written ({error.strerror}); free some space or name "
-            "another folder"
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 
