@@ -118,6 +118,7 @@ def run(
     paths = list(_files(source, out))
     if not paths:
         raise InputError(f"'{source}' holds no file; name a folder of files, or a file")
+    words = _passphrase(mapping, out)
     make_folder(out)
     with lock.hold(out), interrupt.listen(stopping) as stop:
         key = _key_of(out, key)
@@ -149,8 +150,32 @@ def run(
         result.signal = stop.signal
         result.left = len(paths) - len(result.outcomes)
         if not (result.signal or result.error):
+            if mapping is not None:
+                _map(result, setting, mapping, words)
             _finish(result, setting, check=check, jobs=jobs)
     return result
+
+
+def _passphrase(mapping: Path | None, out: Path) -> str:
+    """The passphrase of a mapping, asked for before anything is copied."""
+    from osler.io.deidentification import mapping as mappings
+
+    if mapping is None:
+        return ""
+    if mapping.exists():
+        raise OutputError(f"the mapping '{mapping}' is there already; name a new file")
+    if out.resolve() in mapping.resolve().parents:
+        raise OutputError(
+            f"the mapping '{mapping}' must lie outside of '{out}': it tells who is who"
+        )
+    return mappings.passphrase()
+
+
+def _map(result: Run, setting: Setting, mapping: Path, words: str) -> None:
+    from osler.io.deidentification import mapping as mappings
+
+    copies = [o for o in result.outcomes if o.status == "copied"]
+    mappings.write(mappings.collect(copies, setting), mapping, words)
 
 
 def _files(source: Path, out: Path) -> Iterator[Path]:

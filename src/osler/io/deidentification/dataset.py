@@ -6,7 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pydicom import config
-from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
+from pydicom.datadict import (
+    dictionary_has_tag,
+    dictionary_VR,
+    keyword_for_tag,
+    repeater_has_tag,
+)
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
@@ -78,7 +83,7 @@ class Cleaner:
                 self._private(dataset, tag, creators)
             elif tag.element == 0 or tag.group in _ISSUER_GROUPS:
                 self._remove(dataset, tag, "removed")
-            elif not dictionary_has_tag(tag) and row_of(tag) is None:
+            elif not _is_standard(tag) and row_of(tag) is None:
                 self._remove(dataset, tag, "removed, unknown")
             else:
                 self._public(dataset, tag, _vr(raw, tag), within, moved)
@@ -183,7 +188,7 @@ class Cleaner:
         return {
             tag: self._moved(dictionary_VR(tag), keyword_for_tag(tag), values, by_keyword)
             for tag, values in old.items()
-            if dictionary_has_tag(tag)
+            if _is_standard(tag)
         }
 
     def _moved(
@@ -265,10 +270,14 @@ class Cleaner:
         self.counts[f"({tag.group:04X},{tag.element:04X}) {name}".strip(), how] += 1
 
 
+def _is_standard(tag: BaseTag) -> bool:
+    return dictionary_has_tag(tag) or repeater_has_tag(tag)
+
+
 def _vr(raw: Any, tag: BaseTag) -> str:
     """The VR of an element without decoding it."""
     vr = raw.VR if isinstance(raw, RawDataElement | DataElement) else None
-    if vr in (None, "UN") and dictionary_has_tag(tag):
+    if vr in (None, "UN") and _is_standard(tag):
         vr = dictionary_VR(tag)
     return (vr or "UN")[:2]
 

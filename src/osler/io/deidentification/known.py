@@ -143,7 +143,7 @@ class Known:
             for text in texts:
                 for encoding in _encodings(text):
                     data = text.encode(encoding, "ignore").lower()
-                    if len(data) >= 6:
+                    if len(data) >= (12 if kind == "UID" else 6):
                         yield kind, data
 
 
@@ -171,6 +171,10 @@ def from_dataset(dataset: Dataset, *, dates: bool, uids: bool = True) -> Known:
     """
     known = Known()
     _collect(dataset, known, dates=dates, uids=uids)
+    maker = (
+        f"{dataset.get('Manufacturer', '')} {dataset.get('ManufacturerModelName', '')}".casefold()
+    )
+    known.places = {p for p in known.places if p.casefold() not in maker}
     return known
 
 
@@ -195,7 +199,7 @@ def _collect(dataset: Dataset, known: Known, *, dates: bool, uids: bool) -> None
             _each(known.add_place, texts)
         elif element.VR == "UI":
             own = uids and not names_a_class(element.keyword)
-            known.uids.update(t for t in texts if own and len(t) > 12 and not is_standard(t))
+            known.uids.update(t for t in texts if own and t and not is_standard(t))
         elif element.keyword == "PatientBirthDate" or (dates and element.VR in ("DA", "DT")):
             _each(known.add_date, texts)
 
