@@ -4,9 +4,9 @@
     python benchmarks/reading_dicom.py series --count 100   one part: series, cine, sort
 
 Every measurement is a process of its own that does its work twice and measures the second time
-(wall and CPU seconds, and the peak of its memory); ratios of one run are comparable. Series are made of the CT in
-``$OSLER_DATA`` (``ct-example/dicom``), in each transfer syntax; MONAI is measured where it is
-installed. Needs the extra ``dev``.
+(wall and CPU seconds, and the peak of its memory); ratios of one run are comparable. Series are
+made of the CT in ``$OSLER_DATA`` (``ct-example/dicom``), in each transfer syntax; MONAI is measured
+where it is installed. Needs the extra ``dev``.
 """
 
 import argparse

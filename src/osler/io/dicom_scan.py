@@ -2,7 +2,8 @@
 
 A general reader makes an object of every element; ten thousand files have a million of them. This
 one walks over the lengths and keeps the bytes of what was asked for. Little-endian files only, in
-explicit or implicit VR; others go through pydicom. Source: DICOM PS3.5 7.1 and 7.5, PS3.10 7.1.
+explicit or implicit VR; big-endian ones go through pydicom, and of deflated ones only the transfer
+syntax is told. Source: DICOM PS3.5 7.1 and 7.5, PS3.10 7.1.
 """
 
 import os
@@ -12,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from osler.io.dicom_layout import EXPLICIT_BIG, IMPLICIT_LITTLE
+from osler.io.dicom_layout import DEFLATED, EXPLICIT_BIG, IMPLICIT_LITTLE
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -27,7 +28,6 @@ _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM U
 _IMPLICIT = struct.Struct("<HHI").unpack_from
 _EXPLICIT = struct.Struct("<HH2sH").unpack_from
 _LONGEST = 65_536
-_NOT_WALKED = (EXPLICIT_BIG, "1.2.840.10008.1.2.1.99")
 
 TAGS: dict[str, tuple[int, str]] = {
     "SpecificCharacterSet": (0x00080005, "CS"),
@@ -198,7 +198,9 @@ def scan_tags(
         position, implicit = _start(walk, found)
     except EOFError:
         return found
-    if found.syntax in _NOT_WALKED:
+    if found.syntax == DEFLATED:
+        return found  # pydicom would inflate all of it, however large
+    if found.syntax == EXPLICIT_BIG:
         return _by_pydicom(stream, tags)
     end = max(wanted) + 1 if last is None else last
     with suppress(EOFError):
@@ -330,20 +332,17 @@ def _skip(walk: _Walk, position: int, *, implicit: bool) -> int:
 
 
 def _by_pydicom(stream: BinaryIO, tags: dict[str, tuple[int, str]]) -> Scan:
-    """The same through pydicom, for big-endian files; a deflated one gives its syntax alone."""
+    """The same through pydicom, for big-endian files."""
     import pydicom
 
-    from osler.io.dicom_layout import DEFLATED
-
     stream.seek(0)
-    meta = pydicom.filereader.read_partial(stream, stop_when=lambda tag, _vr, _n: True)
-    syntax = str(meta.file_meta.get("TransferSyntaxUID", ""))
-    if syntax == DEFLATED:
-        return Scan(syntax=syntax, tags=tags)
-    stream.seek(0)
-    numbers = [tag for tag, _ in tags.values()]
-    dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=numbers)
-    return of_dataset(dataset, tags=tags)
+    try:
+        dataset = pydicom.dcmread(
+            stream, stop_before_pixels=True, specific_tags=[tag for tag, _ in tags.values()]
+        )
+        return of_dataset(dataset, tags=tags)
+    except Exception as error:
+        raise ValueError("a header that cannot be read") from error
 
 
 def of_dataset(dataset: "Dataset", *, tags: dict[str, tuple[int, str]] | None = None) -> Scan:
