@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler import io
-from osler.data.locations import Location, Marked, boxes, marked, place
+from osler.data.locations import Location, boxes, marked, place
 from osler.errors import InputError
 from osler.record import Box, Case, Image, Label, Mask, Point, Source, Table
 
@@ -58,8 +58,9 @@ def open_row(row: "Row", cohort: "Cohort", *, labels: bool = True, pixels: bool 
     if row.variables:
         case.items["variables"] = Table("variables", dict(row.variables))
     if labels:
+        maps: dict[Location, NDArray[Any]] = {}  # several structures may share one
         for name, text in row.labels.items():
-            _add_label(case, name, text, row, cohort)
+            _add_label(case, name, text, row, cohort, maps)
     if pixels:
         for item in case.items.values():
             if isinstance(item, Image):
@@ -95,13 +96,23 @@ def load_case(location: Location) -> Case:
     return found[0]
 
 
-def _add_label(case: Case, name: str, text: str, row: "Row", cohort: "Cohort") -> None:
+def _add_label(
+    case: Case,
+    name: str,
+    text: str,
+    row: "Row",
+    cohort: "Cohort",
+    maps: dict[Location, NDArray[Any]],
+) -> None:
     id = name if name not in case else f"label:{name}"
     mark = marked(text, cohort.root)
     found = boxes(text)
     position = place(text)
     if mark is not None:
-        mask = read_marked(mark)
+        if mark.location not in maps:
+            maps[mark.location] = read_map(mark.location)
+        values = maps[mark.location]
+        mask = np.isin(values, mark.values) if mark.values else values > 0
         image = _image_of(case, mask.shape)
         if image is None:
             shapes = ", ".join(f"{i.name} {i.shape}" for i in _images(case)) or "no image"
@@ -121,17 +132,6 @@ def _add_label(case: Case, name: str, text: str, row: "Row", cohort: "Cohort") -
         case.add(Point(id=id, name=name, source=SOURCE, item=item, position=position))
     else:
         case.add(Label(id=id, name=name, source=SOURCE, value=text))
-
-
-def read_marked(mark: Marked) -> NDArray[np.bool_]:
-    """The voxels of a label map that are one structure, ``([D,] H, W)``.
-
-    Raises:
-        InputError: the file cannot be used, or holds no image.
-    """
-    values = read_map(mark.location)
-    mask: NDArray[np.bool_] = np.isin(values, mark.values) if mark.values else values > 0
-    return mask
 
 
 def read_map(location: Location) -> NDArray[Any]:
