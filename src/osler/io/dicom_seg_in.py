@@ -9,6 +9,7 @@ is an image of the case: its voxels are segment numbers.
 
 import os
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,9 @@ from numpy.typing import NDArray
 from osler.errors import TooLargeError, UnreadableError, UnsupportedError
 from osler.io import dicom_header as header
 from osler.io.dicom_codes import code_of, side_of, slug
-from osler.io.dicom_placing import Placement, placement
+from osler.io.dicom_placing import placement
 from osler.io.dicom_seg_frames import Grid, SegFrames, grid, parts
-from osler.io.input_file import InputFile, decoding
+from osler.io.input_file import InputFile, decoding, unopenable
 from osler.record import Code, Deferred, Image, Mask, Source
 
 if TYPE_CHECKING:
@@ -52,10 +53,16 @@ class _Pixels:
 
     def frames(self, first: int, count: int) -> NDArray[Any]:
         """``(count, H, W)`` of frames that lie one behind the other."""
-        if os.stat(self.path).st_size != self.size:
-            raise UnreadableError(f"'{self.name}' has changed since it was opened; load it again")
-        if not self.native:
-            return self._decoded(first, count)
+        try:
+            if os.stat(self.path).st_size != self.size:
+                raise UnreadableError(
+                    f"'{self.name}' has changed since it was opened; load it again"
+                )
+            return self._native(first, count) if self.native else self._decoded(first, count)
+        except OSError as error:
+            raise unopenable(self.name, error) from None
+
+    def _native(self, first: int, count: int) -> NDArray[Any]:
         pixels = self.shape[0] * self.shape[1]
         start, end = first * pixels * self.bits, (first + count) * pixels * self.bits
         with self.path.open("rb") as stream:
@@ -69,8 +76,18 @@ class _Pixels:
     def _decoded(self, first: int, count: int) -> NDArray[Any]:
         from pydicom.pixels.utils import iter_pixels
 
-        wanted = iter_pixels(self.path, indices=range(first, first + count), raw=True)
-        return np.stack([frame.reshape(self.shape) for frame in wanted])
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                wanted = iter_pixels(self.path, indices=range(first, first + count), raw=True)
+                return np.stack([frame.reshape(self.shape) for frame in wanted])
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001 - decoders raise anything on damaged bytes
+            raise UnreadableError(
+                f"'{self.name}' has frames that cannot be decoded ({type(error).__name__}): it is "
+                "damaged or in a syntax that is not read; convert it with 'gdcmconv --raw IN OUT'"
+            ) from None
 
 
 def read_seg(
@@ -336,6 +353,3 @@ def _source(segment: "Dataset") -> tuple[Source, tuple[str, ...]]:
         return Source("person", "author of the segmentation"), ()
     flags = ("semi-automatic",) if kind == "SEMIAUTOMATIC" else ()
     return Source("bundle" if learnt else "algorithm", name, version), flags
-
-
-__all__ = ("ITEM", "LABEL_MAP", "SEGMENTATION", "Placement", "read_seg", "unused")

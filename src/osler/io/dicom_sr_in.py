@@ -14,7 +14,7 @@ from osler.io.dicom_codes import slug, unit_of
 from osler.io.dicom_sr_groups import Groups
 from osler.io.dicom_sr_tree import MOST_NODES, Node, tree
 from osler.io.input_file import InputFile, decoding
-from osler.record import Finding, Image, Measurement, Passage, Source, Text, vocab
+from osler.record import Finding, Image, Measurement, Passage, Text
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -156,6 +156,3 @@ def _numbers(root: Node, groups: Groups) -> Iterator[Finding]:
                 value=value,
                 unit=unit_of(unit),
             )
-
-
-__all__ = ("ITEM", "Source", "read_sr", "vocab")
