@@ -6,12 +6,12 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from volume_files import SHAPE, oblique, oracle, volume
+from volume_files import SHAPE, matrix, oblique, oracle, sitk, volume
 
 from osler.errors import InputError, OutputError
 from osler.io import load
 from osler.io.converting import WRITERS, label_image, save, writer_for
-from osler.record import Image, Mask, Source
+from osler.record import Case, Image, Mask, Source
 
 LPS = oblique()[:, [2, 1, 0, 3]]
 
@@ -104,8 +104,7 @@ def test_masks_that_one_label_volume_cannot_hold() -> None:
         label_image([small], image())
 
 
-def test_the_volume_of_a_dicom_folder_and_of_nifti_agree(data_dir: Path, tmp_path: Path) -> None:
-    """A real volume through every format stays what nibabel reads of the first."""
+def test_a_real_volume_through_every_format(data_dir: Path, tmp_path: Path) -> None:
     path = data_dir / "ct-example" / "example_ct_sm.nii.gz"
     nii: Any = nib.load(path)
     real = load(path).image("volume")
@@ -113,3 +112,20 @@ def test_the_volume_of_a_dicom_folder_and_of_nifti_agree(data_dir: Path, tmp_pat
         seen, place = oracle(save(real, tmp_path / f"v{extension}"))
         np.testing.assert_array_equal(seen, np.asarray(nii.dataobj).T)
         np.testing.assert_allclose(place, real.affine, atol=1e-4)
+
+
+@pytest.mark.parametrize("extension", [".nii.gz", ".nrrd", ".mha"])
+def test_a_dicom_series_lies_where_gdcm_sees_it(
+    data_dir: Path, tmp_path: Path, extension: str
+) -> None:
+    """The series as SimpleITK (GDCM) reads it, against our reader and writer one after another."""
+    folder = data_dir / "ct-example" / "dicom"
+    series = sitk.ImageSeriesReader()
+    series.SetFileNames(series.GetGDCMSeriesFileNames(str(folder)))
+    expected = series.Execute()
+    case = load(folder)
+    assert isinstance(case, Case)
+    path = save(case.image("ct"), tmp_path / f"ct{extension}")
+    seen, place = oracle(path)
+    np.testing.assert_array_equal(seen, sitk.GetArrayFromImage(expected))
+    np.testing.assert_allclose(place, matrix(expected), atol=1e-4)
