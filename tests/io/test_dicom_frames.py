@@ -316,6 +316,14 @@ def test_padding_is_flagged(tmp_path: Path) -> None:
     assert "pixel-padding" in read(tmp_path, ds).flags
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["JPEG-lossy.dcm", "JPGExtended.dcm"])
+def test_extended_jpeg_of_twelve_bits(name: str) -> None:
+    found = load(PYDICOM_FILES / name).image("photo")
+    independent = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(PYDICOM_FILES / name)))
+    np.testing.assert_array_equal(found.array, independent)
+
+
 # --- colour ---------------------------------------------------------------------------------
 
 

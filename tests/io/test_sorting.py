@@ -104,6 +104,20 @@ def test_files_without_identifiers_belong_to_their_folder(tmp_path: Path) -> Non
     ]
 
 
+def test_copies_of_a_file_are_told_and_taken_once(tmp_path: Path) -> None:
+    datasets = series()
+    write(tmp_path / "a", datasets)
+    write(tmp_path / "b", datasets[:2])
+    assert case_of(tmp_path).image("ct").shape == (6, 8, 12)
+    reasons = [reason for _, reason in sort(tmp_path).skipped]
+    assert len(reasons) == 2
+    assert all(reason.startswith("the same file as '") for reason in reasons)
+    datasets[1].ImageComments = "another file under the same SOPInstanceUID"
+    write(tmp_path / "b", datasets[:2])
+    with pytest.raises(GeometryError, match="lie at the same place"):
+        load(tmp_path)
+
+
 def test_files_without_preamble(tmp_path: Path) -> None:
     for index, ds in enumerate(series()):
         data = as_bytes(ds)

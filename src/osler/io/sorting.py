@@ -1,10 +1,12 @@
 """A folder of anything, sorted into cases by patient and study: headers only.
 
 DICOM files belong together by PatientID, StudyInstanceUID and SeriesInstanceUID, wherever they
-lie; those without a StudyInstanceUID belong to the others in their folder. Other files that are read are a case each, or are grouped by a pattern of their paths. What is
-not understood is told with the reason, and nothing is decoded.
+lie; those without a StudyInstanceUID belong to the others in their folder. Other files that are
+read are a case each, or are grouped by a pattern of their paths. What is not understood is told
+with the reason, and nothing is decoded.
 """
 
+import filecmp
 import hashlib
 import os
 import stat
@@ -210,7 +212,7 @@ class _Sorter:
         self.skipped: dict[str, str] = {}
         self._indices: list[str] = []
         self._folders: set[tuple[int, int]] = set()
-        self._extensions: dict[str, set[str]] = {}
+        self._instances: dict[tuple[str, str], str] = {}
 
     def walk(self) -> None:
         try:
@@ -244,6 +246,7 @@ class _Sorter:
             if OUTPUT_MARK in names:
                 self.skipped[folder] = f"an output folder (it holds {OUTPUT_MARK})"
                 continue
+            entries.sort(key=_name)
             companions = _companions(names)
             for entry in entries:
                 try:
@@ -288,6 +291,11 @@ class _Sorter:
         # without its identifiers a file belongs to the others in its folder
         folder = os.path.dirname(path)
         study = found.text("StudyInstanceUID") or f"folder {folder}"
+        instance = found.text("SOPInstanceUID")
+        twin = self._instances.setdefault((study, instance), path) if instance else path
+        if twin != path and filecmp.cmp(twin, path, shallow=False):
+            self.skipped[path] = f"the same file as '{printable(twin)}'"
+            return
         number = found.get("SeriesNumber")
         frames = found.get("NumberOfFrames")
         several = isinstance(frames, int) and frames > 1
@@ -358,6 +366,10 @@ class _Sorter:
                 f"{patient}\0{study}",
                 Study("", patient or None, (), tuple(files)),
             )
+
+
+def _name(entry: "os.DirEntry[str]") -> str:
+    return entry.name
 
 
 def _path(file: DicomFile) -> str:
