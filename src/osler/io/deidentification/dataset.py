@@ -121,6 +121,8 @@ class Cleaner:
                 return Action.CLEAN
             if action is Action.SHIFT and vr not in _DATES:
                 return Action.REMOVE
+            if action is Action.CLEAN and vr in _NO_LOOK:
+                return Action.REMOVE  # an overlay or a curve can hold a drawn name
         else:
             action = self._unlisted(tag, vr)
         if within is Action.DUMMY and action in (Action.KEEP, Action.CLEAN) and vr in _TEXT:

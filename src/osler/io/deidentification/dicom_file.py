@@ -155,7 +155,7 @@ def clean(
         patient = patient_of(dataset, options, key)
         place = _place(dataset, patient, key, relative)
         boxes = device_rules.boxes(dataset) + device_rules.outside_regions(dataset)
-        hidden_bits = not options.graphics and _hides_overlays(dataset)
+        hidden_bits = _hides_overlays(dataset)
         had_patient = "PatientID" in dataset or "PatientName" in dataset
         cleaner = Cleaner(options, key, patient, Scrubber(patient.known, model=model))
         meta = getattr(dataset, "file_meta", None) or FileMetaDataset()

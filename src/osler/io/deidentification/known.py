@@ -80,7 +80,7 @@ class Known:
         for group in name.split("="):
             parts = [p for p in re.split(r"[\^,\s·]+", group) if p]
             self.names.update(p for p in parts if _telling(p))
-            if len(parts) > 1 and any(map(_telling, parts)):
+            if len(parts) > 1 and (any(map(_telling, parts)) or _HAN.search(group)):
                 for order in (parts, parts[::-1]):
                     self.names.update(s.join(order) for s in (" ", "^", ", ", "", "_", "-"))
 

@@ -22,7 +22,7 @@ class Options:
         safe_private: keep the private attributes that PS3.15 lists as safe.
         descriptors: keep descriptions and comments, cleaned (Clean Descriptors).
         structured: keep the content of structured reports, cleaned (Clean Structured Content).
-        graphics: keep graphic annotations, cleaned, and overlays (Clean Graphics).
+        graphics: keep graphic annotations, cleaned (Clean Graphics); overlays and curves go.
         pixels: where text is searched in pixels: ``"all"`` images, those that are ``"likely"`` to
             have any (all but original CT, MR and PET slices), or by device ``"rules"`` only.
         markers: leave side and view markers ("L", "PA") in the pixels.

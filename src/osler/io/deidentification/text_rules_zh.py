@@ -57,7 +57,7 @@ _RULES: Final = (
             rf"{_LABEL}[ \t　]*(?P<it>{_NAME})(?=[，,。；;、\s（(）)/]|男|女|$|[:：]|于|今|因|主诉|诉|来|系|已|签|书|报|审|记)"
         ),
     ),
-    ("NAME", re.compile(rf"(?P<it>{_SURNAME}[㐀-鿿]{{0,2}}?){_AFTER}")),
+    ("NAME", re.compile(rf"(?<!主)(?P<it>{_SURNAME}[㐀-鿿]{{0,2}}?){_AFTER}")),
     (
         "NAME",
         re.compile(

@@ -1,0 +1,121 @@
+"""People in free text: found on notes made by rule, and measurements left alone on real ones."""
+
+import csv
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic_notes import card, notes
+
+from osler.io.deidentification.free_text import Passage, Scrubber, merged
+from osler.io.deidentification.known import Known
+from osler.io.deidentification.text_rules import is_identity_card
+
+
+@pytest.mark.parametrize(("chinese", "least"), [(False, 0.97), (True, 0.99)])
+def test_recall_and_precision_on_synthetic_notes(chinese: bool, least: float) -> None:
+    scrubber = Scrubber(Known())
+    found, there, right, taken = 0, 0, 0, 0
+    for text, marks in notes(200, chinese=chinese, seed=3):
+        passages = scrubber.passages(text)
+        covered = {i for p in passages for i in range(p.start, p.end)}
+        wanted = {i for start, end, _ in marks for i in range(start, end)}
+        for start, end, _ in marks:
+            there += 1
+            found += all(i in covered or not text[i].isalnum() for i in range(start, end))
+        taken += len(passages)
+        right += sum(any(i in wanted for i in range(p.start, p.end)) for p in passages)
+    assert found >= least * there, (found, there)
+    assert right >= 0.95 * taken, (right, taken)
+
+
+def test_a_clean_text_stays_clean() -> None:
+    scrubber = Scrubber(Known())
+    for chinese in (False, True):
+        for text, _ in notes(40, chinese=chinese, seed=1):
+            once = scrubber.clean(text)
+            assert scrubber.clean(once) == once
+
+
+def test_little_is_taken_from_real_notes(data_dir: Path) -> None:
+    scrubber = Scrubber(Known())
+    words, taken = 0, Counter[str]()
+    for folder in ("cxr-structures", "cxr-outcomes"):
+        with (data_dir / folder / "images.csv").open(encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream):
+                text = row["clinical_notes"]
+                words += len(text.split())
+                taken.update(p.kind for p in scrubber.passages(text))
+    assert words > 10_000
+    assert sum(taken.values()) < 0.01 * words
+    assert taken["DATE"] >= 25
+    assert taken["PLACE"] >= 15
+
+
+KEPT = [
+    "The nodule measures 12.5 x 8 mm (previously 11 mm), SUVmax 4.2, volume 1234 mm3.",
+    "BP 120/80 mmHg, HR 72 bpm, SpO2 98%, temperature 38.2 C, WBC 11,400, platelets 250000/uL.",
+    "L4/L5 disc herniation. T12 fracture. C5-C6 stenosis. BI-RADS 4. Gleason 3+4=7.",
+    "Graves disease, Hodgkin lymphoma, Foley catheter, Swan-Ganz catheter, Crohn's disease.",
+    "RT-PCR positive; COVID-19; T1-weighted and T2-weighted images; b=1000; TE 90 ms.",
+    "双肺纹理增多，右肺上叶见直径约12mm结节，边界清，CT值约35HU。高血压病史10年。",
+    "血压120/80mmHg，体温38.5℃，心率72次/分，白细胞11.4×10^9/L。左侧胸腔少量积液。",
+]
+
+
+@pytest.mark.parametrize("text", KEPT)
+def test_findings_stay(text: str) -> None:
+    assert Scrubber(Known()).clean(text) == text
+
+
+def test_what_the_header_knows_is_found_in_any_variant() -> None:
+    known = Known()
+    known.add_name("Zzyqx^Vrblt=子^虚")
+    known.add_id("QX77")
+    known.add_date("19500203")
+    scrubber = Scrubber(known)
+    for text in (
+        "Vrblt Zzyqx",
+        "ZZYQX, VRBLT",
+        "zzyqx^vrblt",
+        "子虚",
+        "QX77",
+        "03.02.1950",
+        "2/3/1950",
+        "3 Feb 1950",
+        "1950年2月3日",
+        "19500203",
+    ):
+        assert scrubber.known_only(f"of {text} here") in {
+            f"of [{kind}] here" for kind in ("NAME", "ID", "DATE")
+        }, text
+
+
+def test_a_model_adds_what_it_finds() -> None:
+    def model(text: str) -> list[Passage]:
+        at = text.index("zork")
+        return [Passage(at, at + 4, "NAME")]
+
+    assert Scrubber(Known(), model=model).clean("seen zork on ward") == "seen [NAME] on ward"
+
+
+def test_identity_cards_by_their_check_digit() -> None:
+    import random
+
+    number = card(random.Random(1))
+    assert is_identity_card(number)
+    wrong = number[:-1] + ("1" if number[-1] != "1" else "2")
+    assert not is_identity_card(wrong)
+    assert Scrubber(Known()).clean(f"证件 {number} 与 {wrong}") == "证件 [ID] 与 [ID]"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=300))
+def test_any_text_is_cleaned_and_passages_do_not_overlap(text: str) -> None:
+    known = Known()
+    known.add_name("Smith^John")
+    passages = Scrubber(known).passages(text)
+    assert passages == merged(passages)
+    assert all(0 <= p.start < p.end <= len(text) for p in passages)
