@@ -4,6 +4,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
@@ -366,6 +367,18 @@ def test_lossless_colour(tmp_path: Path, syntax: str) -> None:
         ds.PhotometricInterpretation = "YBR_RCT"
     found = read(tmp_path, ds)
     np.testing.assert_array_equal(np.moveaxis(found.array, 0, -1), pixels)
+
+
+def test_a_colour_transform_that_the_stream_does_not_have(tmp_path: Path) -> None:
+    ds = image(film(1)[0][None], SecondaryCaptureImageStorage)
+    ds.NumberOfFrames, ds.PhotometricInterpretation = 1, "YBR_RCT"
+    ds.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.90")
+    for transform in (True, False):
+        stream = imagecodecs.jpeg2k_encode(film(1)[0], codecformat="j2k", level=0, mct=transform)
+        ds.PixelData = encapsulate([bytes(stream)])
+        found = read(tmp_path, ds)
+        np.testing.assert_array_equal(np.moveaxis(found.array, 0, -1), film(1)[0])
+        assert ("photometric-mismatch" in found.flags) is not transform
 
 
 # --- overlays -------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ class Codestream:
         colour: ``"RGB"`` or ``"YBR"`` as a JPEG decoder sees three components; empty elsewhere.
         certain: whether markers of the stream say so, and not a decoder's habit.
         high_throughput: whether it is a high-throughput JPEG 2000.
+        transformed: whether a JPEG 2000 names its colour transform; None where it does not say.
     """
 
     kind: str
@@ -42,6 +43,7 @@ class Codestream:
     colour: str = ""
     certain: bool = False
     high_throughput: bool = False
+    transformed: bool | None = None
 
 
 def parse(stream: bytes) -> Codestream | None:
@@ -122,7 +124,20 @@ def _jpeg2000(stream: bytes, at: int) -> Codestream | None:
         (depth & 0x7F) + 1,
         signed=bool(depth & 0x80),
         high_throughput=bool(capabilities & 0x4000),
+        transformed=_transformed(stream, at + 2),
     )
+
+
+def _transformed(stream: bytes, at: int) -> bool | None:
+    """Whether the coding style (COD) of the main header asks for a colour transform."""
+    while at + 9 <= len(stream):
+        marker, length = struct.unpack_from(">HH", stream, at)
+        if marker == 0xFF52:
+            return bool(stream[at + 8])
+        if marker == 0xFF90 or length < 2:
+            return None
+        at += 2 + length
+    return None
 
 
 def ends(stream: bytes) -> bool:

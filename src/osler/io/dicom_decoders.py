@@ -141,7 +141,8 @@ def colour_of(found: Codestream | None, layout: Layout) -> tuple[str, bool]:
         stated = "RGB" if photometric == "RGB" else "YBR"
         return "RGB", found.certain and found.colour != stated
     if found.kind == "JPEG 2000" and photometric in ("YBR_RCT", "YBR_ICT"):
-        return "RGB", False
+        # the decoder turns the transform round; without one the name must be wrong
+        return "RGB", found.transformed is False
     return photometric, False
 
 
