@@ -37,8 +37,10 @@ def load_study(
     case = Case(study.id, study.patient_id)
     later: list[str] = []
     for series in study.series:
-        images = [file for file in series.files if file.image]
-        later.extend(file.path for file in series.files if not file.image)
+        # a segmentation has pixels, but speaks of images
+        alone = series.modality == "SEG"
+        images = [file for file in series.files if file.image and not alone]
+        later.extend(file.path for file in series.files if alone or not file.image)
         for some in _parts(series, images):
             _add(case, errors, some[0].path, partial(_images, some, max_pixels, options))
     # what speaks of images comes after them
