@@ -1,5 +1,7 @@
 """The sub-commands of ``osler data``: many cases at once."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -225,6 +227,18 @@ def _share(text: str) -> tuple[str, float]:
         raise RecipeError(f"--parts has '{text}'; expected NAME=SHARE, such as train=0.7") from None
 
 
+@contextmanager
+def _bar(total: int) -> Iterator[Callable[[], None]]:
+    """A bar on a terminal; what advances it by one."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("looking", total=total)
+        yield lambda: progress.advance(task)
+
+
 @app.command()
 def check(
     cohort: Table,
@@ -251,7 +265,9 @@ def check(
         from osler.data.fingerprint import fingerprint
         from osler.data.fingerprint_html import write_fingerprint
 
-        found = fingerprint(_read(cohort, root, strict=False), threads=threads)
+        cases = _read(cohort, root, strict=False)
+        with _bar(sum(len(row.items) for row in cases.rows)) as advance:
+            found = fingerprint(cases, threads=threads, told=advance)
         page = write_fingerprint(found, out or cohort.with_name(f"{cohort.stem}-check"))
         for warning in found.warnings:
             typer.echo(f"{warning.level}: {warning.text}")

@@ -157,11 +157,11 @@ def fingerprint(
     return found
 
 
-def _turn(row: Row) -> tuple[int, str]:
-    """Training first, the test last, as people think of them."""
+def _turn(row: Row) -> tuple[int, str, int]:
+    """Training first, the test last, as people think of them; then by name and fold."""
     usual = ("train", "val", "test")
-    name = part_of(row)
-    return (usual.index(name) if name in usual else len(usual), name)
+    place = usual.index(row.split) if row.split in usual else len(usual)
+    return (place, row.split or "", row.fold or 0)
 
 
 def spread(values: Iterable[float]) -> Numbers | None:

@@ -56,7 +56,8 @@ def open_row(row: "Row", cohort: "Cohort", *, labels: bool = True, pixels: bool 
         except InputError as error:
             raise type(error)(f"the cohort '{cohort.path}', {row.where}: {error}") from error
     if row.variables:
-        case.items["variables"] = Table("variables", dict(row.variables))
+        name = "variables" if "variables" not in case else "variables-2"
+        case.items[name] = Table(name, dict(row.variables))
     if labels:
         maps: dict[Location, NDArray[Any]] = {}  # several structures may share one
         for name, text in row.labels.items():
