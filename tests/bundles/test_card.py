@@ -126,6 +126,7 @@ def test_unknown_output_names_the_known() -> None:
         ("inputs.1.bundle", None, "exactly where 'source'"),
         ("requires", ["retina-dr", "retina-lesions"], "'retina-dr' itself"),
         ("requires", [], "'lesions' takes 'retina-lesions', not in 'requires'"),
+        ("outputs.0.divides", "retina-vessels", "divides 'retina-vessels', not in 'requires'"),
         ("outputs.0.labels", [], "at least two labels"),
         ("outputs.0.labels.1.name", "0", "'labels' names '0' more than once"),
         ("outputs.0.labels.1.threshold", 1.5, "'outputs[0].labels[1].threshold' is 1.5"),

@@ -163,6 +163,15 @@ def test_the_disc_is_the_one_that_a_person_drew(example, data_dir):
     assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.9
 
 
+@every
+def test_arteries_and_veins_share_out_the_vessels(example, name):
+    case = example(name)
+    artery, vein = case["artery"].mask, case["vein"].mask
+    assert not (artery & vein).any()
+    np.testing.assert_array_equal(artery | vein, case["vessels"].mask)
+    assert 0.25 < artery.sum() / case["vessels"].mask.sum() < 0.65
+
+
 def test_the_mirror_image_is_the_other_eye(example):
     mirrored = read(opened("idrid-073").transpose(Image.Transpose.FLIP_LEFT_RIGHT))
     before, after = example("idrid-073")["laterality"], mirrored["laterality"]

@@ -145,6 +145,8 @@ class Output(_Part):
         calibration: how scores become calibrated.
         vote: labels that exclude each other are decided for each ``pixel``, or for a whole vessel
             ``segment`` between two branchings.
+        divides: the bundle whose first mask the labels share out among themselves; None where
+            each has the mask that its own probabilities make.
         description: what it is, in a sentence.
     """
 
@@ -153,6 +155,7 @@ class Output(_Part):
     labels: list[Label] = []
     calibration: Calibration | None = None
     vote: Literal["pixel", "segment"] = "pixel"
+    divides: Name | None = None
     description: str = ""
 
     @model_validator(mode="after")
@@ -350,6 +353,11 @@ class Card(_Part):
         for one in self.inputs:
             if one.bundle is not None and one.bundle not in self.requires:
                 raise ValueError(f"input '{one.name}' takes '{one.bundle}', not in 'requires'")
+        for output in self.outputs:
+            if output.divides is not None and output.divides not in self.requires:
+                raise ValueError(
+                    f"output '{output.name}' divides '{output.divides}', not in 'requires'"
+                )
         return self
 
     def output(self, name: str) -> Output:

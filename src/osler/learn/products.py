@@ -74,6 +74,7 @@ def segmentation(recipe: Recipe, path: Path, folder: Path, resume: bool) -> Prod
             "labels": labels,
             "calibration": calibration,
             "vote": "segment" if recipe.exclusive else "pixel",
+            "divides": recipe.options.get("divides"),
             "description": "a score for each pixel of the canvas",
         }
     ]
@@ -88,6 +89,7 @@ def segmentation(recipe: Recipe, path: Path, folder: Path, resume: bool) -> Prod
             "inputs": [{"name": "image", "channels": _CHANNELS, "multiple": 32}],
             "outputs": outputs,
             "metrics": measured,
+            "requires": [divided] if (divided := recipe.options.get("divides")) else [],
         },
         parameters=sum(p.numel() for p in net.parameters()),
         minutes=trained.seconds / 60,

@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 
 from osler import __version__, bundles
 from osler.bundles import Bundle, threads
@@ -23,7 +22,7 @@ BUNDLES = (
     "retina-lesions",
     "retina-dr",
 )
-_HEAVY = ("retina-lesions", "retina-artery-vein", "retina-vessels")  # the longest first
+_HEAVY = ("retina-vessels", "retina-lesions", "retina-artery-vein")  # what needs another after it
 
 
 def interpret(case: Case, *, language: str = "en") -> Case:
@@ -85,15 +84,31 @@ class _Ahead:
     """
 
     def __init__(self, case: Case, seen: Field) -> None:
-        self._run = partial(_predict_named, case=case, seen=seen)
+        self._case, self._seen = case, seen
+        self._said: dict[str, Prediction] = {}
         self._pool = ThreadPoolExecutor(2, "osler-bundles") if threads() > 1 else None
-        self._coming: dict[str, Future[tuple[Bundle, Prediction]]] = {}
+        self._coming: dict[str, Future[Prediction]] = {}
         if self._pool is not None:
-            self._coming = {name: self._pool.submit(self._run, name) for name in _HEAVY}
+            for name in _HEAVY:
+                self._coming[name] = self._pool.submit(self._predict, name)
 
     def take(self, name: str) -> tuple[Bundle, Prediction]:
         """The bundle and what it says; waits for it."""
-        return self._coming.pop(name).result() if name in self._coming else self._run(name)
+        if name in self._coming:
+            self._said[name] = self._coming[name].result()
+        else:
+            self._said[name] = self._predict(name)
+        return bundles.load(name), self._said[name]
+
+    def _predict(self, name: str) -> Prediction:
+        bundle = bundles.load(name)
+        given = {}
+        for needed in bundle.card.requires:  # began before, so that no thread waits in vain
+            if needed in self._said:
+                given[needed] = self._said[needed]
+            elif needed in self._coming:
+                given[needed] = self._coming[needed].result()
+        return predict(bundle, self._case, item=ITEM, field=self._seen, given=given)
 
     def __enter__(self) -> "_Ahead":
         return self
@@ -101,11 +116,6 @@ class _Ahead:
     def __exit__(self, *_: object) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
-
-
-def _predict_named(name: str, *, case: Case, seen: Field) -> tuple[Bundle, Prediction]:
-    bundle = bundles.load(name)
-    return bundle, predict(bundle, case, item=ITEM, field=seen)
 
 
 def first_look(case: Case, seen: Field) -> tuple[bool, str, bool]:

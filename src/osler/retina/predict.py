@@ -103,11 +103,16 @@ def _predict(
             inputs[one.name] = scores[one.output].astype(np.float32)
     scores = bundle.run(inputs)
     if bundle.card.task == "segmentation":
-        return _segmented(bundle, scores, canvas)
+        return _segmented(bundle, scores, canvas, known)
     return _classified(bundle, scores, canvas)
 
 
-def _segmented(bundle: Bundle, scores: Mapping[str, NDArray[Any]], canvas: Canvas) -> Prediction:
+def _segmented(
+    bundle: Bundle,
+    scores: Mapping[str, NDArray[Any]],
+    canvas: Canvas,
+    known: Mapping[str, Prediction],
+) -> Prediction:
     output = bundle.card.outputs[0]
     values = probability(output, scores[output.name])[0]
     exclusive = output.activation == "softmax"
@@ -119,10 +124,23 @@ def _segmented(bundle: Bundle, scores: Mapping[str, NDArray[Any]], canvas: Canva
     ]
     home, masks = segmentation.decode(values, canvas, rules, exclusive=exclusive)
     if output.vote == "segment":
-        first = settle(masks[0] | masks[1], home[0] - home[1])
-        masks = [first, (masks[0] | masks[1]) & ~first]
+        whole = masks[0] | masks[1]
+        if output.divides is not None:
+            whole = next(iter(known[output.divides].masks.values()))
+        first = settle(whole, _leaning(home))
+        masks = [first, whole & ~first]
     names = tuple(label.name for label in labels)
     return Prediction(names, canvas, scores, dict(zip(names, masks, strict=True)), home)
+
+
+def _leaning(home: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How far each pixel leans to the first label, -1 to 1, whether or not it has any at all.
+
+    Where the network sees next to nothing the two are compared all the same, if less is said: a
+    vessel that another bundle found needs a side.
+    """
+    together = home[0] + home[1]
+    return np.asarray((home[0] - home[1]) / np.sqrt(np.maximum(together, 1e-3)), np.float32)
 
 
 def _classified(bundle: Bundle, scores: Mapping[str, NDArray[Any]], canvas: Canvas) -> Prediction:
