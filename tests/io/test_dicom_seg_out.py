@@ -11,6 +11,7 @@ from fake_series import SHAPE, affine, masks, turned, write_series
 from osler.errors import OutputError
 from osler.io import load
 from osler.io.dicom_findings import add
+from osler.io.dicom_secondary import write_secondary
 from osler.io.dicom_seg_out import Kind, write_segmentation
 from osler.record import Case, Image, Mask
 
@@ -116,3 +117,36 @@ def test_what_dicom_cannot_hold_is_refused(tmp_path: Path) -> None:
         write_segmentation(masks(), replace(image, affine=None), path)
     assert not path.exists()
     assert not list(tmp_path.glob(".*part*"))
+
+
+@pytest.mark.parametrize("kind", ["binary", "labelmap"])
+def test_a_multi_frame_source(tmp_path: Path, kind: Kind) -> None:
+    whole = load(write_secondary(write_series(tmp_path), tmp_path / "multi.dcm"))
+    image = whole.image("ct")
+    given = [replace(mask, item="ct") for mask in masks()]
+    path = write_segmentation(given, image, tmp_path / "seg.dcm", kind=kind, at=AT)
+    assert kind == "labelmap" or errors(path) == []
+    seg = hd.seg.segread(path)
+    named = seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    assert [i.ReferencedSOPInstanceUID for i in named] == [
+        image.origin.dicom["00080018"]["Value"][0]
+    ]
+    add(whole, path)
+    for mask in given:
+        assert np.array_equal(whole.get(mask.id, Mask).mask, mask.mask)
+
+
+def test_a_single_slice(tmp_path: Path) -> None:
+    write_series(tmp_path)
+    case = load(tmp_path / "003.dcm")
+    image = next(iter(case.items.values()))
+    flat = replace(masks()[0], mask=masks()[0].mask[3], item=image.name)
+    path = write_segmentation([flat], image, tmp_path / "seg.dcm", at=AT)
+    assert errors(path) == []
+    add(case, path)
+    assert np.array_equal(case.get("liver", Mask).mask, flat.mask)
+    volume = Case("c", items={"ct": write_series(tmp_path)})
+    add(volume, path)
+    expected = np.zeros(SHAPE, bool)
+    expected[3] = flat.mask
+    assert np.array_equal(volume.get("liver", Mask).mask, expected)

@@ -379,12 +379,13 @@ def _frames(image: Image, kind: Kind, plan: _Plan) -> bytes:
 
 
 def _derivations(image: Image, planes: NDArray[np.int64]) -> list[bytes]:
-    """For each plane the slice that it was made of, where slices have files of their own."""
+    """For each plane the slice that it was made of, or the multi-frame object as a whole."""
     uids = instances(image)
     sop_class = sound(header_of(image), "SOPClassUID")
     depth = image.shape[0] if len(image.shape) == 3 else 1
-    if not (sop_class and len(uids) == depth and all(uids)):
+    if not (sop_class and len(uids) in (1, depth) and all(uids)):
         return [b""] * len(planes)
+    uids = uids * (depth // len(uids))
     purpose = encode.code(
         0x0040A170, _SOURCE_IMAGE.value, _SOURCE_IMAGE.scheme, _SOURCE_IMAGE.meaning
     )
