@@ -4,6 +4,7 @@ import csv
 from collections import Counter
 from pathlib import Path
 
+import held_out_notes
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -119,3 +120,18 @@ def test_any_text_is_cleaned_and_passages_do_not_overlap(text: str) -> None:
     passages = Scrubber(known).passages(text)
     assert passages == merged(passages)
     assert all(0 <= p.start < p.end <= len(text) for p in passages)
+
+
+@pytest.mark.parametrize(("which", "least"), [(held_out_notes.EN, 30), (held_out_notes.ZH, 18)])
+def test_notes_in_other_words(which: list[str], least: int) -> None:
+    scrubber = Scrubber(Known())
+    found = wrong = 0
+    for note in which:
+        text, marks = held_out_notes.labelled(note)
+        passages = scrubber.passages(text)
+        covered = {i for p in passages for i in range(p.start, p.end)}
+        found += sum(any(i in covered for i in range(a, b)) for a, b, _ in marks)
+        wanted = {i for a, b, _ in marks for i in range(a, b)}
+        wrong += sum(not any(i in wanted for i in range(p.start, p.end)) for p in passages)
+    assert found >= least
+    assert wrong <= 1

@@ -1,5 +1,6 @@
 """A DICOM data set, cleaned in place by the profile: every element, in every sequence."""
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -107,6 +108,8 @@ class Cleaner:
             self._remap(dataset, tag, vr)
         elif vr == "UN":
             self._remove(dataset, tag, "removed, unknown")
+        elif vr == "AS" and re.fullmatch(r"(09\d|[1-9]\d\d)Y", str(dataset[tag].value).strip()):
+            self._set(dataset, tag, vr, "090Y", "replaced, above 89 years")
         elif vr in _TEXT:
             self._text(dataset, tag, vr, thorough=action is Action.CLEAN)
 

@@ -108,7 +108,9 @@ def _check_length(dataset: FileDataset, file: InputFile) -> None:
     """Refuse a file that ends in mid-value: the parser takes what is there for the whole."""
     raws = [raw for raw in dataset._dict.values() if isinstance(raw, RawDataElement)]
     ends = [raw.value_tell + raw.length for raw in raws if raw.length != 0xFFFFFFFF]
-    last = dataset._dict[max(dataset._dict)] if dataset._dict else None
+    if not dataset._dict:
+        raise UnreadableError(f"'{file.name}' ends after its header; copy it again")
+    last = dataset._dict[max(dataset._dict)]
     open_end = not isinstance(last, RawDataElement) or last.length == 0xFFFFFFFF
     meta = getattr(dataset, "file_meta", None) or FileMetaDataset()
     deflated = meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian

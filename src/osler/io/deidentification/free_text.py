@@ -98,7 +98,7 @@ def merged(passages: Iterable[Passage]) -> list[Passage]:
             continue
         last = out[-1]
         more = (passage.end - passage.start) - (last.end - last.start)
-        longer = passage if more > 0 or (more == 0 and last.kind == "ID") else last
+        longer = passage if more > 0 or (more == 0 and last.kind in ("ID", "NAME")) else last
         out[-1] = Passage(last.start, max(last.end, passage.end), longer.kind)
     return out
 

@@ -40,6 +40,11 @@ RULES: Final[tuple[tuple[str, str], ...]] = (
         "TIME",
         r"(?<![\d:.])(?:[01]?\d|2[0-3])[:：][0-5]\d(?:[:：][0-5]\d)?(?:\s?[ap]\.?m\b\.?)?(?![:\d])",
     ),
+    (
+        "DATE",
+        rf"\b(?:mon|tues?|wednes|thurs?|fri|satur|sun)(?:day)?,?\s+(?:the\s+)?{_DAY}(?:st|nd|rd|th)?\s(?:of\s)?{_MONTH}(?:,?\s*{_YEAR})?(?![a-z])",
+    ),
+    ("TIME", r"(?<![\d.:])(?:[01]\d|2[0-3])[0-5]\d(?=\s?(?:hrs?|hours|h)\b)"),
     # numbers
     (
         "PHONE",

@@ -9,16 +9,13 @@ from typing import Final
 
 from pydicom._dicom_dict import DicomDictionary
 
+from osler.io.deidentification import capitals
 from osler.io.deidentification.free_text import Passage
 
 _HERE: Final = Path(__file__).parent
 
-_WORD: Final = (
-    r"(?:[A-Z](?:[a-zà-öø-ÿ]+|['’][A-Z][a-zà-öø-ÿ]+|\.)(?:[-'’][A-Z]?[a-zà-öø-ÿ]+)*|[A-Z]{2,})"
-)
-_NAME: Final = (
-    rf"{_WORD}(?:[ \t]+(?:(?:de|van|von|der|den|la|le|bin|al|del|di|da)[ \t]+)*{_WORD}){{0,3}}"
-)
+_WORD: Final = r"(?:[A-Z](?:[a-zà-öø-ÿ]+|['’][A-Z][a-zà-öø-ÿ]+|\.|(?=[ \t,.;]))(?:[-'’][A-Z]?[a-zà-öø-ÿ]+)*|[A-Z]{2,})"
+_NAME: Final = rf"(?:(?:de|van|von|der|den|la|le|bin|al|el|del|di|da)[ \t]+)*{_WORD}(?:[ \t]+(?:(?:de|van|von|der|den|la|le|bin|al|el|del|di|da)[ \t]+)*{_WORD}){{0,3}}"
 _TITLE: Final = (
     r"(?:Dr|Drs|DR|Prof|Professor|Doctor|Mr|Mrs|Ms|Miss|Mx|Sir|Dame|Rev|Nurse|Sister|Matron|"
     r"Consultant|Radiologist|Registrar|Attending|Resident|Surgeon|Physician|Technologist|"
@@ -31,8 +28,8 @@ _ROLE: Final = (
     r"request(?:ed|ing)|attend(?:ing)?|admit(?:ted|ting)?|electronically signed|read|seen|"
     r"discussed|communicated|called|spoke|spoken|conveyed|notified|informed|told|paged|known)"
     r"(?:[ \t]+(?:physician|doctor|clinician|radiologist|consultant|provider))?"
-    r"(?:[ \t]+(?:by|to|with|as))|physician|doctor|clinician|radiologist|consultant|provider|"
-    r"technologist|operator|author|attn|cc|dear|mother|father|husband|wife|son|daughter|brother|"
+    r"(?:[ \t]+(?:by|to|with|as))?|physician|doctor|clinician|radiologist|consultant|provider|"
+    r"technologist|operator|author|ref|rad|tech|attn|cc|dear|mother|father|husband|wife|son|daughter|brother|"
     r"sister|guardian|next of kin|contact|carer)"
 )
 _HOSPITAL: Final = (
@@ -118,6 +115,13 @@ _RULES: Final = (
             rf"(?P<it>(?<![\d.])\d{{1,5}}[A-Za-z]?,?(?:[ \t]+{_WORD}){{1,3}}[ \t]+{_STREET}(?:,?[ \t]*(?:Apt|Suite|Unit|Flat|#)\.?[ \t]*\w+)?)"
         ),
     ),
+    (
+        "NAME",
+        re.compile(
+            rf"\b(?i:signed|verified|reported|dictated|reviewed|approved|ref)[ \t]+(?P<it>{_NAME})(?=[ \t]*(?:$|[\n,;/|.]|\d|on\b|at\b))"
+        ),
+    ),
+    ("NAME", re.compile(r"(?P<it>\b[A-Z]{2,}(?:[-'][A-Z]+)?,[ \t]*[A-Z]{2,}(?:[ \t]+[A-Z]\b)?)")),
     ("PLACE", re.compile(rf"\b(?P<it>{_CITIES})\b")),
     (
         "PLACE",
@@ -193,6 +197,7 @@ def find(text: str) -> Iterator[Passage]:
             if kind != "NAME" or not _is_medical(text[start:end]):
                 yield Passage(start, end, kind)
     yield from _listed(text)
+    yield from capitals.find(text, medical=_not_names(), eponym=_EPONYM)
 
 
 def _is_medical(name: str) -> bool:

@@ -1,0 +1,76 @@
+"""Capitalised words that no list knows as English or as medicine: most likely somebody's name.
+
+Where a person's name stands with nothing beside it that tells what it is, only this is left.
+"""
+
+import gzip
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from osler.io.deidentification.free_text import Passage
+
+_WORD: Final = re.compile(r"\b[A-Z][a-zà-öø-ÿ]{2,}(?:[-'’][A-Z]?[a-zà-öø-ÿ]+)*\b")
+_MORE: Final = re.compile(r"(?:[ \t]+[A-Z]\.)?[ \t]+[A-Z][a-zà-öø-ÿ]{2,}\b")
+_STARTS: Final = re.compile(r"(?:^|[.!?:;\n•*-]|\d[.)])[ \t\"'(]*\Z")
+_SOMEBODY_DOES: Final = re.compile(
+    r"[ \t]+(?:[A-Z][a-z]+[ \t]+)?(?:is|was|has|had|denies|denied|reports?|reported|presents|"
+    r"presented|complains|states|stated|underwent|takes|lives|works|came|called|said|told|feels|"
+    r"describes|returns|returned|attended|agreed|asked|suffers|smokes|drinks)\b"
+)
+# Endings that medicine makes words with, and hardly any name has.
+_MEDICAL: Final = re.compile(
+    r"(?:itis|osis|oma|omas|emia|aemia|uria|algia|pathy|ectomy|ostomy|otomy|plasty|scopy|graphy|gram|"
+    r"grams|genic|genous|trophy|plasia|plegia|paresis|megaly|ectasia|ectasis|lysis|pnea|pnoea|"
+    r"rrhage|rrhagic|rrhea|stenosis|sclerosis|thorax|cardia|cardial|dermal|itic|otic|atic|oid|"
+    r"mycin|cillin|azole|olol|pril|sartan|statin|mab|nib|vir|azepam|caine|dipine|parin|"
+    r"tion|tions|sion|sions|ment|ness|ity|ance|ence|ular|ally|ably|ible|able|ical|ious|ous|"
+    r"less|ful|ward|wards|wise|ivity|ography)\Z"
+)
+_INFLECTED: Final = ("s", "es", "ed", "d", "ing", "ly", "er", "al", "y")
+
+
+@cache
+def _english() -> frozenset[str]:
+    path = Path(__file__).with_name("english_words.txt.gz")
+    return frozenset(gzip.decompress(path.read_bytes()).decode("ascii").split("\n"))
+
+
+def is_word(word: str, medical: frozenset[str]) -> bool:
+    """Whether a word is one of English or of medicine, whatever its case and ending."""
+    word = re.sub(r"['’]s?\Z", "", word).casefold()
+    if "-" in word:
+        return all(is_word(part, medical) for part in word.split("-") if len(part) > 2)
+    if word in _english() or word in medical or _MEDICAL.search(word):
+        return True
+    for ending in _INFLECTED:
+        stem = word[: -len(ending)]
+        if word.endswith(ending) and len(stem) > 2:
+            doubled = stem[:-1] if stem[-1:] == stem[-2:-1] else stem
+            if any(form in _english() or form in medical for form in (stem, stem + "e", doubled)):
+                return True
+    return False
+
+
+def find(text: str, *, medical: frozenset[str], eponym: re.Pattern[str]) -> Iterator[Passage]:
+    """Capitalised words that are none, with the capitalised word that follows.
+
+    At the start of a sentence, where every word has a capital, only those that then do something as
+    people do.
+
+    Args:
+        text: the text.
+        medical: words of medicine, in lower case.
+        eponym: what follows a name that stands for a disease, a sign or a device.
+    """
+    for match in _WORD.finditer(text):
+        if is_word(match[0], medical) or eponym.match(text, match.end()):
+            continue
+        starts = _STARTS.search(text[max(0, match.start() - 8) : match.start()])
+        if starts and not _SOMEBODY_DOES.match(text, match.end()):
+            continue
+        more = _MORE.match(text, match.end())
+        end = more.end() if more and not is_word(more[0].split()[-1], medical) else match.end()
+        yield Passage(match.start(), end, "NAME")
