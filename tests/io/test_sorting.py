@@ -22,7 +22,9 @@ from pydicom.uid import (
 import osler
 from osler.errors import GeometryError, InputError
 from osler.io import Cases, load, sort
-from osler.record import Case
+from osler.io.dicom_seg_out import write_segmentation
+from osler.record import Case, Mask, Source
+from osler.record.code import Code
 
 PYDICOM_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
 
@@ -76,6 +78,28 @@ def test_a_folder_of_one_study_is_one_case(tmp_path: Path) -> None:
     assert set(case.items) == {"ct", "us", "photo"}
     assert not any(case.image(name).loaded for name in case.items)
     assert isinstance(osler.load(tmp_path), Case)
+
+
+def test_a_segmentation_lies_in_the_grid_of_its_series(tmp_path: Path) -> None:
+    write(tmp_path, series())
+    ct = case_of(tmp_path).image("ct")
+    drawn = np.zeros(ct.shape, np.bool_)
+    drawn[1:4, 2:5, 3:9] = drawn[5, 0, 0] = True
+    mask = Mask(
+        id="liver",
+        name="Liver",
+        source=Source("bundle", "organs", "1.0.0"),
+        item="ct",
+        mask=drawn,
+        code=Code("10200004", "SCT", "Liver"),
+    )
+    write_segmentation([mask], ct, tmp_path / "seg.dcm")
+    case = case_of(tmp_path)
+    assert list(case.items) == ["ct"]
+    (found,) = case.of(Mask)
+    assert found.item == "ct"
+    np.testing.assert_array_equal(found.mask, drawn)
+    assert not case.image("ct").loaded
 
 
 @pytest.mark.parametrize(

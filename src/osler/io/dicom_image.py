@@ -224,7 +224,10 @@ def turned(
 
 def _rescales(file: InputFile, dataset: "Dataset", layout: Layout) -> tuple[Rescale, ...]:
     """For each frame how its values become physical ones."""
-    if layout.frames == 1 or "SharedFunctionalGroupsSequence" in dataset:
+    groups_there = header.tag_present(
+        dataset, "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
+    )
+    if layout.frames == 1 or groups_there:
         items = groups(dataset, "PixelValueTransformationSequence", layout.frames)
         found = tuple(rescale_of(file.name, dataset, layout, item=item) for item in items)
     else:

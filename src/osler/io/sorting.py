@@ -32,6 +32,7 @@ _SORTED_BY = {
 }
 _ROWS = TAGS["Rows"][0]
 _BLOCK = 8192
+_SEG = "1.2.840.10008.5.1.4.1.1.66."
 
 COMPANIONS = {
     "hea": ("dat", "mat", "atr", "ecg", "qrs", "ari"),
@@ -49,7 +50,7 @@ class DicomFile:
     Attributes:
         path: the file.
         placed: whether it is a single frame with a place in the patient.
-        image: whether it has pixels.
+        image: whether it has pixels of its own, which those of a segmentation are not.
     """
 
     path: str
@@ -309,7 +310,7 @@ class _Sorter:
                 DicomFile(
                     path,
                     placed="ImagePositionPatient" in found and "Rows" in found and not several,
-                    image="Rows" in found,
+                    image="Rows" in found and not found.text("SOPClassUID").startswith(_SEG),
                 ),
             )
         )
