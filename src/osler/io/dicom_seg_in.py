@@ -120,7 +120,8 @@ def read_seg(
                 f"'{file.name}' has {' x '.join(map(str, own.shape))} voxels, more than the limit "
                 f"of {max_pixels:,}; raise max_pixels"
             )
-        reading = _Reading(file, dataset, frames, own, pixels, str(dataset.SOPClassUID))
+        frames_of = _by_segment(frames, labels=_holds_labels(dataset))
+        reading = _Reading(file, dataset, own, pixels, frames_of)
         place = placement(dataset, own, images)
         if place is None:
             alone = reading.image(format)
@@ -150,25 +151,36 @@ def _pixels(file: InputFile, dataset: "Dataset", start: int, length: int) -> _Pi
     return _Pixels(file.path, file.size, start, length, shape, bits, native, file.name)
 
 
+_NONE = np.zeros(0, np.int64)
+
+
+def _holds_labels(dataset: "Dataset") -> bool:
+    kind = header.text(dataset, "SegmentationType")
+    return header.text(dataset, "SOPClassUID") == LABEL_MAP or kind == "LABELMAP"
+
+
+def _by_segment(frames: SegFrames, *, labels: bool) -> dict[int, NDArray[np.int64]]:
+    """The frames of each segment in the order of the file, sorted out once for all of them."""
+    numbers = frames.segments * 0 if labels else frames.segments
+    order = np.argsort(numbers, kind="stable")
+    found, starts = np.unique(numbers[order], return_index=True)
+    parts = np.split(order, starts[1:])
+    return {int(n): part for n, part in zip(found, parts, strict=True)}
+
+
 @dataclass(frozen=True, slots=True)
 class _Reading:
     file: InputFile
     dataset: "Dataset"
-    frames: SegFrames
     grid: Grid
     pixels: _Pixels
-    sop_class: str
+    frames_of: dict[int, NDArray[np.int64]]
+    """Segment number to its frames; 0 for those of a label map."""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """``(H, W)`` for one plane, else ``(D, H, W)``."""
         return self.grid.shape if self.grid.shape[0] > 1 else self.grid.shape[1:]
-
-    @property
-    def labels(self) -> bool:
-        """Whether the pixels are segment numbers."""
-        kind = header.text(self.dataset, "SegmentationType")
-        return self.sop_class == LABEL_MAP or kind == "LABELMAP"
 
     @property
     def fraction(self) -> int:
@@ -182,14 +194,18 @@ class _Reading:
             )
         return most
 
+    @property
+    def labels(self) -> bool:
+        """Whether the pixels are segment numbers."""
+        return _holds_labels(self.dataset)
+
     def runs(self, number: int) -> tuple[Run, ...]:
         """The frames of a segment, joined where they follow one another.
 
         Raises:
             UnreadableError: two frames fill one plane.
         """
-        own = np.flatnonzero(self.frames.segments == number) if not self.labels else None
-        frames = np.arange(len(self.frames.segments)) if own is None else own
+        frames = self.frames_of.get(0 if self.labels else number, _NONE)
         planes = self.grid.planes[frames]
         if len(np.unique(planes)) != len(planes):
             raise UnreadableError(
@@ -207,15 +223,24 @@ class _Reading:
         """The grid as an image of segment numbers."""
         numbers = [int(s.SegmentNumber) for s in self.dataset.SegmentSequence]
         dtype = np.dtype(np.uint8 if max(numbers, default=0) < 256 else np.uint16)
+        if self.labels and self.pixels.bits == 16:
+            dtype = np.dtype(np.uint16)
         runs = {n: self.runs(n) for n in numbers}
+        half = self.fraction / 2
         flags = (*self.file.extension_flags("dicom"),)
         if header.text(self.dataset, "SegmentsOverlap") == "YES":
             flags = (*flags, "segments-overlap")
 
         def load() -> NDArray[Any]:
-            out = np.zeros((1, *self.grid.shape), dtype)
-            for number in numbers:
-                out[0][self._filled(number, runs[number])] = number
+            out = np.zeros(self.grid.shape, dtype)
+            for number in numbers[:1] if self.labels else numbers:
+                for first, plane, count in runs[number]:
+                    stored = self.pixels.frames(first, count)
+                    part = out[plane : plane + count]
+                    if self.labels:
+                        part[...] = stored
+                    else:
+                        part[stored >= half if half else stored] = number
             return out.reshape(1, *self.shape)
 
         spacing = self.grid.spacing
