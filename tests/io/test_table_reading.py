@@ -1,5 +1,7 @@
 """Tables of every format: types, units, missing values, whose row is whose."""
 
+import contextlib
+import time
 import zipfile
 from datetime import date, datetime
 from pathlib import Path
@@ -369,6 +371,18 @@ def test_cut_files(tmp_path: Path) -> None:
     for keep in (4, 50, len(book) // 2, len(book) - 1):
         with pytest.raises(OslerError):
             read_table(put(tmp_path, book[:keep], "cut.xlsx"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["#a = b\n" * 100_000 + "x,y\n1,2\n", ",".join(f"c{i}" for i in range(50_000)) + "\n",
+     '"' * 200_000, "x,y\n1," + "9" * 100_000 + "e5\n", "," * 50_000],
+)  # fmt: skip
+def test_odd_shapes_take_no_quadratic_time(tmp_path: Path, text: str) -> None:
+    start = time.process_time()
+    with contextlib.suppress(OslerError):
+        load(put(tmp_path, text))
+    assert time.process_time() - start < 10  # minutes, where something is quadratic
 
 
 def test_tables_of_cases_become_one_frame() -> None:

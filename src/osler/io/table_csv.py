@@ -12,6 +12,7 @@ from osler.errors import InputError, TooLargeError, UnreadableError, Unsupported
 from osler.io.input_file import InputFile
 
 MAX_BYTES: Final = 256_000_000
+MAX_COLUMNS: Final = 2_000_000
 CELL_COST: Final = 5
 """A cell of text takes at least five times the memory of a pixel."""
 _DELIMITERS: Final = (",", ";", "\t", "|")
@@ -129,6 +130,8 @@ def read_cells(
     headers = next(rows, ((), 0))[0]
     if not headers:
         raise UnreadableError(f"'{file.name}' has no rows; export it again")
+    if len(headers) > min(MAX_COLUMNS, max_cells):
+        raise TooLargeError(f"'{file.name}' has {len(headers):,} columns; split it")
     columns: list[list[str]] = [[] for _ in headers]
     count = 0
     for cells, line in rows:
@@ -150,15 +153,18 @@ def read_cells(
 
 def _split_comments(text: str) -> tuple[dict[str, str], str]:
     comments: dict[str, str] = {}
-    while text.startswith("#"):
-        line, _, rest = text.partition("\n")
+    at = 0
+    while text.startswith("#", at):
+        end = text.find("\n", at)
+        end = len(text) if end < 0 else end
+        line = text[at : min(end, at + 1000)]
         match = _COMMENT.fullmatch(line.strip())
-        if match is None and line.count(",") + line.count("\t") + line.count(";") > 0:
-            return comments, text[1:] if not comments else text  # "#CHROM ..." is a header
+        if match is None and any(delimiter in line for delimiter in ",\t;"):
+            return comments, text[at + (at == 0) :]  # "#CHROM ..." is a row of names
         if match:
             comments[match[1].casefold()] = match[2]
-        text = rest
-    return comments, text
+        at = end + 1
+    return comments, text[at:]
 
 
 def _rows(file: InputFile, text: str, delimiter: str) -> Iterator[tuple[Sequence[str], int]]:

@@ -73,20 +73,20 @@ def named(where: str, headers: Sequence[str]) -> tuple[tuple[str, ...], dict[str
     Raises:
         UnreadableError: a name stands twice.
     """
-    names: list[str] = []
+    numbers: dict[str, int] = {}
     units: dict[str, str] = {}
     for number, header in enumerate(headers, 1):
         name, unit = split_header(header)
         name = name or f"column {number}"
-        if name in names:
+        if name in numbers:
             raise UnreadableError(
-                f"'{where}' has two columns of one name (columns {names.index(name) + 1} and "
-                f"{number}); rename one"
+                f"'{where}' has two columns of one name (columns {numbers[name]} and {number}); "
+                "rename one"
             )
-        names.append(name)
+        numbers[name] = number
         if unit is not None:
             units[name] = unit
-    return tuple(names), units
+    return tuple(numbers), units
 
 
 def from_text(
@@ -213,10 +213,21 @@ def _typed(cells: Sequence[str | None], *, decimal: str) -> tuple[Kind, list[Any
     if all(cell is None for cell in cells):
         return "empty", list(cells)
     for kind, parse in parsers:
-        values = [None if cell is None else parse(cell.strip()) for cell in cells]
-        if all(v is not None or cell is None for v, cell in zip(values, cells, strict=True)):
+        values = _parsed(cells, parse)
+        if values is not None:
             return kind, values
     return "text", [None if cell is None else _ESCAPED.sub("", cell, count=1) for cell in cells]
+
+
+def _parsed(cells: Sequence[str | None], parse: _Parse) -> list[Any] | None:
+    """The values, or None at the first cell that is not of the type."""
+    values: list[Any] = []
+    for cell in cells:
+        value = None if cell is None else parse(cell.strip())
+        if value is None and cell is not None:
+            return None
+        values.append(value)
+    return values
 
 
 def _bool(cell: str) -> bool | None:

@@ -86,6 +86,8 @@ def split_header(header: str) -> tuple[str, str | None]:
     What stands in brackets and is no unit stays in the name: ``"sex (M/F)"``.
     """
     header = header.strip()
+    if not header.endswith(("]", ")", "）")) or len(header) > 1000:
+        return header, None
     for pattern in _HEADERS:
         match = pattern.fullmatch(header)
         if match and (unit := ucum(match["unit"])) is not None:

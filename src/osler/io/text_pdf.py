@@ -27,7 +27,7 @@ def read_pdf(file: InputFile, format: str, *, max_pixels: int) -> Content:
     Raises:
         UnreadableError: it is damaged.
         UnsupportedError: it is a scan, without any text, or needs a password.
-        TooLargeError: more than 2,000 pages or 20 million characters.
+        TooLargeError: more than 2,000 pages or 4 million characters.
         MissingExtraError: ``pypdf`` is not installed.
     """
     del max_pixels

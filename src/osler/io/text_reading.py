@@ -10,8 +10,8 @@ from osler.io.table_csv import decoded
 from osler.io.text_sections import language, sections
 from osler.record import Origin, Text
 
-MAX_CHARACTERS: Final = 20_000_000
-"""Longer texts are no report; a novel has a million."""
+MAX_CHARACTERS: Final = 4_000_000
+"""Longer texts are no report; a long novel has a million or two."""
 
 
 def text_item(
@@ -52,7 +52,7 @@ def read_plain(
     Raises:
         UnreadableError: it holds zero bytes or nothing but spaces.
         UnsupportedError: its encoding cannot be told.
-        TooLargeError: it has more than 20 million characters.
+        TooLargeError: it has more than 4 million characters.
     """
     del max_pixels
     with decoding(file, format):
@@ -70,7 +70,7 @@ def checked(file: InputFile, text: str) -> str:
 
     Raises:
         UnsupportedError: it is empty.
-        TooLargeError: more than 20 million characters.
+        TooLargeError: more than 4 million characters.
     """
     if not text.strip():
         raise UnsupportedError(f"'{file.name}' holds no text")

@@ -111,12 +111,12 @@ def sections(text: str) -> dict[str, str]:
     Names are ``examination``, ``indication``, ``history``, ``technique``, ``comparison``,
     ``findings``, ``impression`` and ``recommendation``. What has no heading is in none.
     """
-    found: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     for part in parts(text):
         body = part.body.strip()
         if part.name and body:
-            found[part.name] = f"{found[part.name]}\n{body}" if part.name in found else body
-    return found
+            found.setdefault(part.name, []).append(body)
+    return {name: "\n".join(bodies) for name, bodies in found.items()}
 
 
 def language(text: str) -> str:

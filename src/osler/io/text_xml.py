@@ -19,6 +19,7 @@ from osler.io.text_sections import canonical
 
 MAX_BYTES: Final = 64_000_000
 MAX_DEPTH: Final = 200
+MAX_TAGS: Final = 1_000_000
 
 _LOINC: Final = {
     "18782-3": "findings", "59776-5": "findings", "121070": "findings",
@@ -54,11 +55,11 @@ def read_xml(file: InputFile, format: str, *, max_pixels: int) -> Content:
         lines: list[tuple[str, str]] = []
         _leaves(root, "", lines)
         text = checked(file, "\n".join(text for _, text in lines))
-        known: dict[str, str] = {}
+        known: dict[str, list[str]] = {}
         for name, words in lines:
             if name:
-                known[name] = f"{known[name]}\n{words}" if name in known else words
-        return Content([text_item(text, file.origin(format), known=known)])
+                known.setdefault(name, []).append(words)
+        return Content([text_item(text, file.origin(format), known=_joined(known))])
 
 
 def parsed(file: InputFile) -> Element:
@@ -74,8 +75,11 @@ def parsed(file: InputFile) -> Element:
     if file.size > MAX_BYTES:
         raise TooLargeError(f"'{file.name}' has {file.size:,} bytes of XML, too many for a report")
     file.stream.seek(0)
+    raw = file.stream.read()
+    if raw.count(b"<") > MAX_TAGS:
+        raise TooLargeError(f"'{file.name}' has more than {MAX_TAGS:,} tags, too many for a report")
     try:
-        root: Element = fromstring(file.stream.read(), forbid_dtd=True)
+        root: Element = fromstring(raw, forbid_dtd=True)
     except DefusedXmlException:
         raise UnreadableError(
             f"'{file.name}' is XML with a document type or entities, which no report needs; do "
@@ -110,7 +114,7 @@ def _find(element: Element, *names: str) -> Element | None:
 
 def _cda(file: InputFile, root: Element) -> Content:
     lines: list[str] = []
-    known: dict[str, str] = {}
+    known: dict[str, list[str]] = {}
     title = _find(root, "title")
     if title is not None and (words := narrative(title)):
         lines.append(words)
@@ -127,14 +131,18 @@ def _cda(file: InputFile, root: Element) -> Content:
     item = text_item(
         text,
         file.origin("cda"),
-        known=known or None,
+        known=_joined(known) or None,
         said_language="" if said is None else said.get("code", "").partition("-")[0].lower(),
         acquired=_moment(_find(root, "effectiveTime")),
     )
     return Content([item], patient_id=_patient(root))
 
 
-def _section(section: Element, within: str, lines: list[str], known: dict[str, str]) -> None:
+def _joined(known: dict[str, list[str]]) -> dict[str, str]:
+    return {name: "\n".join(words) for name, words in known.items()}
+
+
+def _section(section: Element, within: str, lines: list[str], known: dict[str, list[str]]) -> None:
     code, title = _find(section, "code"), _find(section, "title")
     heading = narrative(title) if title is not None else ""
     name = _LOINC.get(code.get("code", "") if code is not None else "") or canonical(heading)
@@ -147,7 +155,7 @@ def _section(section: Element, within: str, lines: list[str], known: dict[str, s
     if words:
         lines.append(words)
         key = name or re.sub(r"\s+", "-", heading.casefold()) or "text"
-        known[key] = f"{known[key]}\n{words}" if key in known else words
+        known.setdefault(key, []).append(words)
     for child in section:
         if _plain(child) == "component" and (inner := _find(child, "section")) is not None:
             _section(inner, name, lines, known)
