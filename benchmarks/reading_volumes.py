@@ -38,7 +38,8 @@ def make(folder: Path, slices: int) -> list[Path]:
     array = array + np.random.default_rng(0).integers(-8, 8, array.shape, np.int16)
     nii = nibabel.Nifti1Image(array, np.diag([-0.8, -0.8, 1.5, 1]))
     nii.header.set_xyzt_units("mm")
-    paths = [folder / f"ct{end}" for end in (".nii.gz", ".nii", ".nrrd", ".mha")]
+    # names of their own: SimpleITK reads ct.nii where ct.nii.gz is asked for and both are there
+    paths = [folder / name for name in ("packed.nii.gz", "plain.nii", "ct.nrrd", "ct.mha")]
     nibabel.save(nii, paths[0])
     nibabel.save(nii, paths[1])
     image = sitk.ReadImage(str(paths[0]))

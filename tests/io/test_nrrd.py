@@ -131,6 +131,25 @@ def test_time_has_a_step_and_a_unit(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.array, image.array)
 
 
+def test_itk_reads_what_has_times(tmp_path: Path) -> None:
+    affine = oblique()[:, [2, 1, 0, 3]]
+    image = Image("v", volume(np.int16, (3, *SHAPE)), affine=affine, times=(0, 1.5, 3.0))
+    path = write_nrrd(image, tmp_path / "v.nrrd")
+    seen, place = oracle(path)
+    np.testing.assert_array_equal(np.moveaxis(seen, -1, 0), image.array)
+    np.testing.assert_allclose(place, affine, atol=1e-9)
+    assert opened(path).times == (0, 1.5, 3.0)
+
+
+def test_time_without_a_unit_is_said(tmp_path: Path) -> None:
+    data = volume(np.int16, (2, *SHAPE)).astype("<i2").tobytes()
+    path = made(tmp_path / "v.nrrd", data, dimension="4", sizes="6 5 4 2",
+                space_directions=f"{DIRECTIONS} none", kinds="domain " * 3 + "time")  # fmt: skip
+    image = opened(path)
+    assert image.times == ()
+    assert "time-step-unknown" in image.flags
+
+
 def test_a_plane_in_the_plane_and_in_space(tmp_path: Path) -> None:
     data = volume(np.int16, (5, 6)).tobytes()
     flat = opened(made(tmp_path / "v.nrrd", data, dimension="2", sizes="6 5", space=None,

@@ -400,3 +400,28 @@ def test_sizes_that_are_not_there_take_no_memory(tmp_path: Path) -> None:
         load(put(tmp_path / "a.vol", bytes(data)))
     assert tracemalloc.get_traced_memory()[1] < 5_000_000
     tracemalloc.stop()
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    old=st.sampled_from(["Width>8<", ">0.0039<", "<HEDX>", "b1.tif", "OCT<", "<Series>", "Coord"]),
+    new=st.one_of(
+        st.sampled_from(
+            [">-1<", ">nan<", ">1e999<", "../b1.tif", "b1.tif\0", "", "&a;", "LOCALIZER<"]
+        ),
+        st.text(max_size=8),
+    ),
+)
+def test_any_text_in_an_export(tmp_path: Path, old: str, new: str) -> None:
+    path = files.heyex_xml(tmp_path, planes())
+    text = path.read_text().replace(old, new, 1)
+    path.write_bytes(text.encode("utf-8", "replace"))
+    message = path.name
+    try:
+        _ = load(path).image("oct").array
+    except OslerError as error:
+        message = str(error)
+    # a picture that the export names may be the one at fault
+    assert any(name in message for name in (path.name, *(p.name for p in tmp_path.iterdir())))

@@ -391,13 +391,14 @@ def _channels(
         return (), (), ()
     kinds = header.values.get("kinds", [])
     kind = kinds[channel].lower() if kinds else ""
-    if kind == "time":
+    if kind in ("time", "list", ""):
         spacings, units = header.values.get("spacings", []), header.values.get("units", [])
         step = float(spacings[channel]) if len(spacings) > channel else math.nan
         unit = _SECONDS.get(units[channel].strip().lower()) if len(units) > channel else None
-        if unit is None or not 0 < step < math.inf:
+        if unit is not None and 0 < step < math.inf:
+            return (), tuple(i * step * unit for i in range(count)), ()
+        if kind == "time":
             return (), (), ("time-step-unknown",)
-        return (), tuple(i * step * unit for i in range(count)), ()
     names: tuple[str, ...] = _CHANNEL_NAMES.get(kind, ())
     if len(names) == count:
         return names, (), ()

@@ -91,7 +91,8 @@ def _fresh(image: Image) -> tuple[dict[str, str], int | None]:
         at = 0 if colour else len(sizes)
         sizes.insert(at, image.channel_count)
         named = "RGBA-color" if image.channel_count == 4 else "RGB-color"
-        kinds.insert(at, named if colour else "time" if image.times else "list")
+        # "time" would be an axis of space to ITK; the unit of a list tells as much
+        kinds.insert(at, named if colour else "list")
     fields = {
         "dimension": str(len(sizes)),
         "sizes": " ".join(map(str, sizes)),
