@@ -10,7 +10,15 @@ from PIL import Image as Pillow
 from PIL import ImageFilter
 
 from osler.data.cohort import Cohort, Row, read_cohort
-from osler.data.duplicates import TURNS, candidates, find_duplicates, groups, turned
+from osler.data.duplicates import (
+    ALIKE,
+    TURNS,
+    candidates,
+    find_duplicates,
+    groups,
+    normalised,
+    turned,
+)
 from osler.data.leaks import find_leaks, part_of
 from osler.data.scanning import pixel_digest, scan, small
 
@@ -111,6 +119,23 @@ def test_flat_pictures_are_no_near_duplicates(tmp_path):
         rows.append(Row(str(k), str(k), None, {"photo": tmp_path / f"{k}.png"}, {}))
     scans = scan(Cohort(tmp_path / "c.csv", tmp_path, tuple(rows)))
     assert all(s.flat for s in scans)
+    assert find_duplicates(scans) == []
+
+
+def test_a_frame_alone_makes_no_pair(tmp_path):
+    """Two photographs of one camera that show nothing but the edge of its field."""
+    hh, ww = np.mgrid[:200, :200] - 100
+    rows = []
+    for k in range(4):
+        light = 60 + 40 * k + 10 * np.sin(hh / (30 + 9 * k)) * np.cos(ww / (40 - 7 * k))
+        light += np.random.default_rng(k).normal(0, 2, light.shape)
+        field = np.where(np.hypot(hh, ww) < 90, light, 0)
+        file = tmp_path / f"{k}.png"
+        Pillow.fromarray(np.clip(field, 0, 255).astype(np.uint8)).save(file)
+        rows.append(Row(str(k), str(k), None, {"photo": file}, {}))
+    scans = scan(Cohort(tmp_path / "c.csv", tmp_path, tuple(rows)))
+    pictures = normalised(np.stack([s.thumb for s in scans]))
+    assert (pictures[0] * pictures[1]).sum() > ALIKE  # the frame is the same indeed
     assert find_duplicates(scans) == []
 
 
