@@ -195,6 +195,7 @@ def test_measurements_of_a_volume(tmp_path: Path) -> None:
     found = new.get("volume.liver", Measurement)
     assert (found.value, found.unit, found.code) == (1412.123456789, "mL", millilitres.code)
     assert (found.structure, found.flags, found.item) == ("liver", ("cut-off",), "ct")
+    assert found.evidence == ("liver",)
     assert found.site is None
     assert new.get("spread", Measurement).value == 3.0
     assert new.get("phase", Label).value == "portal"

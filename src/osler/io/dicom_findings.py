@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 from osler.io.input_file import MAX_PIXELS, InputFile, decoding, opened
-from osler.record import Case, Finding, Image
+from osler.record import Case, Finding, Image, Mask, Measurement
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -138,6 +138,7 @@ def put(case: Case, content: "Content") -> tuple[str, ...]:
     added: list[str] = []
     for finding in content.findings:
         _rename(finding, renamed, here)
+        _point_at_mask(finding, case)
         wanted = finding.id
         finding.id = unused(wanted, {*case.items, *case.findings})
         renamed[wanted] = finding.id
@@ -149,6 +150,14 @@ def _rename(finding: Finding, renamed: dict[str, str], here: set[str]) -> None:
     finding.evidence = tuple(renamed.get(id, id) for id in finding.evidence)
     if finding.item in renamed and renamed[finding.item] in here:
         finding.item = renamed[finding.item]
+
+
+def _point_at_mask(finding: Finding, case: Case) -> None:
+    """A number of a report stands on the mask that the case has under the tracked name."""
+    if isinstance(finding, Measurement) and not finding.evidence:
+        mask = case.get(finding.structure, Mask)
+        if mask is not None and mask.item == finding.item:
+            finding.evidence = (mask.id,)
 
 
 def _sop_class(file: InputFile, format: str) -> str:
