@@ -20,6 +20,7 @@ from pydicom.uid import RLELossless, SecondaryCaptureImageStorage
 
 from osler.errors import OslerError, TooLargeError, UnreadableError
 from osler.io import load_file, sort
+from osler.io.dicom_overlays import too_large
 from osler.io.dicom_scan import scan
 from osler.io.dicom_series import read_series
 from osler.record import Image, Mask
@@ -134,14 +135,14 @@ def test_a_damaged_slice_of_a_series(tmp_path: Path, end: float, place: float, v
 
 
 def bounded(path: Path, error: type[OslerError], words: str, *, most: int = 40_000_000) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     tracemalloc.start()
     with pytest.raises(error, match=words):
         load_file(path)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < most
-    assert time.monotonic() - began < 30
+    assert time.process_time() - began < 30
 
 
 def compressed(stream: bytes, syntax: str, **elements: Any) -> Dataset:
@@ -181,6 +182,28 @@ def test_a_header_that_inflates_for_ever(tmp_path: Path) -> None:
     ds.add_new(0x00091010, "OB", bytes(200_000_000))
     path = put(tmp_path, "bomb.dcm", as_bytes(ds))
     bounded(path, TooLargeError, "inflates to more than", most=450_000_000)
+
+
+def test_a_palette_that_repeats_itself_for_ever(tmp_path: Path) -> None:
+    ds = image(np.zeros((8, 8), np.uint8), SecondaryCaptureImageStorage)
+    ds.PhotometricInterpretation = "PALETTE COLOR"
+    empty, again = [0, 0] * 8000, [2, 8000, 0, 0] * 8000
+    for name in ("Red", "Green", "Blue"):
+        setattr(ds, f"{name}PaletteColorLookupTableDescriptor", [0, 0, 16])
+        data = np.array(empty + again).astype("<u2").tobytes()
+        setattr(ds, f"Segmented{name}PaletteColorLookupTableData", data)
+    bounded(put(tmp_path, "palette.dcm", as_bytes(ds)), UnreadableError, "damaged palette")
+
+
+def test_overlays_of_a_long_film_take_no_memory(tmp_path: Path) -> None:
+    ds = cine(np.zeros((2, 16, 16, 3), np.uint8))
+    ds.add_new(0x60000010, "US", 16)
+    ds.add_new(0x60000011, "US", 16)
+    ds.add_new(0x60003000, "OW", bytes(32))
+    (mask,) = load_file(put(tmp_path, "a.dcm", as_bytes(ds))).of(Mask)
+    assert mask.mask.shape == (2, 16, 16)
+    assert too_large(ds, shape=(1000, 600, 800))
+    assert not too_large(cine(np.zeros((1, 8, 8, 3), np.uint8)), shape=(1000, 600, 800))
 
 
 def test_sequences_without_end(tmp_path: Path) -> None:

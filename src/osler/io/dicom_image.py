@@ -25,7 +25,7 @@ from osler.io.dicom_layout import (
     layout_of,
 )
 from osler.io.dicom_multiframe import Arrangement, arrange, groups
-from osler.io.dicom_overlays import overlays
+from osler.io.dicom_overlays import overlays, too_large
 from osler.io.dicom_palette import palette_of
 from osler.io.dicom_pixels import Pixels, Plane
 from osler.io.dicom_values import Rescale, rescale_of, result_type, window_of
@@ -96,7 +96,11 @@ def read_dicom(
             image.array = image.array
         sha256 = file.sha256() if single and at_once else ""
         image.origin = header.origin(file, format, dataset, sha256=sha256, lazy=not single)
-        masks = overlays(dataset, item=image.name, shape=image.shape)
+        masks = []
+        if too_large(dataset, shape=image.shape):
+            image.flags = (*image.flags, "overlays-left-out")
+        else:
+            masks = overlays(dataset, item=image.name, shape=image.shape)
         return Content([image], masks, header.patient_id(dataset))
 
 

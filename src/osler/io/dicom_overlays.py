@@ -3,6 +3,7 @@
 Source: DICOM PS3.3 C.9.2 (overlay plane), PS3.5 8.1.2 (bits).
 """
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,16 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 _KINDS = {"G": "graphics", "R": "region of interest"}
+
+
+MOST_VOXELS = 1 << 28
+"""No more than this many voxels of masks are made of one file's overlays."""
+
+
+def too_large(dataset: "Dataset", *, shape: tuple[int, ...]) -> bool:
+    """Whether the masks of all overlay planes would take more voxels than ``MOST_VOXELS``."""
+    planes = sum((group, 0x3000) in dataset for group in range(0x6000, 0x6020, 2))
+    return planes * math.prod(shape) > MOST_VOXELS
 
 
 def overlays(dataset: "Dataset", *, item: str, shape: tuple[int, ...]) -> list[Mask]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 _COLOURS = ("Red", "Green", "Blue")
+_MOST_SEGMENTS = 65_536
+_MOST_SEGMENT_BYTES = 4 * 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ def _table(dataset: "Dataset", colour: str, *, big: bool) -> NDArray[np.uint16]:
     count = count % 65536 or 65536
     segmented = dataset.get(f"Segmented{colour}PaletteColorLookupTableData")
     if segmented:
+        if len(segmented) > _MOST_SEGMENT_BYTES:
+            raise ValueError
         wide = bits > 8
         values = np.frombuffer(segmented[: len(segmented) // 2 * 2], word if wide else np.uint8)
         table = np.asarray(_expanded([int(v) for v in values], count, wide=wide), np.uint16)
@@ -89,16 +93,28 @@ def _table(dataset: "Dataset", colour: str, *, big: bool) -> NDArray[np.uint16]:
 def _expanded(values: list[int], count: int, *, wide: bool) -> list[int]:
     """Segments to entries: discrete (0), linear (1) and indirect (2); no more than ``count``."""
     out: list[int] = []
-    _expand(values, 0, len(values), out, count, wide=wide, nested=False)
+    left = [_MOST_SEGMENTS]
+    _expand(values, 0, len(values), out, count, wide=wide, nested=False, left=left)
     return out
 
 
 def _expand(
-    values: list[int], at: int, end: int, out: list[int], count: int, *, wide: bool, nested: bool
+    values: list[int],
+    at: int,
+    end: int,
+    out: list[int],
+    count: int,
+    *,
+    wide: bool,
+    nested: bool,
+    left: list[int],
 ) -> None:
-    segments = 0
+    """Expand segments; ``left`` counts down how many may still come, repeated ones too."""
     while at + 1 < end and len(out) < count:
         kind, length = values[at], values[at + 1]
+        left[0] -= 1
+        if left[0] < 0:
+            raise ValueError
         if kind == 0:
             out.extend(values[at + 2 : at + 2 + length])
             at += 2 + length
@@ -114,11 +130,12 @@ def _expand(
             start = offset // 2 if wide else offset
             if not 0 <= start < at:
                 raise ValueError
-            _expand(values, start, _end(values, start, length), out, count, wide=wide, nested=True)
+            left[0] -= length
+            stop = _end(values, start, length)
+            _expand(values, start, stop, out, count, wide=wide, nested=True, left=left)
             at += 2 + width
         else:
             raise ValueError
-        segments += 1
 
 
 def _end(values: list[int], at: int, segments: int) -> int:
