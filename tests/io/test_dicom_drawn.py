@@ -17,6 +17,7 @@ from osler.io import load
 from osler.io.contour_fill import fill_plane
 from osler.io.dicom_findings import add
 from osler.io.dicom_pdf import copy_object, write_document
+from osler.io.record_out import save_record
 from osler.record import Case, Contour, Mask, Passage, Point, Text
 
 RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
@@ -264,7 +265,7 @@ def test_documents_written(tmp_path: Path) -> None:
 def test_a_waveform_is_copied_untouched(tmp_path: Path) -> None:
     source = pydicom.data.get_testdata_file("waveform_ecg.dcm", download=False)
     signal = next(iter(load(source).items.values()))
-    path = copy_object(signal, tmp_path / "ecg.dcm")
+    path = save_record(signal, tmp_path / "ecg.dcm")
     assert path.read_bytes() == Path(source).read_bytes()
     with pytest.raises(OutputError, match="no single DICOM file"):
         copy_object(Text("report", "x"), path)

@@ -55,12 +55,27 @@ def _text(text: Text, path: Path, markers: Sequence[Markers]) -> Path:
     return _whole(path, text.text.encode())
 
 
+def _waveform(signal: Signal, path: Path, markers: Sequence[Markers]) -> Path:
+    from osler.io.dicom_pdf import copy_object
+
+    return copy_object(signal, path)
+
+
+def _document(text: Text, path: Path, markers: Sequence[Markers]) -> Path:
+    from osler.io.dicom_pdf import write_document
+
+    return write_document(text, path)
+
+
 RECORD_WRITERS: Final = (
     RecordWriter("wfdb", (".hea",), Signal, _wfdb),
     RecordWriter("csv", (".csv",), Signal, _signal_csv),
     RecordWriter("csv", (".csv",), Table, _table),
     RecordWriter("parquet", (".parquet", ".pq"), Table, _table),
     RecordWriter("text", (".txt",), Text, _text),
+    # a waveform as the file that it came from; a text as an encapsulated PDF
+    RecordWriter("dicom", (".dcm",), Signal, _waveform),
+    RecordWriter("dicom", (".dcm",), Text, _document),
 )
 """What each kind of item is written to; the name of the file decides."""
 
