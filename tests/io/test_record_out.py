@@ -86,3 +86,12 @@ def test_markers_are_checked() -> None:
 
     with pytest.raises(InputError, match="one of everything"):
         Markers(id="m", name="m", source=Source("person", "x"), times=np.zeros(2), labels=("a",))
+
+
+def test_functions_are_not_hidden_by_modules(tmp_path: Path) -> None:
+    import osler.io
+
+    (tmp_path / "t.csv").write_text("x,y\n1,2\n")
+    load(tmp_path / "t.csv")  # imports the rooms' modules, which Python binds to the package
+    for name in osler.io.__all__:
+        assert callable(getattr(osler.io, name)), name

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from osler.io.record_out import save_record
     from osler.io.searching import Found, find, find_all
     from osler.io.sorting import Cases, sort
-    from osler.io.table_cases import read_table, table_cases
+    from osler.io.table_grouping import read_table, table_cases
     from osler.io.table_out import write_table
     from osler.io.writing import write
 
@@ -39,8 +39,8 @@ _HOMES = {
     "Found": "osler.io.searching",
     "find": "osler.io.searching",
     "find_all": "osler.io.searching",
-    "read_table": "osler.io.table_cases",
-    "table_cases": "osler.io.table_cases",
+    "read_table": "osler.io.table_grouping",
+    "table_cases": "osler.io.table_grouping",
     "write_table": "osler.io.table_out",
     "save_record": "osler.io.record_out",
     "write": "osler.io.writing",

@@ -5,7 +5,7 @@ from typing import Any
 
 from osler.io.input_file import InputFile, decoding
 from osler.io.reading import Content
-from osler.io.table_cases import content, frame_of
+from osler.io.table_grouping import content, frame_of
 
 
 def read_csv(
@@ -38,7 +38,7 @@ def read_csv(
         id_column: the column that says whose a row is.
 
     Raises:
-        InputError: as the docstrings of ``table_csv``, ``signal_csv`` and ``table_cases`` say.
+        InputError: as the docstrings of ``table_csv``, ``signal_csv`` and ``table_grouping`` say.
     """
     from osler.io.signal_csv import is_signal, read_csv_signal
     from osler.io.table_csv import read_cells
@@ -79,7 +79,7 @@ def read_table_file(
         options: ``missing``, and ``sheet`` for Excel.
 
     Raises:
-        InputError: as the docstrings of ``table_parquet``, ``table_excel`` and ``table_cases``.
+        InputError: as the docstrings of ``table_parquet``, ``table_excel`` and ``table_grouping``.
     """
     with decoding(file, format):
         frame, format = frame_of(file, max_cells=max_pixels, **options)
