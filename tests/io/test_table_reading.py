@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from osler.errors import InputError, OslerError, TooLargeError, UnreadableError, UnsupportedError
 from osler.io import load
-from osler.io.table_grouping import read_table, table_cases
 from osler.io.table_frame import from_values
+from osler.io.table_grouping import read_table, table_cases
 from osler.io.table_out import frame_of_tables, write_table
 from osler.io.table_units import split_header, ucum
 from osler.record import Signal, Table

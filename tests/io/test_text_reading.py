@@ -131,9 +131,17 @@ def test_text_without_sections_has_another_name(tmp_path: Path) -> None:
         load(put(tmp_path, b"a" * 3000 + b"\0", "n.txt"))
 
 
-def test_real_notes(data_dir: Path) -> None:
-    with (data_dir / "cxr-outcomes" / "images.csv").open(encoding="utf-8") as stream:
-        notes = [row["clinical_notes"] for row in csv.DictReader(stream)]
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        ("cxr-outcomes/images.csv", "clinical_notes"),
+        ("cxr-structures/images.csv", "clinical_notes"),
+        ("odir/patients.csv", "left_keywords"),
+    ],
+)
+def test_real_notes(data_dir: Path, name: str, column: str) -> None:
+    with (data_dir / name).open(encoding="utf-8") as stream:
+        notes = [row[column] for row in csv.DictReader(stream)]
     assert any(notes)
     for note in notes:
         assert "".join(p.heading + p.body for p in parts(note)) == note
