@@ -9,7 +9,7 @@ from fake_case import fake_case
 from fake_series import SHAPE, affine, masks, series, turned, write_series
 from pydicom.data import get_testdata_file
 from pydicom.sr.codedict import codes
-from pydicom.uid import RLELossless
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from osler.errors import GeometryError, InputError, TooLargeError, UnreadableError
 from osler.io import load
@@ -193,3 +193,25 @@ def test_a_large_grid_is_refused_and_a_cut_file_too(tmp_path: Path) -> None:
         path.write_bytes(content[:length])
         with pytest.raises(InputError):
             load(path)
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+@pytest.mark.parametrize("undefined", [True, False])
+def test_however_its_elements_are_encoded(tmp_path: Path, implicit: bool, undefined: bool) -> None:
+    path = by_highdicom(tmp_path / "seg.dcm", "BINARY", organs().astype(np.uint8))
+    ds = pydicom.dcmread(path)
+    ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+
+    def loosen(ds: pydicom.Dataset, element: pydicom.DataElement) -> None:
+        if element.VR == "SQ":
+            element.is_undefined_length = undefined
+            for item in element.value:
+                item.is_undefined_length_sequence_item = undefined
+
+    ds.walk(loosen)
+    pydicom.dcmwrite(path, ds, implicit_vr=implicit, little_endian=True)
+    item = b"\xfe\xff\x00\xe0\xff\xff\xff\xff"  # an item of undefined length
+    assert (item in path.read_bytes()) == undefined
+    case = load(path)
+    for n, original in enumerate(masks(), 1):
+        assert np.array_equal(case.get(f"segment-{n}", Mask).mask, original.mask[1:])
