@@ -113,17 +113,25 @@ def run(
     Raises:
         InputError: there is nothing to copy, or the key is another than that of the run before.
         OutputError: the folder holds something else, or cannot be written.
+        MissingExtraError: what reads text in pixels is wanted and not installed.
     """
     source, out = Path(source), Path(out)
     paths = list(_files(source, out))
     if not paths:
         raise InputError(f"'{source}' holds no file; name a folder of files, or a file")
+    options = options or Options()
+    if options.pixels != "rules":
+        from osler.io.deidentification import text_boxes
+
+        text_boxes.require()
     words = _passphrase(mapping, out)
     make_folder(out)
     with lock.hold(out), interrupt.listen(stopping) as stop:
         key = _key_of(out, key)
-        setting = Setting(source.absolute(), out.absolute(), options or Options(), key)
+        setting = Setting(source.absolute(), out.absolute(), options, key)
         state = out / STATE
+        for part in out.rglob(".*.part"):  # of a run that was killed
+            part.unlink(missing_ok=True)
         done = dict(_journal(state, setting))
         _check_options(state, setting.options)
         result = Run()

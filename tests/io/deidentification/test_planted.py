@@ -152,3 +152,17 @@ def test_damaged_files_are_named_or_clean(tmp_path: Path, at: int, junk: bytes) 
     assert "CompressedSamples" not in outcome.error
     if outcome.status == "copied":
         assert b"CompressedSamples" not in (setting.out / outcome.place).read_bytes()
+
+
+def test_a_patient_may_have_numbers_and_names_that_are_everywhere(tmp_path: Path) -> None:
+    ds = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+    ds.PatientID, ds.PatientName = "1024", "OSLER^TEXT"
+    ds.PatientBirthDate = ds.StudyDate
+    ds.Rows, ds.Columns, ds.PixelData = 1024, 8, b"\0" * 16384
+    ds.save_as(tmp_path / "a.dcm")
+    options = Options(pixels="rules", dates="keep", descriptors=True)
+    setting = Setting(tmp_path, tmp_path / "out", options, Key())
+    outcome = copy(tmp_path / "a.dcm", setting)
+    assert outcome.status == "copied", outcome.error
+    new = pydicom.dcmread(tmp_path / "out" / outcome.place)
+    assert (new.Rows, new.StudyDate, new.PatientBirthDate) == (1024, ds.StudyDate, "")

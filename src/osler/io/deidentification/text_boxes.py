@@ -4,6 +4,7 @@ import logging
 import os
 import re
 from functools import cache
+from importlib.util import find_spec
 from typing import Any, Final
 
 import numpy as np
@@ -53,6 +54,16 @@ def _engine() -> Any:
         ) from None
     finally:
         logging.disable(before)
+
+
+def require() -> None:
+    """Ask for the recogniser before there is work for it.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    if find_spec("rapidocr") is None:
+        raise MissingExtraError("rapidocr", extra="deidentify", purpose="find text in pixels")
 
 
 def find(picture: NDArray[np.uint8], *, markers: bool) -> list[Box]:

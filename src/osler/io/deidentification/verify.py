@@ -5,7 +5,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pydicom
@@ -26,6 +26,8 @@ from osler.io.signatures import (
     is_tiff,
 )
 
+_WORDS: Final = frozenset(("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UN", "UR", "UT"))
+_OURS: Final = ("DeidentificationMethod",)
 _BLOCK = 1 << 22
 _OVERLAP = 1 << 10
 
@@ -138,7 +140,7 @@ def _in_tags(dataset: Dataset, known: Known) -> Iterator[str]:
         tag = element.tag
         if tag.is_private and not tag.is_private_creator:
             yield from _private(element)
-        if element.VR in ("OB", "OW", "OF", "OD", "OL", "OV", "SQ"):
+        if element.VR not in _WORDS or element.keyword in _OURS:
             continue
         text = str(element.value)
         if scrubber.known_only(text) != text:
