@@ -455,12 +455,12 @@ def test_refusals_name_the_reason(
 def test_an_object_without_an_image(tmp_path: Path) -> None:
     data = dicom(
         scene(),
-        sop_class="1.2.840.10008.5.1.4.1.1.104.1",
+        sop_class="1.2.840.10008.5.1.4.1.1.481.5",
         Rows=None,
         Columns=None,
         PixelData=None,
     )
-    with pytest.raises(UnsupportedError, match=r"without an image \(Encapsulated PDF Storage, 1"):
+    with pytest.raises(UnsupportedError, match=r"without an image \(RT Plan Storage, 1"):
         read(tmp_path, data)
 
 
