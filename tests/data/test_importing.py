@@ -14,7 +14,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
@@ -391,6 +391,9 @@ def test_a_polygon_holds_the_pixels_whose_centres_are_inside():
     ("where", "value", "words"),
     [
         (("images", 0, "file_name"), "../../x.png", "outside its folder"),
+        (("images", 0, "file_name"), "x" * 300, "no disk can hold"),
+        (("images", 0, "file_name"), "x\0.png", "no disk can hold"),
+        (("images", 0, "file_name"), "\ud800.png", "no disk can hold"),
         (("images", 0, "file_name"), "none.png", "does not exist"),
         (("images", 0, "height"), 10**9, "states an image of"),
         (("annotations", 0, "segmentation"), [[1, 2]], "is damaged"),
@@ -590,3 +593,74 @@ def test_a_dicomweb_query_becomes_a_cohort_of_urls(service, tmp_path):
     assert all("StudyDate=20200101-" in path for path in asked)
     _, notes = import_dicomweb(connect(url), tmp_path / "c.csv", limit=1)
     assert "only the first 1 series" in notes[0]
+
+
+# hostile sources
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+
+
+def replaced(head, draw):
+    """The same content with something else in one place."""
+    if isinstance(head, dict) and head and draw.draw(st.integers(0, 4)):
+        key = draw.draw(st.sampled_from(sorted(head)))
+        return head | {key: replaced(head[key], draw)}
+    if isinstance(head, list) and head and draw.draw(st.integers(0, 4)):
+        place = draw.draw(st.integers(0, len(head) - 1))
+        return [*head[:place], replaced(head[place], draw), *head[place + 1 :]]
+    return draw.draw(json_values)
+
+
+def only_our_errors(source, folder, **options):
+    with contextlib.suppress(OslerError):
+        import_cohort(source, folder / "out" / "cohort.csv", **options)
+
+
+FUZZ = settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@FUZZ
+@given(draw=st.data())
+def test_any_nnunet_head_ends_in_our_errors(nnunet, tmp_path, draw):
+    path = nnunet / "dataset.json"
+    kept = path.read_text()
+    listed = {"dataset": {"a": {"images": ["x.nii.gz"], "label": "y.nii.gz"}}}
+    path.write_text(json.dumps(replaced(json.loads(kept) | listed, draw)))
+    only_our_errors(nnunet, tmp_path)
+    path.write_text(kept)
+
+
+@FUZZ
+@given(draw=st.data())
+def test_any_coco_content_ends_in_our_errors(coco, tmp_path, draw):
+    kept = coco.read_text()
+    coco.write_text(json.dumps(replaced(json.loads(kept), draw)))
+    only_our_errors(coco, tmp_path, kind="coco", images=coco.parent.parent / "train2017")
+    coco.write_text(kept)
+
+
+@FUZZ
+@given(draw=st.data())
+def test_any_fhir_resource_ends_in_our_errors(bulk, tmp_path, draw):
+    lines = [line for f in sorted(bulk.glob("*.ndjson")) for line in f.read_text().splitlines()]
+    changed = [json.loads(line) for line in lines]
+    place = draw.draw(st.integers(0, len(changed) - 1))
+    changed[place] = replaced(changed[place], draw)
+    source = tmp_path / "one.ndjson"
+    source.write_text("".join(json.dumps(one) + "\n" for one in changed))
+    only_our_errors(source, tmp_path, kind="fhir")
+
+
+@FUZZ
+@given(table=st.binary(max_size=80), sidecar=json_values)
+def test_any_bids_table_and_sidecar_ends_in_our_errors(bids, tmp_path, table, sidecar):
+    (bids / "participants.tsv").write_bytes(b"participant_id\tage\nsub-01\t" + table)
+    write_json(bids / "T1w.json", {"EchoTime": sidecar})
+    only_our_errors(bids, tmp_path)

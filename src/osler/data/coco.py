@@ -96,7 +96,8 @@ def _add(file: Path, options: Options, imported: Imported, names: Names) -> None
 
 def _folder(file: Path, images: Sequence[Mapping[str, Any]]) -> Path:
     """Where the first image lies: beside the file, or in the usual folders."""
-    name = str(images[0].get("file_name")) if images else ""
+    name = str(images[0].get("file_name")) if images and isinstance(images[0], dict) else ""
+    inside(file.parent, name, file)
     part = file.stem.partition("_")[2]
     above = file.parent.parent
     tried = [file.parent, file.parent / "images", above / "images", above / part]

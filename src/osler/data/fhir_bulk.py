@@ -10,6 +10,7 @@ Source: HL7 FHIR Bulk Data Access 2.0; resources of FHIR R4.
 import base64
 import binascii
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ LONGEST_LINE: Final = 64 << 20
 """Bytes of one resource beyond which a file is refused."""
 
 _TAKEN: Final = ("Patient", "Observation", "DiagnosticReport", "ImagingStudy")
+_DATE: Final = re.compile(r"\d{4}(-\d\d(-\d\d(T.*)?)?)?\Z", re.ASCII)
 _SETTLED: Final = {"final", "amended", "corrected"}
 
 
@@ -110,7 +112,7 @@ def _resources(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _take(kind: str, resource: Mapping[str, Any], people: dict[str, _Person]) -> None:
     if kind == "Patient":
         person = people.setdefault(str(resource["id"]), _Person())
-        person.birth, person.sex = resource.get("birthDate", ""), resource.get("gender", "")
+        person.birth, person.sex = _date(resource, "birthDate"), str(resource.get("gender") or "")
         return
     reference = str(resource["subject"]["reference"]).split("/")
     if reference[-2:-1] != ["Patient"]:
@@ -121,10 +123,18 @@ def _take(kind: str, resource: Mapping[str, Any], people: dict[str, _Person]) ->
     )
 
 
+def _date(resource: Mapping[str, Any], name: str) -> str:
+    """A date, as exact as it is; ``""`` where it is missing."""
+    text = resource.get(name) or ""
+    if text and not _DATE.match(text):
+        raise ValueError(name)
+    return str(text)
+
+
 def _observation(resource: Mapping[str, Any], person: _Person) -> None:
     if resource.get("status") not in _SETTLED:
         return
-    when = str(resource.get("effectiveDateTime") or resource.get("issued") or "")
+    when = _date(resource, "effectiveDateTime") or _date(resource, "issued")
     parts = [resource, *resource.get("component", [])]
     for part in parts:
         value = _value(part)
@@ -167,7 +177,7 @@ def _words(concept: Mapping[str, Any]) -> str:
 def _report(resource: Mapping[str, Any], person: _Person) -> None:
     if resource.get("status") not in _SETTLED:
         return
-    when = str(resource.get("effectiveDateTime") or resource.get("issued") or "")
+    when = _date(resource, "effectiveDateTime") or _date(resource, "issued")
     for concept in resource.get("conclusionCode", []):
         person.labels[column_name(_words(concept))] = "1"
     text = _text(resource)
@@ -187,7 +197,7 @@ def _text(resource: Mapping[str, Any]) -> str:
 
 
 def _study(resource: Mapping[str, Any], person: _Person) -> None:
-    when = str(resource.get("started", ""))
+    when = _date(resource, "started")
     uids = [
         str(i.get("value", "")).removeprefix("urn:oid:")
         for i in resource.get("identifier", [])

@@ -191,11 +191,21 @@ def inside(folder: Path, name: str, source: Path) -> Path:
         UnreadableError: it lies elsewhere.
     """
     path = Path(os.path.normpath(folder / name))
-    if not path.is_relative_to(os.path.normpath(folder)) or "\0" in name:
+    if not path.is_relative_to(os.path.normpath(folder)) or not _can_be(path):
         raise UnreadableError(
-            f"'{source}' names a file outside its folder, so it is not believed; correct the name"
+            f"'{source}' names a file outside its folder, or one that no disk can hold, so it is "
+            "not believed; correct the name"
         )
     return path
+
+
+def _can_be(path: Path) -> bool:
+    """Whether a file system can hold such a name: no zero byte, each part up to 255 bytes."""
+    try:
+        name = os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return b"\0" not in name and all(len(part) < 256 for part in name.split(os.sep.encode()))
 
 
 def files_under(folder: Path, suffixes: Sequence[str] | frozenset[str]) -> Iterator[Path]:
