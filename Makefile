@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PINS := -c constraints.txt
 TORCH := 2.13.0
 # Debian's checker and printer of DICOM files, the browser that the report is tested in, and a PACS
-DEBIAN := dicom3tools dcmtk chromium orthanc
+DEBIAN := dicom3tools dcmtk chromium orthanc orthanc-dicomweb orthanc-gdcm gcc libc6-dev
 # an independent validator of FHIR resources, kept out of git
 FHIR := fhir@4.12.0
 NODE := .cache/node

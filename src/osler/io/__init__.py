@@ -1,7 +1,7 @@
 """Files to cases, and cases to files.
 
 ``load`` opens a file or a folder, ``sort`` says what lies in a folder, ``find`` turns what a person
-typed into files, ``write`` writes a case.
+typed into files, ``write`` writes a case, ``search`` and ``send`` ask a DICOMweb service.
 """
 
 from importlib import import_module
@@ -14,17 +14,21 @@ if TYPE_CHECKING:
     from osler.io.sorting import Cases, sort
     from osler.io.table_grouping import read_table, table_cases
     from osler.io.table_out import write_table
+    from osler.io.web_dicom import FoundStudy, search, send
     from osler.io.writing import write
 
 __all__ = (
     "Cases",
     "Found",
+    "FoundStudy",
     "find",
     "find_all",
     "load",
     "load_file",
     "read_table",
     "save_record",
+    "search",
+    "send",
     "sort",
     "table_cases",
     "write",
@@ -44,6 +48,9 @@ _HOMES = {
     "write_table": "osler.io.table_out",
     "save_record": "osler.io.record_out",
     "write": "osler.io.writing",
+    "FoundStudy": "osler.io.web_dicom",
+    "search": "osler.io.web_dicom",
+    "send": "osler.io.web_dicom",
 }
 
 

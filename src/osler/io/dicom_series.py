@@ -7,7 +7,7 @@ keeps. Geometry as in ``dicom_geometry``.
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from osler.errors import GeometryError, InputError, OslerError, UnreadableError
 from osler.io import dicom_header as header
@@ -86,10 +86,36 @@ def read_series(
     slices = [open_slice(path, max_pixels=max_pixels, also=split_by) for path in paths]
     if not slices:
         raise InputError("a series has no files; name those of one series")
-    allowed = Allowed(allow_tilt, allow_irregular)
+    return volumes(
+        slices,
+        max_pixels=max_pixels,
+        split_by=split_by,
+        allowed=Allowed(allow_tilt, allow_irregular),
+    )
+
+
+class Source(Protocol):
+    """Where the slices of a volume are, if not in files of this machine."""
+
+    def first(self, one: Slice) -> Slice:
+        """The first slice as a file of this machine."""
+
+    def pixels(self, pixels: Pixels, slices: Sequence[Slice]) -> Pixels:
+        """The pixels, to be fetched when they are asked for; ``slices`` in their order."""
+
+
+def volumes(
+    slices: Sequence[Slice],
+    *,
+    max_pixels: int,
+    allowed: Allowed,
+    split_by: str | None = None,
+    source: Source | None = None,
+) -> Content:
+    """As ``read_series``, of slices whose headers are known."""
     images: list[Image] = []
     for some in _split(slices, split_by):
-        image = volume(some, max_pixels=max_pixels, allowed=allowed)
+        image = volume(some, max_pixels=max_pixels, allowed=allowed, source=source)
         if images:
             image.name = f"{image.name}-{len(images) + 1}"
         images.append(image)
@@ -128,7 +154,7 @@ def open_slice(path: str | os.PathLike[str], *, max_pixels: int, also: str | Non
 
 def _walked(file: InputFile, also: str | None) -> Scan | None:
     """The elements that matter; None where the file takes a general reader."""
-    tags = TAGS if also is None else {**TAGS, also: _tag_of(also)}
+    tags = TAGS if also is None else {**TAGS, also: tag_of(also)}
     try:
         found = scan_tags(cast(BinaryIO, file.stream), tags, last=0x7FE00008)
     except ValueError:
@@ -139,7 +165,12 @@ def _walked(file: InputFile, also: str | None) -> Scan | None:
     return found if plain and not real and "ModalityLUTSequence" not in found else None
 
 
-def _tag_of(keyword: str) -> tuple[int, str]:
+def tag_of(keyword: str) -> tuple[int, str]:
+    """Tag and VR of the keyword that ``split_by`` names.
+
+    Raises:
+        InputError: there is no such keyword.
+    """
     from pydicom.datadict import dictionary_VR, tag_for_keyword
 
     tag = tag_for_keyword(keyword)
@@ -166,7 +197,9 @@ def _natural(value: str) -> tuple[int, float, str]:
         return 1, 0.0, value
 
 
-def volume(slices: Sequence[Slice], *, max_pixels: int, allowed: Allowed) -> Image:
+def volume(
+    slices: Sequence[Slice], *, max_pixels: int, allowed: Allowed, source: Source | None = None
+) -> Image:
     """One image of slices that make one volume.
 
     Raises:
@@ -177,10 +210,10 @@ def volume(slices: Sequence[Slice], *, max_pixels: int, allowed: Allowed) -> Ima
     slices = sorted(slices, key=_instance)
     grid = _grid(slices, what=what, allowed=allowed)
     ordered = [slices[i] for i in grid.order]
-    first = ordered[0]
+    first = ordered[0] if source is None else source.first(ordered[0])
     with opened(first.path) as file, decoding(file, "dicom"):
         whole = open_image(file, max_pixels=max_pixels)
-        image = _image(file, whole, ordered, grid)
+        image = _image(file, whole, ordered, grid, source)
         image.origin = Origin(
             path=file.name,
             sha256="",
@@ -265,7 +298,9 @@ def _refuse_unlike(slices: Sequence[Slice]) -> None:
             )
 
 
-def _image(file: InputFile, whole: Opened, slices: Sequence[Slice], grid: Grid) -> Image:
+def _image(
+    file: InputFile, whole: Opened, slices: Sequence[Slice], grid: Grid, source: Source | None
+) -> Image:
     count, dataset = len(slices), whole.dataset
     stored = max(one.layout.stored for one in slices)
     layout = replace(whole.layout, frames=count, stored=stored, high=stored - 1)
@@ -287,6 +322,8 @@ def _image(file: InputFile, whole: Opened, slices: Sequence[Slice], grid: Grid) 
         profile=profile_of(dataset),
         invert="monochrome1-inverted" in flags,
     )
+    if source is not None:
+        pixels = source.pixels(pixels, slices)
     places = tuple((0, d) for d in range(count))
     arrangement = Arrangement(places, 1, grid)
     return described(file, dataset, layout, pixels, arrangement, rescales[0], flags)

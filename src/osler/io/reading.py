@@ -202,16 +202,22 @@ def load(
     one is given, else an iterable of them, each loaded when its turn comes.
 
     Args:
-        path: a file of any kind that is read, a folder, or a DICOMDIR for its folder.
+        path: a file of any kind that is read, a folder, a DICOMDIR for its folder, or a URL (see
+            ``web_address``).
         max_pixels: refuse an image of more pixels, before it is decoded.
         options: what only some formats take, as their errors name it, such as ``prefer``; for a
-            folder also ``pattern``.
+            folder also ``pattern``, for a URL also the fields of ``web_session.Access``.
 
     Raises:
         InputError: as ``load_file``; or the folder holds nothing that is read.
     """
     from osler.io.sorting import load_folder
+    from osler.io.web_address import is_url
 
+    if is_url(path):
+        from osler.io.web import load_url
+
+        return load_url(os.fspath(path), max_pixels=max_pixels, **options)
     if os.path.isdir(path):
         return load_folder(path, max_pixels=max_pixels, **options)
     if _is_index(path):
@@ -247,6 +253,15 @@ def load_file(
         UnsupportedError: it is sound, but of a kind that is not read.
         TooLargeError: it has more than ``max_pixels`` pixels.
     """
+    from osler.io.web_address import is_url
+
+    if is_url(path):
+        from osler.io.web import load_url
+
+        found = load_url(os.fspath(path), max_pixels=max_pixels, **options)
+        if not isinstance(found, Case):
+            raise InputError("the URL names several cases; open it with osler.load")
+        return found
     content = read_file(path, max_pixels=max_pixels, **options)
     case = Case(case_id(path), content.patient_id, {item.name: item for item in content.items})
     for finding in content.findings:

@@ -41,19 +41,19 @@ def load_study(
         alone = series.modality == "SEG"
         images = [file for file in series.files if file.image and not alone]
         later.extend(file.path for file in series.files if alone or not file.image)
-        for some in _parts(series, images):
-            _add(case, errors, some[0].path, partial(_images, some, max_pixels, options))
+        for some in parts(series, images):
+            add_content(case, errors, some[0].path, partial(images_of, some, max_pixels, options))
     # what speaks of images comes after them
     for path in later:
-        _add(case, errors, path, partial(_statement, case, path, max_pixels))
+        add_content(case, errors, path, partial(statement, case, path, max_pixels))
     for path, fields in study.files:
-        _add(case, errors, path, partial(_other, path, max_pixels, options), fields)
+        add_content(case, errors, path, partial(_other, path, max_pixels, options), fields)
     if errors and not (case.items or case.findings or allow_empty):
         raise errors[0]
     return case
 
 
-def _parts(series: "Series", files: "list[DicomFile]") -> "list[list[DicomFile]]":
+def parts(series: "Series", files: "list[DicomFile]") -> "list[list[DicomFile]]":
     """The slices of a volume together, every other image alone."""
     if series.modality in _PROJECTIONS:
         return [[file] for file in files]
@@ -62,7 +62,8 @@ def _parts(series: "Series", files: "list[DicomFile]") -> "list[list[DicomFile]]
     return ([placed] if placed else []) + alone
 
 
-def _images(files: "list[DicomFile]", max_pixels: int, options: dict[str, Any]) -> Content:
+def images_of(files: "list[DicomFile]", max_pixels: int, options: dict[str, Any]) -> Content:
+    """The volume of several slices, or the image or the findings of one file."""
     known = {name: value for name, value in options.items() if name in _GEOMETRY}
     if len(files) > 1:
         return read_series([file.path for file in files], max_pixels=max_pixels, **known)
@@ -84,20 +85,30 @@ def _other(path: str, max_pixels: int, options: dict[str, Any]) -> Content:
     return read_file(path, max_pixels=max_pixels, **known)
 
 
-def _statement(case: Case, path: str, max_pixels: int) -> Content:
+def statement(case: Case, path: str, max_pixels: int) -> Content:
+    """What a file says of the images of a case."""
     images = [item for item in case.items.values() if isinstance(item, Image)]
     with opened(path) as file, decoding(file, "dicom"):
         content = read_findings(file, "dicom", max_pixels=max_pixels, images=images)
     return content if content is not None else read_file(path, max_pixels=max_pixels)
 
 
-def _add(
+def add_content(
     case: Case,
     errors: list[OslerError],
     path: str,
     read: Callable[[], Content],
     fields: "dict[str, str] | None" = None,
 ) -> None:
+    """Read something onto a case; what fails is left out with its reason.
+
+    Args:
+        case: the case.
+        errors: gets what failed.
+        path: what is read, for the reason.
+        read: reads it.
+        fields: what a pattern of paths says of it.
+    """
     try:
         content = read()
     except OslerError as error:

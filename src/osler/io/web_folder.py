@@ -1,0 +1,130 @@
+"""A private folder for what was fetched; it goes when nobody holds what was read from it."""
+
+import os
+import shutil
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from osler.errors import InputError, OutputError, TooLargeError
+from osler.record import Case, Deferred, Image, Item
+from osler.record.item import Region
+
+
+class Fetched:
+    """A folder that its user alone may read, with a most of bytes.
+
+    Args:
+        shown: what it holds, for messages: a URL without its query.
+        max_bytes: most bytes of all files together.
+    """
+
+    def __init__(self, shown: str, max_bytes: int) -> None:
+        self.shown, self._left, self._max = shown, max_bytes, max_bytes
+        self._lock = threading.Lock()
+        try:
+            self.path = Path(tempfile.mkdtemp(prefix="osler-"))  # of mode 0700
+        except OSError as error:
+            raise _full(error) from None
+        weakref.finalize(self, _remove, str(self.path), os.getpid())
+
+    def write(self, name: str, blocks: Iterable[bytes]) -> Path:
+        """Write a file, all or nothing of it.
+
+        Raises:
+            TooLargeError: the folder would hold more than its most.
+            OutputError: the disk is full or fails.
+        """
+        path = self.path / name
+        part = path.with_name(f"{name}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(part, "wb") as stream:
+                for block in blocks:
+                    self._take(len(block))
+                    stream.write(block)
+            os.replace(part, path)
+        except OSError as error:
+            raise _full(error) from None
+        return path
+
+    def _take(self, count: int) -> None:
+        with self._lock:
+            self._left -= count
+            if self._left < 0:
+                raise TooLargeError(
+                    f"'{self.shown}' has more than {self._max:,} bytes; ask for less, or raise "
+                    "max_bytes"
+                )
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Within, errors name the URL and not the folder."""
+        try:
+            yield
+        except InputError as error:
+            words = str(error)
+            for path in (str(self.path), str(self.path.resolve())):
+                words = words.replace(path, self.shown)
+            if words == str(error):
+                raise
+            raise type(error)(words) from None
+
+    def keep(self, case: Case) -> Case:
+        """A case whose deferred pixels hold the folder, and whose items name the URL."""
+        for item in case.items.values():
+            self.keep_item(item)
+        return case
+
+    def keep_item(self, item: Item) -> None:
+        """As ``keep``, for one item."""
+        if isinstance(item, Image):
+            held = item.__dict__["_held"]
+            if isinstance(held, Deferred):
+                region = None if held.region is None else _Held(self, held.region)
+                item.array = replace(held, load=_Held(self, held.load), region=region)  # type: ignore[assignment]
+        origin = item.origin
+        if origin is not None:
+            files = tuple(self._url(path) for path in origin.files)
+            item.origin = replace(origin, path=self._url(origin.path), files=files)
+
+    def _url(self, path: str) -> str:
+        inside = Path(path)
+        if not inside.is_relative_to(self.path):
+            return path
+        name = inside.relative_to(self.path).as_posix()
+        end = self.shown.rpartition("/")[2]
+        if name == end or not self.shown.endswith("/"):
+            return self.shown
+        return self.shown + name
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A function that reads from the folder, and so keeps it."""
+
+    folder: Fetched
+    read: Callable[..., NDArray[Any]]
+
+    def __call__(self, *region: Region) -> NDArray[Any]:
+        with self.folder.named():
+            return self.read(*region)
+
+
+def _remove(path: str, owner: int) -> None:
+    if os.getpid() == owner:  # a child that was forked must not take it from its parent
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _full(error: OSError) -> OutputError:
+    return OutputError(
+        f"the folder of temporary files cannot be written ({error.strerror}); set TMPDIR to one "
+        "with more room"
+    )

@@ -1,0 +1,309 @@
+"""Asking one host that the user named, and no other: bounded, verified, and without a trace.
+
+Answers have a most of bytes and of seconds; certificates are verified; only requests that change
+nothing are asked again; a redirect to another host is refused; credentials come from arguments or
+from the environment, for the host they were given for, and stand in no message and in no log.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
+from urllib3.util.retry import Retry
+
+from osler.errors import InputError, OslerError, TooLargeError, UnreadableError
+
+MAX_BYTES: Final = 4 << 30
+"""Most that one call fetches."""
+
+MAX_JSON: Final = 128 << 20
+"""Most bytes of an answer that is taken into memory."""
+
+THREADS: Final = 4
+"""Requests that are under way at once."""
+
+_LOGS = ("urllib3.connectionpool", "urllib3.util.retry", "dicomweb_client.web")
+_LOCAL = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a host is asked.
+
+    Attributes:
+        user: for basic authentication.
+        password: the user's.
+        token: for bearer authentication, instead of a user.
+        timeout: seconds that the host may be silent.
+        max_bytes: most that one call fetches.
+        max_seconds: most that one answer may take.
+        plain_credentials: send credentials unencrypted (``http``) to another machine.
+    """
+
+    user: str = ""
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+    timeout: float = 30.0
+    max_bytes: int = MAX_BYTES
+    max_seconds: float = 3600.0
+    plain_credentials: bool = False
+
+    @staticmethod
+    def taken_from(options: dict[str, Any]) -> "Access":
+        """The options that are about access, taken out of all options."""
+        names = [name for name in Access.__slots__ if name in options]
+        return Access(**{name: options.pop(name) for name in names})
+
+    def for_host(self, host: str) -> "Access":
+        """With the environment's credentials, where none were given and they are for this host.
+
+        ``OSLER_WEB_HOST`` names the host (``name`` or ``name:port``) that ``OSLER_WEB_TOKEN``, or
+        ``OSLER_WEB_USER`` and ``OSLER_WEB_PASSWORD``, are for.
+        """
+        from dataclasses import replace
+
+        meant = os.environ.get("OSLER_WEB_HOST", "").strip().lower()
+        if self.user or self.token or not meant or meant not in (host, host.partition(":")[0]):
+            return self
+        given = {name: os.environ.get(f"OSLER_WEB_{name.upper()}", "") for name in _SECRETS}
+        return replace(self, **given)
+
+
+_SECRETS = ("user", "password", "token")
+
+
+def origin_of(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port of a URL."""
+    parts = urlsplit(url)
+    usual = 443 if parts.scheme == "https" else 80
+    return parts.scheme.lower(), (parts.hostname or "").lower(), parts.port or usual
+
+
+def session_for(url: str, access: Access) -> requests.Session:
+    """A session that asks the host of a URL, and no other.
+
+    Raises:
+        InputError: credentials would travel unencrypted.
+    """
+    scheme, host, _ = origin_of(url)
+    access = access.for_host(urlsplit(url).netloc.lower())
+    session = _Session()
+    session.trust_env = False  # no passwords from .netrc
+    session.max_redirects = 5
+    session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
+    session.proxies = dict(get_environ_proxies(url))
+    session.headers["Accept-Encoding"] = "identity"
+    if access.user or access.token:
+        if scheme == "http" and host not in _LOCAL and not access.plain_credentials:
+            raise InputError(
+                f"credentials for '{host}' would travel unencrypted over http; use https, or pass "
+                "plain_credentials=True where the line is safe"
+            )
+        session.auth = _Credentials(access)
+    guard = _Guard(origin_of(url), access)
+    session.mount("http://", guard)
+    session.mount("https://", guard)
+    return session
+
+
+class _Credentials(requests.auth.AuthBase):
+    """Puts credentials into requests."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._access.token:
+            request.headers["Authorization"] = f"Bearer {self._access.token}"
+            return request
+        # as UTF-8, which requests itself does not take for text
+        user, password = self._access.user.encode(), self._access.password.encode()
+        basic: Callable[[requests.PreparedRequest], requests.PreparedRequest]
+        basic = requests.auth.HTTPBasicAuth(user, password)
+        return basic(request)
+
+
+class _Session(requests.Session):
+    """Follows redirects of requests that change nothing."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Where to, if the request may be sent there."""
+        # a POST that is redirected would come out as a GET, and store nothing
+        return super().get_redirect_target(resp) if resp.request.method in ("GET", "HEAD") else None
+
+
+class _Guard(HTTPAdapter):
+    """Lets requests to one host through, and bounds what it answers."""
+
+    def __init__(self, origin: tuple[str, str, int], access: Access) -> None:
+        again = Retry(
+            total=2,
+            redirect=0,
+            backoff_factor=0.3,
+            allowed_methods=("GET", "HEAD"),
+            status_forcelist=(502, 503, 504),
+            raise_on_status=False,
+            respect_retry_after_header=False,
+        )
+        super().__init__(max_retries=again, pool_maxsize=2 * THREADS)
+        self._origin, self._access = origin, access
+
+    def send(
+        self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
+    ) -> requests.Response:
+        """Send it, if it is for the host."""
+        asked = origin_of(request.url or "")
+        if asked != self._origin:
+            here, there = (f"{scheme}://{host}:{port}" for scheme, host, port in
+                           (self._origin, asked))  # fmt: skip
+            raise InputError(
+                f"'{here}' sends on to '{there}', which was not named and is not asked; name it "
+                "in the URL if it may be asked"
+            )
+        kwargs["timeout"] = (min(10.0, self._access.timeout), self._access.timeout)
+        kwargs["stream"] = True
+        with _silent():
+            response = super().send(request, *args, **kwargs)
+        in_memory = "json" in str(request.headers.get("Accept", "")) or request.method == "POST"
+        most = min(MAX_JSON, self._access.max_bytes) if in_memory else self._access.max_bytes
+        response.raw.stream = _bounded(
+            response.raw.stream, most=most, seconds=self._access.max_seconds, host=self._origin[1]
+        )
+        return response
+
+
+def _bounded(
+    stream: Callable[..., Iterator[bytes]], *, most: int, seconds: float, host: str
+) -> Callable[..., Iterator[bytes]]:
+    """A stream of blocks that ends with an error beyond so many bytes or seconds."""
+
+    def blocks(amt: int = 1 << 16, decode_content: bool | None = None) -> Iterator[bytes]:
+        count, end = 0, time.monotonic() + seconds
+        for block in stream(min(amt or 1, 1 << 16) if amt and amt > 1 else 1 << 16, decode_content):
+            count += len(block)
+            if count > most:
+                raise TooLargeError(
+                    f"'{host}' answers with more than {most:,} bytes; ask for less, or raise "
+                    "max_bytes"
+                )
+            if time.monotonic() > end:
+                raise InputError(
+                    f"'{host}' has not finished its answer after {seconds:,.0f} seconds; raise "
+                    "max_seconds if its line is that slow"
+                )
+            yield block
+
+    return blocks
+
+
+@contextmanager
+def asking(shown: str, *, what: str = "an answer that can be read") -> Iterator[None]:
+    """Turn whatever goes wrong with a server into one of our errors.
+
+    Args:
+        shown: the address as messages may say it: without a query.
+        what: was asked for.
+
+    Raises:
+        InputError: the host cannot be reached, refuses, or has no such thing.
+        UnreadableError: its answer is something else.
+    """
+    try:
+        yield
+    except OslerError:
+        raise
+    except requests.exceptions.SSLError:
+        raise InputError(
+            f"the certificate of '{shown}' is not trusted; set REQUESTS_CA_BUNDLE to the file of "
+            "your hospital's certificates"
+        ) from None
+    except requests.exceptions.Timeout:
+        raise InputError(
+            f"'{shown}' does not answer in time; try again, or raise timeout"
+        ) from None
+    except requests.exceptions.TooManyRedirects:
+        raise InputError(f"'{shown}' sends on in a circle; check the URL") from None
+    except requests.exceptions.HTTPError as error:
+        raise refused(shown, error.response.status_code) from None
+    except requests.exceptions.JSONDecodeError:
+        raise _nonsense(shown, what) from None
+    except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError):
+        raise InputError(
+            f"'{shown}' cannot be reached, or breaks off; check the URL and the network"
+        ) from None
+    except requests.exceptions.RequestException as error:
+        raise InputError(f"'{shown}' cannot be asked ({type(error).__name__})") from None
+    except MemoryError:
+        raise TooLargeError(f"'{shown}' answers with more than fits into memory") from None
+    except Exception:  # noqa: BLE001 - what a client makes of a hostile answer may be anything
+        raise _nonsense(shown, what) from None
+
+
+def _nonsense(shown: str, what: str) -> UnreadableError:
+    return UnreadableError(
+        f"'{shown}' does not give {what}; check that the URL is that of the service and not of a "
+        "page"
+    )
+
+
+def refused(shown: str, status: int) -> InputError:
+    """What to say about an answer of status 300 or more."""
+    if status in (401, 403):
+        return InputError(
+            f"'{shown}' wants other credentials (status {status}); pass token=, or user= and "
+            "password=, or set OSLER_WEB_HOST and OSLER_WEB_TOKEN"
+        )
+    if status in (404, 410):
+        return InputError(f"'{shown}' does not exist (status {status}); check the URL")
+    return InputError(f"'{shown}' refuses or fails (status {status}); ask its keepers")
+
+
+def checked(response: requests.Response, shown: str, *kinds: str) -> requests.Response:
+    """The answer, if it is one and of a kind that was asked for.
+
+    Raises:
+        InputError: the host refuses.
+        UnreadableError: it answers with something else, such as a page.
+    """
+    if response.status_code != 200:
+        raise refused(shown, response.status_code)
+    stated = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kinds and stated not in kinds:
+        kind = stated if stated in ("text/html", "text/plain", "application/json") else "another"
+        raise UnreadableError(
+            f"'{shown}' answers with content of type {kind}, not {' or '.join(kinds)}; check that "
+            "the URL is that of the service and not of a page"
+        )
+    return response
+
+
+def total_of(headers: Mapping[str, str]) -> int | None:
+    """The length that an answer states."""
+    with suppress(ValueError):
+        return int(headers.get("Content-Length", ""))
+    return None
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without the log of requests, whose queries name patients."""
+
+    def drop(_record: logging.LogRecord) -> bool:
+        return False
+
+    loggers = [logging.getLogger(name) for name in _LOGS]
+    for logger in loggers:
+        logger.addFilter(drop)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(drop)
