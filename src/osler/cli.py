@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import osler
-from osler import cli_data
+from osler import cli_data, cli_open
 from osler.errors import BundleError, InputError, OslerError, OutputError, RecipeError
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ app = typer.Typer(
 bundles_app = typer.Typer(help="The models that came with Osler.", invoke_without_command=True)
 app.add_typer(bundles_app, name="bundles")
 app.add_typer(cli_data.app, name="data")
+app.command()(cli_open.info)
 
 
 class Dates(StrEnum):

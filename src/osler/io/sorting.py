@@ -166,7 +166,7 @@ def load_folder(
     Raises:
         InputError: nothing that is read lies there, or nothing of the one case can be read.
     """
-    _refuse_unknown(options)
+    refuse_unknown(options)
     cases = sort(folder, pattern=pattern, **options)
     if len(cases) == 1:
         return cases[0]
@@ -181,7 +181,8 @@ def load_folder(
     return cases
 
 
-def _refuse_unknown(options: dict[str, Any]) -> None:
+def refuse_unknown(options: dict[str, Any]) -> None:
+    """Raise ``InputError`` for an option that no reader takes."""
     known = {"max_pixels", "split_by", *(name for reader in READERS for name in reader.options)}
     for name in options:
         if name not in known:

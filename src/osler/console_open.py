@@ -1,0 +1,157 @@
+"""What ``osler info`` and ``osler convert`` show."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+_MOST_ROWS: Final = 200
+_WORDS: Final = {"L": "left", "R": "right", "P": "posterior", "A": "anterior", "S": "superior",
+                 "I": "inferior"}  # fmt: skip
+
+
+def _stdout() -> Console:
+    console = Console(highlight=False, soft_wrap=True)
+    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=140)
+
+
+def print_inventory(found: Mapping[str, Any]) -> None:
+    """An inventory as text."""
+    console = _stdout()
+
+    def line(text: str = "") -> None:
+        console.print(text, markup=False)
+
+    line(_title(found))
+    if "case" in found:
+        _print_case(found["case"], line)
+    elif found.get("cases"):
+        _print_cases(found["cases"], console)
+    for one in found.get("not_understood", ()):
+        line(f"\n{one['count']} not read: {one['reason']}")
+        for file in one["files"]:
+            line(f"  {file}")
+        if one["count"] > len(one["files"]):
+            line(f"  and {one['count'] - len(one['files'])} more")
+
+
+def _title(found: Mapping[str, Any]) -> str:
+    if found["kind"] == "file":
+        return str(found["path"])
+    cases = found["cases"]
+    files = sum(case["files"] for case in cases)
+    skipped = sum(one["count"] for one in found["not_understood"])
+    text = f"{found['path']}: {_count(len(cases), 'case')} in {_count(files, 'file')}"
+    return text + (f", {_count(skipped, 'file')} not read" if skipped else "")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _print_cases(cases: Sequence[Mapping[str, Any]], console: Console) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("case", overflow="fold")
+    table.add_column("files", justify="right")
+    table.add_column("holds", overflow="fold")
+    identity = any("patient_id" in case for case in cases)
+    if identity:
+        table.add_column("patient", overflow="fold")
+    for case in cases[:_MOST_ROWS]:
+        row = [case["id"], str(case["files"]), _holds(case)]
+        table.add_row(*row, *([case.get("patient_id") or "–"] if identity else []))
+    console.print(table)
+    if len(cases) > _MOST_ROWS:
+        console.print(f"and {len(cases) - _MOST_ROWS} more cases (--json lists all)")
+
+
+def _holds(case: Mapping[str, Any]) -> str:
+    series = [f"{s['modality'] or '?'} ({_count(s['files'], 'file')})" for s in case["series"]]
+    return ", ".join([*series, *(f"{name} x {n}" for name, n in case["formats"].items())])
+
+
+def _print_case(case: Mapping[str, Any], line: Any) -> None:
+    for name, value in case.get("identity", {}).items():
+        line(f"  {name.replace('_', ' ')}: {value}")
+    for item in case["items"]:
+        line(f"\n{item['name']}  {_what(item)}")
+        for name, value in facts(item):
+            line(f"  {name + ':':<13}{value}")
+    if case["findings"]:
+        line("\nfindings")
+    for kind, some in case["findings"].items():
+        rest = ", …" if some["count"] > len(some["ids"]) else ""
+        line(f"  {some['count']} {kind}: {', '.join(some['ids'])}{rest}")
+    for words in case["doubts"].values():
+        line(f"  doubt:       {words}")
+    for one in case["left_out"]:
+        line(f"\nnot read: {one['file']}\n  {one['reason']}")
+
+
+def _what(item: Mapping[str, Any]) -> str:
+    parts = [item["kind"]]
+    if "modality" in item:
+        parts.append(item["modality"])
+    if "format" in item:
+        files = f", {item['files']} files" if item["files"] > 1 else ""
+        parts.append(f"({item['format']}{files})")
+    return " ".join(parts)
+
+
+def facts(item: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is known of an item, each with its name, in the order in which it is read."""
+    out: list[tuple[str, str]] = []
+    if item["kind"] == "image":
+        out.append(("size", _size(item)))
+        steps = item.get("spacing_mm")
+        out.append(("spacing", f"{_by(steps)} mm" if steps else "not known"))
+        if "orientation" in item:
+            out.append(("orientation", _orientation(item)))
+    elif item["kind"] == "signal":
+        channels, samples = item["shape"]
+        out.append(("size", f"{_count(channels, 'channel')} x {_count(samples, 'sample')}"))
+        out.append(("rate", f"{item['rate_hz']:g} Hz, {item['seconds']:g} s"))
+    elif item["kind"] == "table":
+        if "shape" in item:
+            out.append(("matrix", f"{_by(item['shape'])}, {item['missing']:,} missing"))
+        if item["values"] or "shape" not in item:
+            out.append(("values", _few(item["variables"], item["values"])))
+    else:
+        out.append(("size", f"{_count(item['characters'], 'character')} ({item['language']})"))
+        out.append(("sections", ", ".join(item["sections"]) or "none recognised"))
+    for key, name in (("laterality", "eye or side"), ("units", "unit"), ("acquired", "made")):
+        value = item.get(key)
+        if value:
+            out.append((name, value if isinstance(value, str) else ", ".join(filter(None, value))))
+    if item.get("channels"):
+        out.append(("channels", _few(item["channels"], len(item["channels"]))))
+    if item["kind"] == "image" and "seconds" in item:
+        out.append(("lasts", f"{item['seconds']:g} s"))
+    out.extend(("doubt", words) for words in item["doubts"].values())
+    return out
+
+
+def _size(item: Mapping[str, Any]) -> str:
+    channels, *shape = item["shape"]
+    axes = " (slices x rows x columns)" if len(shape) == 3 else " (rows x columns)"
+    several = f", {channels} channels" if channels > 1 else ""
+    return f"{_by(shape)}{axes}{several}, {item['type']}"
+
+
+def _orientation(item: Mapping[str, Any]) -> str:
+    names = ("slices", "rows", "columns")[3 - len(item["orientation"]) :]
+    pairs = zip(names, item["orientation"], strict=True)
+    said = ", ".join(f"{name} to {_WORDS[letter]}" for name, letter in pairs)
+    slant = item.get("oblique_degrees")
+    turned = f", oblique by {slant:g}°" if slant else ""
+    return f"{''.join(item['orientation'])} ({said}{turned})"
+
+
+def _by(values: Sequence[float]) -> str:
+    return " x ".join(f"{value:g}" for value in values)
+
+
+def _few(names: Sequence[str], count: int) -> str:
+    shown = ", ".join(names[:12])
+    return f"{count}: {shown}{', …' if count > 12 else ''}" if count > 1 else shown
