@@ -1,13 +1,11 @@
 """Accuracy of the shipped bundles on photographs that taught none of them.
 
     python benchmarks/accuracy.py            all of it
-    python benchmarks/accuracy.py vessels    one part: vessels, arteries, grade, kind
+    python benchmarks/accuracy.py vessels    one part: vessels, grade, kind
 
 The cards hold the figures on held-out folds; this measures what was kept apart altogether: DRIVE
-(another camera, for vessels), the held-out HRF photographs with arteries and veins as read by the
-whole bundle, ODIR (other cameras and another country, for grades), and pictures that are, and are
-not, of a fundus. Needs the data folder
-(``$OSLER_DATA``) and the extra ``dev``.
+(another camera, for vessels), ODIR (other cameras and another country, for grades), and pictures
+that are, and are not, of a fundus. Needs the data folder (``$OSLER_DATA``) and the extra ``dev``.
 """
 
 import csv
@@ -26,9 +24,7 @@ from osler.metrics import (
     cl_dice,
     dice,
     expected_calibration_error,
-    label_f1,
     macro_auroc,
-    macro_f1,
     pixel_auroc,
 )
 from osler.retina import field
@@ -60,25 +56,6 @@ def vessels(root: Path) -> None:
     for name, values in figures.items():
         print(f"| {name} | {interval(values)} |")
     print(f"| Dice at a fixed threshold of 0.5 | {interval(fixed)} |")
-
-
-def arteries(root: Path) -> None:
-    bundle = bundles.load("retina-artery-vein")
-    figures: dict[str, list[float]] = {"macro F1": [], "F1 artery": [], "F1 vein": []}
-    for photo in (root / "hrf/images").glob("05_*.jpg"):
-        said = predict(bundle, io.load(photo))
-        drawn = np.asarray(Pillow.open(root / f"hrf/artery_vein/{photo.stem}.png").convert("RGB"))
-        truth = np.where(drawn[..., 0] > 127, 1, np.where(drawn[..., 2] > 127, 2, 0))
-        guess = np.where(said.masks["artery"], 1, np.where(said.masks["vein"], 2, 0))
-        within = truth > 0
-        each = label_f1(truth, guess, labels=(1, 2), within=within)
-        figures["macro F1"].append(macro_f1(truth, guess, labels=(1, 2), within=within) or 0.0)
-        figures["F1 artery"].append(each[1] or 0.0)
-        figures["F1 vein"].append(each[2] or 0.0)
-    print("\nArteries and veins, HRF 05 (3 held-out photographs), over all labelled vessel pixels")
-    print("| figure | mean (95 % interval over photographs) |\n|---|---|")
-    for name, values in figures.items():
-        print(f"| {name} | {interval(values)} |")
 
 
 GRADE_OF = {
@@ -151,7 +128,7 @@ def everyday() -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in {".png", ".jpg"})
 
 
-PARTS = {"vessels": vessels, "arteries": arteries, "grade": grade, "kind": kind}
+PARTS = {"vessels": vessels, "grade": grade, "kind": kind}
 
 if __name__ == "__main__":
     csv.field_size_limit(10_000_000)
