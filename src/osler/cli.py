@@ -38,6 +38,7 @@ bundles_app = typer.Typer(help="The models that came with Osler.", invoke_withou
 app.add_typer(bundles_app, name="bundles")
 app.add_typer(cli_data.app, name="data")
 app.command()(cli_open.info)
+app.command()(cli_open.convert)
 
 
 class Dates(StrEnum):

@@ -89,3 +89,65 @@ def info(
         else:
             console_open.print_inventory(found)
     raise typer.Exit(SOME_FAILED if inventory.incomplete(found) else 0)
+
+
+def convert(
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="A file of any kind, a folder, or a URL.")
+    ],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="OUT",
+            help="A file, whose extension decides the format; or a folder: a path without one.",
+        ),
+    ],
+    item: Annotated[
+        str, typer.Option("--item", help="The item to write, where there are several.")
+    ] = "",
+    case: Annotated[
+        str | None, typer.Option("--case", help="The case to take, where there are several.")
+    ] = None,
+    masks: Annotated[
+        bool,
+        typer.Option(
+            "--masks",
+            help="Write the masks: as a DICOM segmentation, or as one volume of labels. An image "
+            "without masks is taken for such a volume.",
+        ),
+    ] = False,
+    to: Annotated[
+        str, typer.Option("--to", metavar="EXT", help="The format in a folder, for what it fits.")
+    ] = "",
+    lossy: Annotated[
+        bool,
+        typer.Option(
+            "--lossy", help="Let values change: write them as displayed where nothing else fits."
+        ),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what lies there.")
+    ] = False,
+    option: Option = None,
+    pattern: Pattern = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Tell nothing but errors.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Write a file or folder in another format; what the new one has no place for is said.
+
+    A file appears whole or not at all, and replaces nothing unless that is asked for. Values are
+    never changed without --lossy.
+
+    Exit status: 0 all was written; 3 some of it could not be read or written (each is named); 2
+    wrong usage, or nothing could be.
+    """
+    from osler.cli import _errors
+
+    with _errors(debug=debug):
+        from osler import console_open
+        from osler.io.conversion import Plan, convert
+
+        plan = Plan(item, masks, lossy, overwrite, to)
+        done = convert(source, target, plan, case=case, **options_of(option, pattern))
+        console_open.print_conversion(done, quiet=quiet)
+    raise typer.Exit(SOME_FAILED if done.failed else 0)

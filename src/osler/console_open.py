@@ -1,10 +1,13 @@
 """What ``osler info`` and ``osler convert`` show."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from osler.io.conversion import Conversion
 
 _MOST_ROWS: Final = 200
 _WORDS: Final = {"L": "left", "R": "right", "P": "posterior", "A": "anterior", "S": "superior",
@@ -155,3 +158,22 @@ def _by(values: Sequence[float]) -> str:
 def _few(names: Sequence[str], count: int) -> str:
     shown = ", ".join(names[:12])
     return f"{count}: {shown}{', …' if count > 12 else ''}" if count > 1 else shown
+
+
+def print_conversion(done: "Conversion", *, quiet: bool) -> None:
+    """The files on stdout; on stderr what they have no place for, and what was not written."""
+    told = Console(stderr=True, highlight=False, soft_wrap=True)
+    if not quiet:
+        console = _stdout()
+        lost: dict[str, int] = {}
+        for path, some in done.written:
+            console.print(str(path), markup=False)
+            for one in some:
+                lost[one] = lost.get(one, 0) + 1
+        for one, number in lost.items():
+            files = f" ({_count(number, 'file')})" if len(done.written) > 1 else ""
+            told.print(f"not kept{files}: {one}", markup=False)
+    for name, reason in done.failed[:_MOST_ROWS]:
+        told.print(f"osler: {name}: {reason}", markup=False)
+    if len(done.failed) > _MOST_ROWS:
+        told.print(f"osler: and {len(done.failed) - _MOST_ROWS} more")

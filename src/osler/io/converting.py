@@ -22,7 +22,9 @@ class Writer:
         format: its name.
         extensions: what a name must end in, in lower case.
         write: writes it.
-        keeps: what comes back from it: ``"place"`` in the patient, ``"times"``, ``"header"``.
+        keeps: what comes back from it besides the values: ``"place"`` in the patient,
+            ``"spacing"``, ``"times"``, ``"units"``, ``"laterality"``, ``"acquired"``,
+            ``"window"``, ``"modality"``, and ``"header"`` for the fields of its own format.
     """
 
     format: str
@@ -43,15 +45,31 @@ def _by(module: str, function: str) -> Write:
 
 WRITERS: Final[tuple[Writer, ...]] = (
     Writer(
-        "nifti", (".nii.gz", ".nii"), _by("nifti_out", "write_nifti"), ("place", "times", "header")
+        "nifti",
+        (".nii.gz", ".nii"),
+        _by("nifti_out", "write_nifti"),
+        ("place", "spacing", "times", "header"),
     ),
-    Writer("nrrd", (".nrrd",), _by("nrrd_out", "write_nrrd"), ("place", "times", "header")),
     Writer(
-        "metaimage", (".mha", ".mhd"), _by("metaimage_out", "write_metaimage"), ("place", "header")
+        "nrrd",
+        (".nrrd",),
+        _by("nrrd_out", "write_nrrd"),
+        ("place", "spacing", "times", "units", "header"),
     ),
-    Writer("dicom", (".dcm",), _by("dicom_secondary", "write_secondary"), ("place",)),
+    Writer(
+        "metaimage",
+        (".mha", ".mhd"),
+        _by("metaimage_out", "write_metaimage"),
+        ("place", "spacing", "header"),
+    ),
+    Writer(
+        "dicom",
+        (".dcm",),
+        _by("dicom_secondary", "write_secondary"),
+        ("place", "spacing", "units", "laterality", "acquired", "window", "modality"),
+    ),
     Writer("png", (".png",), _by("raster_out", "write_png")),
-    Writer("tiff", (".tif", ".tiff"), _by("raster_out", "write_tiff"), ("times",)),
+    Writer("tiff", (".tif", ".tiff"), _by("raster_out", "write_tiff"), ("spacing", "times")),
 )
 """What an image is written to; the name of the file decides."""
 
