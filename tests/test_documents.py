@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from osler.io import format_page
+from osler.io.reading import READERS
+from osler.io.record_out import RECORD_WRITERS
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 COMMAND = (sys.executable, "-m", "typer", "osler.cli", "utils", "docs")
 
@@ -18,6 +22,13 @@ def test_the_command_line_page_is_current():
     ).stdout
     kept = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
     assert kept.strip() == page.strip(), "run: make docs"
+
+
+def test_the_page_of_formats_is_current_and_complete():
+    kept = (REPOSITORY / "docs" / "formats.md").read_text(encoding="utf-8")
+    assert kept == format_page.page(), "run: make docs"
+    assert all(one.title and one.keeps and one.drops for one in READERS)
+    assert all(one.keeps and one.drops for one in RECORD_WRITERS)
 
 
 def test_every_example_is_attributed():

@@ -113,7 +113,7 @@ def _opened(
     source: str, case: str | None, options: dict[str, Any], out: Conversion
 ) -> "Cases | list[Case]":
     if not os.path.isdir(source):
-        loaded = load(source, **options, **({"case": case} if case else {}))
+        loaded = load(source, **(options | ({"case": case} if case else {})))
         return loaded if isinstance(loaded, Cases) else [loaded]
     refuse_unknown({name: value for name, value in options.items() if name != "pattern"})
     cases = sort(source, **options)

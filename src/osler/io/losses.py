@@ -7,7 +7,7 @@ import numpy as np
 from osler.io.converting import Writer
 from osler.record import Image, Item, Signal, Table, Text
 
-_ASPECTS: Final = {
+ASPECTS: Final = {
     "place": "the place in the patient",
     "spacing": "the spacing",
     "times": "the points in time",
@@ -26,7 +26,7 @@ def lost_of_image(image: Image, writer: Writer) -> list[str]:
     """What an image has that a writer's format does not keep, in words."""
     lost = [
         words
-        for aspect, words in _ASPECTS.items()
+        for aspect, words in ASPECTS.items()
         if aspect not in writer.keeps and _has(image, aspect)
     ]
     if image.origin is not None and image.origin.dicom and writer.format != "dicom":

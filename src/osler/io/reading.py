@@ -51,6 +51,9 @@ class Reader:
         extensions: what the file's name must end in as well, for text without a signature; empty
             where the content alone decides.
         kind: of what it mostly gives.
+        title: what a person calls it.
+        keeps: what of the file is in the case.
+        drops: what of it is not read, or refused.
     """
 
     format: str
@@ -59,6 +62,9 @@ class Reader:
     options: tuple[str, ...] = ()
     extensions: tuple[str, ...] = ()
     kind: Literal["image", "signal", "table", "text"] = "image"
+    title: str = ""
+    keeps: str = ""
+    drops: str = ""
 
 
 def _dicom(file: InputFile, format: str, *, max_pixels: int, **options: Any) -> Content:
@@ -111,51 +117,224 @@ _CSV_OPTIONS = (
     "rate", "orientation", "encoding", "delimiter", "decimal", "missing", "case", "id_column",
 )  # fmt: skip
 
+_TABLE_OPTIONS = ("missing", "case", "id_column")
+
 READERS: tuple[Reader, ...] = (
     # DICOM first: a file may be DICOM and TIFF at once (PS3.10 7.1), and DICOM says more
-    Reader("dicom", signatures.is_dicom, _dicom, ("allow_tilt", "allow_irregular")),
-    Reader("jpeg", signatures.is_jpeg, _raster),
-    Reader("png", signatures.is_png, _raster),
-    Reader("tiff", signatures.is_tiff, _raster),
-    Reader("bmp", signatures.is_bmp, _raster),
-    Reader("nifti", signatures.is_nifti, _nifti, ("prefer",)),
-    Reader("nrrd", signatures.is_nrrd, _nrrd),
-    Reader("metaimage", signatures.is_metaimage, _metaimage),
-    Reader("heyex-vol", oct_signatures.is_vol, _by("oct_vol", "read_vol")),
-    Reader("heyex-e2e", oct_signatures.is_e2e, _by("oct_e2e", "read_e2e")),
-    Reader("heyex-xml", oct_signatures.is_heyex_xml, _by("oct_heyex_xml", "read_heyex_xml")),
-    Reader("topcon", oct_signatures.is_topcon, _by("oct_topcon", "read_topcon")),
-    Reader("zeiss-img", bool, _by("oct_zeiss", "read_zeiss"), ("bscans",), ("img",)),
-    Reader("edf", record_signatures.is_edf, _by("signal_edf", "read_edf"), kind="signal"),
-    Reader("wfdb", is_wfdb_header, _by("signal_wfdb", "read_wfdb"), kind="signal"),
-    Reader("wfdb", bool, _by("signal_wfdb", "read_beside"), (), ("dat", "mat"), "signal"),
+    Reader(
+        "dicom",
+        signatures.is_dicom,
+        _dicom,
+        ("allow_tilt", "allow_irregular"),
+        title="DICOM: images, series, films, waveforms, segmentations, reports, documents",
+        keeps="values after rescale with their unit, place, spacing, times, side, window, overlays "
+        "as findings, the whole header but for pixels; statements of other objects as findings",
+        drops="video codecs, whole slide images, companded waveforms; names of observers",
+    ),
+    Reader(
+        "jpeg",
+        signatures.is_jpeg,
+        _raster,
+        title="JPEG",
+        keeps="the picture in sRGB by its embedded profile, turned upright; when it was taken",
+        drops="resolution, which is a printer's and no length; the rest of EXIF",
+    ),
+    Reader(
+        "png",
+        signatures.is_png,
+        _raster,
+        title="PNG",
+        keeps="the picture in 8 or 16 bits of grey, or sRGB of 8",
+        drops="transparency, resolution, further frames; colour of 16 bits becomes 8",
+    ),
+    Reader(
+        "tiff",
+        signatures.is_tiff,
+        _raster,
+        title="TIFF, BigTIFF, OME-TIFF, ImageJ and Aperio stacks",
+        keeps="integers and floats, alike pages as a volume, spacing and times of OME, ImageJ and "
+        "Aperio; pages of any size by window",
+        drops="pages that are not alike, smaller copies of the picture, place in the patient",
+    ),
+    Reader(
+        "bmp",
+        signatures.is_bmp,
+        _raster,
+        title="BMP",
+        keeps="the picture in sRGB or grey of 8 bits",
+        drops="resolution",
+    ),
+    Reader(
+        "nifti",
+        signatures.is_nifti,
+        _nifti,
+        ("prefer",),
+        title="NIfTI-1 and NIfTI-2 (.nii, .nii.gz, .hdr + .img)",
+        keeps="values after scaling, place, spacing, times, every header field and extension",
+        drops="complex numbers; Analyze 7.5, which does not say left from right",
+    ),
+    Reader(
+        "nrrd",
+        signatures.is_nrrd,
+        _nrrd,
+        title="NRRD (.nrrd, .nhdr + data)",
+        keeps="values, place, spacing, times, unit, every field and key/value pair",
+        drops="text and hexadecimal encodings, block types",
+    ),
+    Reader(
+        "metaimage",
+        signatures.is_metaimage,
+        _metaimage,
+        title="MetaImage (.mha, .mhd + data)",
+        keeps="values, place, spacing, channels, every other field",
+        drops="text encoding; spatial objects that are no image",
+    ),
+    Reader(
+        "heyex-vol",
+        oct_signatures.is_vol,
+        _by("oct_vol", "read_vol"),
+        title="Heidelberg .vol (OCT)",
+        keeps="B-scans, infrared image, side, spacing, places of the B-scans",
+        drops="boundaries of layers, thickness grids",
+    ),
+    Reader(
+        "heyex-e2e",
+        oct_signatures.is_e2e,
+        _by("oct_e2e", "read_e2e"),
+        title="Heidelberg .e2e (OCT)",
+        keeps="B-scans and infrared image of each series, side, depth of a pixel",
+        drops="boundaries of layers; the width of a pixel is not stated",
+    ),
+    Reader(
+        "heyex-xml",
+        oct_signatures.is_heyex_xml,
+        _by("oct_heyex_xml", "read_heyex_xml"),
+        title="Heidelberg XML export (OCT)",
+        keeps="B-scans, infrared image, side, spacing, places of the B-scans",
+        drops="boundaries of layers",
+    ),
+    Reader(
+        "topcon",
+        oct_signatures.is_topcon,
+        _by("oct_topcon", "read_topcon"),
+        title="Topcon .fda and .fds (OCT)",
+        keeps="B-scans, colour photograph, side, spacing",
+        drops="boundaries of layers; which B-scan lies where",
+    ),
+    Reader(
+        "zeiss-img",
+        bool,
+        _by("oct_zeiss", "read_zeiss"),
+        ("bscans",),
+        ("img",),
+        title="Zeiss Cirrus .img (OCT)",
+        keeps="B-scans; size and side as the file's name states them",
+        drops="everything that only the device's database holds",
+    ),
+    Reader(
+        "edf",
+        record_signatures.is_edf,
+        _by("signal_edf", "read_edf"),
+        kind="signal",
+        title="EDF, EDF+, BDF, BDF+",
+        keeps="every signal with rate and unit, gaps as missing samples, annotations as markers",
+        drops="names and identifiers in the header",
+    ),
+    Reader(
+        "wfdb",
+        is_wfdb_header,
+        _by("signal_wfdb", "read_wfdb"),
+        kind="signal",
+        title="WFDB record (.hea + .dat or .mat)",
+        keeps="signals in physical units, segments, annotations as markers; age, sex and diagnoses",
+        drops="compressed formats (508, 516, 524)",
+    ),
+    Reader(
+        "wfdb",
+        bool,
+        _by("signal_wfdb", "read_beside"),
+        (),
+        ("dat", "mat"),
+        "signal",
+        title="WFDB samples with the header beside them",
+        keeps="as the header's",
+        drops="as the header's",
+    ),
     Reader(
         "parquet",
         record_signatures.is_parquet,
         _by("table_reading", "read_table_file"),
-        ("missing", "case", "id_column"),
+        _TABLE_OPTIONS,
         kind="table",
+        title="Parquet",
+        keeps="typed variables, units in names, missing values, dates",
+        drops="nested columns",
     ),
     Reader(
         "office",
         record_signatures.is_zip,
         _by("office_zip", "read_office"),
-        ("missing", "case", "id_column", "sheet"),
+        (*_TABLE_OPTIONS, "sheet"),
         kind="table",
+        title="Excel (.xlsx) and Word (.docx)",
+        keeps="a sheet as a table with types, or the words of a document with its sections",
+        drops="formulas (their stored value is taken), macros, formatting, pictures, notes",
     ),
-    Reader("pdf", record_signatures.is_pdf, _by("text_pdf", "read_pdf"), kind="text"),
     Reader(
-        "fhir", record_signatures.is_fhir, _by("table_fhir", "read_fhir"), ("case",), kind="table"
+        "pdf",
+        record_signatures.is_pdf,
+        _by("text_pdf", "read_pdf"),
+        kind="text",
+        title="PDF with text",
+        keeps="the text and its sections",
+        drops="layout, pictures; scanned pages, which hold no text",
     ),
-    Reader("xml", record_signatures.is_xml, _by("text_xml", "read_xml"), kind="text"),
-    Reader("gct", record_signatures.is_gct, _by("omics_matrix", "read_gct"), kind="table"),
-    Reader("vcf", record_signatures.is_vcf, _by("omics_vcf", "read_vcf"), kind="table"),
+    Reader(
+        "fhir",
+        record_signatures.is_fhir,
+        _by("table_fhir", "read_fhir"),
+        ("case",),
+        kind="table",
+        title="FHIR R4 JSON and NDJSON: Observation, DiagnosticReport, bundles of them",
+        keeps="values with code, unit and time; texts of reports with sections",
+        drops="other resources, entries entered in error, names",
+    ),
+    Reader(
+        "xml",
+        record_signatures.is_xml,
+        _by("text_xml", "read_xml"),
+        kind="text",
+        title="HL7 CDA and plain XML reports",
+        keeps="the text, and sections by LOINC code or heading",
+        drops="coded entries, style sheets; entities and outside references are refused",
+    ),
+    Reader(
+        "gct",
+        record_signatures.is_gct,
+        _by("omics_matrix", "read_gct"),
+        kind="table",
+        title="GCT expression matrix",
+        keeps="samples by features, names, missing values",
+        drops="further annotations of rows and columns",
+    ),
+    Reader(
+        "vcf",
+        record_signatures.is_vcf,
+        _by("omics_vcf", "read_vcf"),
+        kind="table",
+        title="VCF, plain or gzipped",
+        keeps="counts of variants by kind, and of genotypes by sample",
+        drops="the single variants, which are counted",
+    ),
     Reader(
         "h5ad",
         record_signatures.is_hdf5,
         _by("omics_h5ad", "read_h5ad"),
         ("features",),
         kind="table",
+        title="AnnData (.h5ad)",
+        keeps="the main matrix, dense or sparse, with names of samples and features",
+        drops="layers, embeddings, graphs, unstructured annotations",
     ),
     Reader(
         "csv",
@@ -164,6 +343,9 @@ READERS: tuple[Reader, ...] = (
         _CSV_OPTIONS,
         ("csv", "tsv", "tab"),
         "table",
+        title="CSV and TSV: tables, signals with a rate, matrices",
+        keeps="typed variables, units in names, missing values, dates; samples with their rate",
+        drops="nothing; what may mean two things is refused until an option says which",
     ),
     Reader(
         "text",
@@ -172,6 +354,9 @@ READERS: tuple[Reader, ...] = (
         ("encoding",),
         ("txt", "text", "md"),
         "text",
+        title="Plain text",
+        keeps="the text and its sections, in English and Chinese",
+        drops="nothing",
     ),
 )
 """What is read, in the order in which it is tried."""

@@ -21,12 +21,16 @@ class RecordWriter:
         extensions: what a name must end in, in lower case.
         holds: what it is given.
         write: writes it; markers go with a signal where the format has a place for them.
+        keeps: what comes back from it.
+        drops: what it has no place for.
     """
 
     format: str
     extensions: tuple[str, ...]
     holds: type
     write: Callable[[Any, Path, Sequence[Markers]], Path]
+    keeps: str = ""
+    drops: str = ""
 
 
 def _wfdb(signal: Signal, path: Path, markers: Sequence[Markers]) -> Path:
@@ -68,15 +72,31 @@ def _document(text: Text, path: Path, markers: Sequence[Markers]) -> Path:
 
 
 RECORD_WRITERS: Final = (
-    RecordWriter("wfdb", (".hea",), Signal, _wfdb),
-    RecordWriter("csv", (".csv",), Signal, _signal_csv),
-    RecordWriter("csv", (".csv",), Table, _table),
-    RecordWriter("parquet", (".parquet", ".pq"), Table, _table),
-    RecordWriter("text", (".txt",), Text, _text),
+    RecordWriter(
+        "wfdb", (".hea",), Signal, _wfdb,
+        "samples, rate, channels, units, markers; what came from WFDB sample by sample",
+        "the other fields of another format's header",
+    ),
+    RecordWriter(
+        "csv", (".csv",), Signal, _signal_csv, "samples, rate, channels, units",
+        "markers, when it was made, the header",
+    ),
+    RecordWriter(
+        "csv", (".csv",), Table, _table, "values, units in the names of columns, a matrix",
+        "codes, when it was made",
+    ),
+    RecordWriter(
+        "parquet", (".parquet", ".pq"), Table, _table,
+        "values with their types, units in the names of columns, a matrix",
+        "codes, when it was made",
+    ),
+    RecordWriter("text", (".txt",), Text, _text, "the text", "codes of sections, when it was made"),
     # a waveform as the file that it came from; a text as an encapsulated PDF
-    RecordWriter("dicom", (".dcm",), Signal, _waveform),
-    RecordWriter("dicom", (".dcm",), Text, _document),
-)
+    RecordWriter("dicom", (".dcm",), Signal, _waveform, "the file that it came from", "nothing"),
+    RecordWriter(
+        "dicom", (".dcm",), Text, _document, "the text, set as a PDF", "codes of sections"
+    ),
+)  # fmt: skip
 """What each kind of item is written to; the name of the file decides."""
 
 
