@@ -6,13 +6,11 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from orthanc_server import Orthanc, orthanc
-
 from pydicom.uid import generate_uid
 
 import osler
+from orthanc_server import Orthanc, orthanc
 from osler import io
-from osler.errors import InputError
 from osler.record import Case
 
 

@@ -7,6 +7,7 @@ import mmap
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -75,6 +76,10 @@ class Service:
         self.base = base.rstrip("/")
         self.access: Access = access or Access()
         self.session = session_for(self.base, self.access)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self.session.close()
 
     def series(self, study: str, series: str = "") -> list[Json]:
         """The headers of a study's or a series' instances, in the DICOM JSON model.
@@ -259,12 +264,12 @@ def search(
         UnreadableError: it answers with something else.
         MissingExtraError: the extra ``network`` is not installed.
     """
-    service = Service(service_of(url), _access(access))
     given = (patient_id, modality, study_date, accession_number, study_uid)
     criteria = {
         keyword: text for keyword, text in zip(_FIELDS.values(), given, strict=True) if text
     }
-    return list(service.studies(criteria, limit))
+    with closing(Service(service_of(url), _access(access))) as service:
+        return list(service.studies(criteria, limit))
 
 
 def send(
@@ -285,7 +290,6 @@ def send(
         OutputError: the service did not take all of them.
         MissingExtraError: the extra ``network`` is not installed.
     """
-    service = Service(service_of(url), _access(access))
     if isinstance(files, str | os.PathLike):
         one = Path(files)
         paths = sorted(one.rglob("*.dcm")) if one.is_dir() else [one]
@@ -293,7 +297,8 @@ def send(
         paths = [Path(file) for file in files]
     if not paths:
         raise InputError("there are no DICOM files to send; name them, or the folder they are in")
-    return service.store(paths)
+    with closing(Service(service_of(url), _access(access))) as service:
+        return service.store(paths)
 
 
 def _access(given: dict[str, Any]) -> Any:

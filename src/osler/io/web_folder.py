@@ -1,5 +1,6 @@
 """A private folder for what was fetched; it goes when nobody holds what was read from it."""
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -14,7 +15,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from osler.errors import InputError, OutputError, TooLargeError
-from osler.record import Case, Deferred, Image, Item
+from osler.record import Case, Deferred, Finding, Image, Item, Mask
 from osler.record.item import Region
 
 
@@ -29,6 +30,7 @@ class Fetched:
     def __init__(self, shown: str, max_bytes: int) -> None:
         self.shown, self._left, self._max = shown, max_bytes, max_bytes
         self._lock = threading.Lock()
+        self._digests: dict[str, str] = {}
         try:
             self.path = Path(tempfile.mkdtemp(prefix="osler-"))  # of mode 0700
         except OSError as error:
@@ -42,15 +44,17 @@ class Fetched:
             TooLargeError: the folder would hold more than its most.
             OutputError: the disk is full or fails.
         """
-        path = self.path / name
+        path, digest = self.path / name, hashlib.sha256()
         part = path.with_name(f"{name}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(part, "wb") as stream:
                 for block in blocks:
                     self._take(len(block))
+                    digest.update(block)
                     stream.write(block)
             os.replace(part, path)
+            self._digests[str(path)] = digest.hexdigest()
         except OSError as error:
             raise _full(error) from None
         return path
@@ -70,18 +74,32 @@ class Fetched:
         try:
             yield
         except InputError as error:
-            words = str(error)
-            for path in (str(self.path), str(self.path.resolve())):
-                words = words.replace(path, self.shown)
+            words = self._said(str(error))
             if words == str(error):
                 raise
             raise type(error)(words) from None
+
+    def _said(self, words: str) -> str:
+        for path in self._digests:
+            words = words.replace(path, self._url(path))
+        return words.replace(str(self.path), self.shown.rpartition("/")[0])
 
     def keep(self, case: Case) -> Case:
         """A case whose deferred pixels hold the folder, and whose items name the URL."""
         for item in case.items.values():
             self.keep_item(item)
+        for finding in case.findings.values():
+            self.keep_finding(finding)
+        case.left_out = [(self._url(path), self._said(words)) for path, words in case.left_out]
         return case
+
+    def keep_finding(self, finding: Finding) -> None:
+        """As ``keep``, for one finding: masks may be deferred."""
+        if isinstance(finding, Mask):
+            for name in ("mask", "probabilities"):
+                held = finding.__dict__[f"_{name}"]
+                if isinstance(held, Deferred):
+                    setattr(finding, name, replace(held, load=_Held(self, held.load)))
 
     def keep_item(self, item: Item) -> None:
         """As ``keep``, for one item."""
@@ -93,17 +111,16 @@ class Fetched:
         origin = item.origin
         if origin is not None:
             files = tuple(self._url(path) for path in origin.files)
-            item.origin = replace(origin, path=self._url(origin.path), files=files)
+            digest = origin.sha256 or ("" if files else self._digests.get(origin.path, ""))
+            item.origin = replace(origin, path=self._url(origin.path), files=files, sha256=digest)
 
     def _url(self, path: str) -> str:
         inside = Path(path)
         if not inside.is_relative_to(self.path):
             return path
-        name = inside.relative_to(self.path).as_posix()
-        end = self.shown.rpartition("/")[2]
-        if name == end or not self.shown.endswith("/"):
+        if not self.shown.endswith("/"):
             return self.shown
-        return self.shown + name
+        return self.shown + inside.relative_to(self.path).as_posix()
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 from urllib3.util.retry import Retry
@@ -31,6 +32,7 @@ THREADS: Final = 4
 """Requests that are under way at once."""
 
 _LOGS = ("urllib3.connectionpool", "urllib3.util.retry", "dicomweb_client.web")
+_BLOCK = 1 << 16
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
@@ -175,19 +177,18 @@ class _Guard(HTTPAdapter):
         in_memory = "json" in str(request.headers.get("Accept", "")) or request.method == "POST"
         most = min(MAX_JSON, self._access.max_bytes) if in_memory else self._access.max_bytes
         response.raw.stream = _bounded(
-            response.raw.stream, most=most, seconds=self._access.max_seconds, host=self._origin[1]
+            response.raw, most=most, seconds=self._access.max_seconds, host=self._origin[1]
         )
         return response
 
 
-def _bounded(
-    stream: Callable[..., Iterator[bytes]], *, most: int, seconds: float, host: str
-) -> Callable[..., Iterator[bytes]]:
+def _bounded(raw: Any, *, most: int, seconds: float, host: str) -> Callable[..., Iterator[bytes]]:
     """A stream of blocks that ends with an error beyond so many bytes or seconds."""
 
-    def blocks(amt: int = 1 << 16, decode_content: bool | None = None) -> Iterator[bytes]:
+    def blocks(amt: int = _BLOCK, decode_content: bool | None = None) -> Iterator[bytes]:
         count, end = 0, time.monotonic() + seconds
-        for block in stream(min(amt or 1, 1 << 16) if amt and amt > 1 else 1 << 16, decode_content):
+        # what is there by now: to wait for whole blocks would be to wait for who sends drops
+        while block := raw.read1(_BLOCK, decode_content=decode_content):
             count += len(block)
             if count > most:
                 raise TooLargeError(
@@ -196,7 +197,7 @@ def _bounded(
                 )
             if time.monotonic() > end:
                 raise InputError(
-                    f"'{host}' has not finished its answer after {seconds:,.0f} seconds; raise "
+                    f"'{host}' has not finished its answer after {seconds:,.1f} seconds; raise "
                     "max_seconds if its line is that slow"
                 )
             yield block
@@ -226,16 +227,17 @@ def asking(shown: str, *, what: str = "an answer that can be read") -> Iterator[
             "your hospital's certificates"
         ) from None
     except requests.exceptions.Timeout:
-        raise InputError(
-            f"'{shown}' does not answer in time; try again, or raise timeout"
-        ) from None
+        raise _silence(shown) from None
     except requests.exceptions.TooManyRedirects:
         raise InputError(f"'{shown}' sends on in a circle; check the URL") from None
     except requests.exceptions.HTTPError as error:
         raise refused(shown, error.response.status_code) from None
     except requests.exceptions.JSONDecodeError:
         raise _nonsense(shown, what) from None
-    except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError):
+    except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+        reason = getattr(error.args[0] if error.args else None, "reason", None)
+        if isinstance(reason, urllib3.exceptions.ReadTimeoutError):
+            raise _silence(shown) from None
         raise InputError(
             f"'{shown}' cannot be reached, or breaks off; check the URL and the network"
         ) from None
@@ -245,6 +247,10 @@ def asking(shown: str, *, what: str = "an answer that can be read") -> Iterator[
         raise TooLargeError(f"'{shown}' answers with more than fits into memory") from None
     except Exception:  # noqa: BLE001 - what a client makes of a hostile answer may be anything
         raise _nonsense(shown, what) from None
+
+
+def _silence(shown: str) -> InputError:
+    return InputError(f"'{shown}' does not answer in time; try again, or raise timeout")
 
 
 def _nonsense(shown: str, what: str) -> UnreadableError:

@@ -175,7 +175,7 @@ def _later(fetch: _Fetch, case: Case, header: Json) -> Content:
     return _kept(fetch, content, fetch.url(uid))
 
 
-class _renamed:  # noqa: N801 - used as a context manager
+class _renamed:
     """Within, errors name the URL of an instance and not its file."""
 
     def __init__(self, fetch: _Fetch, uids: Sequence[str]) -> None:
@@ -198,6 +198,8 @@ def _kept(fetch: _Fetch, content: Content, url: str) -> Content:
         fetch.folder.keep_item(item)
         if item.origin is not None:
             item.origin = replace(item.origin, path=url)
+    for finding in content.findings:
+        fetch.folder.keep_finding(finding)
     return content
 
 
