@@ -39,6 +39,7 @@ app.add_typer(bundles_app, name="bundles")
 app.add_typer(cli_data.app, name="data")
 app.command()(cli_open.info)
 app.command()(cli_open.convert)
+app.command()(cli_open.view)
 
 
 class Dates(StrEnum):

@@ -1,6 +1,7 @@
 """The sub-commands that open anything: ``osler info``, ``osler convert`` and ``osler view``."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -151,3 +152,47 @@ def convert(
         done = convert(source, target, plan, case=case, **options_of(option, pattern))
         console_open.print_conversion(done, quiet=quiet)
     raise typer.Exit(SOME_FAILED if done.failed else 0)
+
+
+def view(
+    path: Source,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="The page; a temporary file without it."),
+    ] = None,
+    no_open: Annotated[
+        bool, typer.Option("--no-open", help="Only write the page, open no browser.")
+    ] = False,
+    case: Annotated[
+        str | None, typer.Option("--case", help="The case to show, where there are several.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what lies there.")
+    ] = False,
+    option: Option = None,
+    pattern: Pattern = None,
+    debug: Debug = False,
+) -> None:
+    """Show what is in a file or folder as one HTML page, which needs no network.
+
+    Volumes in three planes with windows, photographs, films, signals on paper, tables and text,
+    with the findings that lie beside them. A quick look, made smaller; not for diagnosis.
+
+    Exit status: 0 it was written; 3 something was left out (the page says what); 2 wrong usage, or
+    it cannot be opened.
+    """
+    from osler.cli import _errors
+
+    with _errors(debug=debug):
+        from osler.io.conversion import one_case
+        from osler.io.view import page_path, write_view
+
+        shown = one_case(path, case, **options_of(option, pattern))
+        page = write_view(shown, page_path(shown, out, overwrite=overwrite))
+        typer.echo(str(page))
+        if not no_open:
+            import webbrowser
+
+            if not webbrowser.open(page.resolve().as_uri()):
+                typer.echo("osler: no browser could be started; open the page yourself", err=True)
+    raise typer.Exit(SOME_FAILED if shown.left_out else 0)

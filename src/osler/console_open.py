@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from osler.io.inventory_words import count, facts
+
 if TYPE_CHECKING:
     from osler.io.conversion import Conversion
 
 _MOST_ROWS: Final = 200
-_WORDS: Final = {"L": "left", "R": "right", "P": "posterior", "A": "anterior", "S": "superior",
-                 "I": "inferior"}  # fmt: skip
 
 
 def _stdout() -> Console:
@@ -45,12 +45,8 @@ def _title(found: Mapping[str, Any]) -> str:
     cases = found["cases"]
     files = sum(case["files"] for case in cases)
     skipped = sum(one["count"] for one in found["not_understood"])
-    text = f"{found['path']}: {_count(len(cases), 'case')} in {_count(files, 'file')}"
-    return text + (f", {_count(skipped, 'file')} not read" if skipped else "")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    text = f"{found['path']}: {count(len(cases), 'case')} in {count(files, 'file')}"
+    return text + (f", {count(skipped, 'file')} not read" if skipped else "")
 
 
 def _print_cases(cases: Sequence[Mapping[str, Any]], console: Console) -> None:
@@ -70,7 +66,7 @@ def _print_cases(cases: Sequence[Mapping[str, Any]], console: Console) -> None:
 
 
 def _holds(case: Mapping[str, Any]) -> str:
-    series = [f"{s['modality'] or '?'} ({_count(s['files'], 'file')})" for s in case["series"]]
+    series = [f"{s['modality'] or '?'} ({count(s['files'], 'file')})" for s in case["series"]]
     return ", ".join([*series, *(f"{name} x {n}" for name, n in case["formats"].items())])
 
 
@@ -102,64 +98,6 @@ def _what(item: Mapping[str, Any]) -> str:
     return " ".join(parts)
 
 
-def facts(item: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What is known of an item, each with its name, in the order in which it is read."""
-    out: list[tuple[str, str]] = []
-    if item["kind"] == "image":
-        out.append(("size", _size(item)))
-        steps = item.get("spacing_mm")
-        out.append(("spacing", f"{_by(steps)} mm" if steps else "not known"))
-        if "orientation" in item:
-            out.append(("orientation", _orientation(item)))
-    elif item["kind"] == "signal":
-        channels, samples = item["shape"]
-        out.append(("size", f"{_count(channels, 'channel')} x {_count(samples, 'sample')}"))
-        out.append(("rate", f"{item['rate_hz']:g} Hz, {item['seconds']:g} s"))
-    elif item["kind"] == "table":
-        if "shape" in item:
-            out.append(("matrix", f"{_by(item['shape'])}, {item['missing']:,} missing"))
-        if item["values"] or "shape" not in item:
-            out.append(("values", _few(item["variables"], item["values"])))
-    else:
-        out.append(("size", f"{_count(item['characters'], 'character')} ({item['language']})"))
-        out.append(("sections", ", ".join(item["sections"]) or "none recognised"))
-    for key, name in (("laterality", "eye or side"), ("units", "unit"), ("acquired", "made")):
-        value = item.get(key)
-        if value:
-            out.append((name, value if isinstance(value, str) else ", ".join(filter(None, value))))
-    if item.get("channels"):
-        out.append(("channels", _few(item["channels"], len(item["channels"]))))
-    if item["kind"] == "image" and "seconds" in item:
-        out.append(("lasts", f"{item['seconds']:g} s"))
-    out.extend(("doubt", words) for words in item["doubts"].values())
-    return out
-
-
-def _size(item: Mapping[str, Any]) -> str:
-    channels, *shape = item["shape"]
-    axes = " (slices x rows x columns)" if len(shape) == 3 else " (rows x columns)"
-    several = f", {channels} channels" if channels > 1 else ""
-    return f"{_by(shape)}{axes}{several}, {item['type']}"
-
-
-def _orientation(item: Mapping[str, Any]) -> str:
-    names = ("slices", "rows", "columns")[3 - len(item["orientation"]) :]
-    pairs = zip(names, item["orientation"], strict=True)
-    said = ", ".join(f"{name} to {_WORDS[letter]}" for name, letter in pairs)
-    slant = item.get("oblique_degrees")
-    turned = f", oblique by {slant:g}°" if slant else ""
-    return f"{''.join(item['orientation'])} ({said}{turned})"
-
-
-def _by(values: Sequence[float]) -> str:
-    return " x ".join(f"{value:g}" for value in values)
-
-
-def _few(names: Sequence[str], count: int) -> str:
-    shown = ", ".join(names[:12])
-    return f"{count}: {shown}{', …' if count > 12 else ''}" if count > 1 else shown
-
-
 def print_conversion(done: "Conversion", *, quiet: bool) -> None:
     """The files on stdout; on stderr what they have no place for, and what was not written."""
     told = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -171,7 +109,7 @@ def print_conversion(done: "Conversion", *, quiet: bool) -> None:
             for one in some:
                 lost[one] = lost.get(one, 0) + 1
         for one, number in lost.items():
-            files = f" ({_count(number, 'file')})" if len(done.written) > 1 else ""
+            files = f" ({count(number, 'file')})" if len(done.written) > 1 else ""
             told.print(f"not kept{files}: {one}", markup=False)
     for name, reason in done.failed[:_MOST_ROWS]:
         told.print(f"osler: {name}: {reason}", markup=False)

@@ -109,6 +109,27 @@ def convert(
     return out
 
 
+def one_case(
+    source: str, case: str | None = None, *, max_pixels: int = MAX_PIXELS, **options: Any
+) -> Case:
+    """The one case of a file or folder, or the named one; what was skipped is in ``left_out``.
+
+    Raises:
+        InputError: there are several and none is named, or it cannot be read.
+    """
+    skipped = Conversion()
+    cases = _opened(source, case, {"max_pixels": max_pixels, **options}, skipped)
+    if len(cases) != 1:
+        ids = [study.id for study in cases.studies] if isinstance(cases, Cases) else []
+        some = ", ".join(ids[:8]) + (", …" if len(ids) > 8 else "")
+        raise InputError(
+            f"'{printable(source)}' holds {len(cases)} cases; choose one with --case: {some}"
+        )
+    found = cases[0]
+    found.left_out += skipped.failed
+    return found
+
+
 def _opened(
     source: str, case: str | None, options: dict[str, Any], out: Conversion
 ) -> "Cases | list[Case]":

@@ -1,0 +1,248 @@
+"""A quick look at a case: one HTML file that needs nothing else and asks no other machine.
+
+Styles and script stand in the file, and a content security policy with their digests keeps
+everything else out [1].
+
+[1] W3C Content Security Policy Level 3, https://www.w3.org/TR/CSP3/
+"""
+
+import base64
+import hashlib
+import io
+import json
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from PIL import Image as Picture
+
+from osler.errors import OutputError
+from osler.io.atomic_file import replacing
+from osler.io.doubts import doubt
+from osler.io.html_pictures import layers_drawn, sheet_of
+from osler.io.inventory import of_item
+from osler.io.inventory_words import facts
+from osler.io.view_grid import MOST_MASKS, grid_of
+from osler.io.view_signal import strips_of
+from osler.record import (
+    Case,
+    Finding,
+    Image,
+    Label,
+    Markers,
+    Mask,
+    Measurement,
+    Passage,
+    Point,
+    Risk,
+    Signal,
+    Table,
+    Text,
+)
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+_TEMPLATES: Final = Path(__file__).parent / "templates"
+_MOST_FRAMES: Final = 40
+_WIDEST_FRAME: Final = 640
+_MOST_VALUES: Final = 500
+_CORNER: Final = (20, 8)
+
+
+def write_view(case: Case, path: str | Path) -> Path:
+    """Write the page.
+
+    Args:
+        case: any case; its pixels are loaded.
+        path: the HTML file, which appears whole or not at all.
+
+    Returns:
+        The path.
+
+    Raises:
+        OutputError: the file cannot be written.
+        InputError: pixels cannot be read from their file.
+    """
+    path = Path(path)
+    text = view(case)
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
+    return path
+
+
+def page_path(case: Case, out: Path | None, *, overwrite: bool = False) -> Path:
+    """Where the page goes: as asked for, or into a new folder that only this user can read.
+
+    Raises:
+        OutputError: something lies there and is not to be replaced, or it is a folder.
+    """
+    if out is None:
+        return Path(tempfile.mkdtemp(prefix="osler-view-")) / f"{case.id}.html"
+    if out.is_dir():
+        raise OutputError(f"'{out}' is a folder; give a name for the page, such as look.html")
+    if out.exists() and not overwrite:
+        raise OutputError(f"'{out}' lies there already; give another name, or --overwrite")
+    return out
+
+
+def view(case: Case) -> str:
+    """A case as one HTML page."""
+    import osler
+
+    style, script = _text("view.css"), _text("view.js")
+    return _template().render(
+        case=case,
+        items=[_item(case, item) for item in case.items.values()],
+        statements=[row for f in case.findings.values() if (row := _statement(f))],
+        left_out=case.left_out,
+        style=style,
+        script=script,
+        policy=f"default-src 'none'; img-src data:; style-src {_digest(style)}; "
+        f"script-src {_digest(script)}; base-uri 'none'; form-action 'none'",
+        version=osler.__version__,
+    )
+
+
+def _item(case: Case, item: Any) -> dict[str, Any]:
+    described = of_item(item)
+    out: dict[str, Any] = {
+        "name": item.name,
+        "kind": described["kind"],
+        "facts": [fact for fact in facts(described) if fact[0] != "doubt"],
+        "doubts": [doubt(flag) for flag in item.flags],
+    }
+    if isinstance(item, Image):
+        return out | _image(case, item)
+    if isinstance(item, Signal):
+        markers = [m for m in case.of(Markers) if m.item in (item.name, None)]
+        strips, note = strips_of(item, markers)
+        return out | {"show": "signal", "strips": strips, "note": note}
+    if isinstance(item, Table):
+        return out | _table(item)
+    return out | _passages(item)
+
+
+def _image(case: Case, image: Image) -> dict[str, Any]:
+    masks = [m for m in case.of(Mask) if m.shape == image.shape and m.item in (image.name, None)]
+    moving = len(image.shape) == 3 and image.shape[0] > 1
+    if moving and (image.channel_count == 3 or len(image.times) == image.shape[0]):
+        return {"show": "cine"} | _frames(image)
+    if not moving and (image.channel_count == 3 or image.dtype == np.uint8):
+        return {"show": "picture"} | _picture(case, image)
+    notes = []
+    if image.channel_count > 1:
+        notes.append(f"The first of {image.channel_count} channels is shown.")
+    if len(masks) > MOST_MASKS:
+        notes.append(f"The first {MOST_MASKS} of {len(masks)} masks are shown.")
+    grid = grid_of(image, masks)
+    if max(grid["steps"]) > 1:
+        size = " x ".join(str(n) for n in grid["shape"])
+        notes.append(f"Made smaller for the quick look: {size}.")
+    if image.spacing is None:
+        notes.append("No spacing is known: the proportions may be wrong.")
+    data = json.dumps(grid, separators=(",", ":")).replace("<", "\\u003c")
+    return {"show": "grid", "grid": grid, "data": data, "note": " ".join(notes)}
+
+
+def _picture(case: Case, image: Image) -> dict[str, Any]:
+    if len(image.shape) == 3:
+        from dataclasses import replace
+
+        image = replace(image, array=image.array[:, 0], spacing=None)
+    layers = [layer for layer in layers_drawn(case, image, language="en") if not layer.empty]
+    return {"sheet": sheet_of(image), "layers": layers, "note": ""}
+
+
+def _frames(image: Image) -> dict[str, Any]:
+    count = image.shape[0]
+    chosen = np.unique(np.linspace(0, count - 1, min(count, _MOST_FRAMES)).round().astype(int))
+    whole = (slice(None), slice(None))
+    frames = []
+    for number in chosen.tolist():
+        pixels = image.region(slice(number, number + 1), *whole)[:, 0]
+        frames.append(_jpeg(np.moveaxis(pixels, 0, -1)))
+    note = f"{len(frames)} of {count} frames are shown." if len(frames) < count else ""
+    height, width = image.shape[1:]
+    return {"frames": frames, "note": note, "width": width, "height": height}
+
+
+def _jpeg(pixels: np.ndarray[Any, Any]) -> str:
+    if pixels.dtype != np.uint8:
+        low, high = (float(v) for v in np.percentile(pixels, (0.5, 99.5)))
+        scaled = (pixels.astype(np.float32) - low) / max(high - low, 1e-6)
+        pixels = (np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+    picture = Picture.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels[..., :3])
+    picture.thumbnail((_WIDEST_FRAME, _WIDEST_FRAME))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _table(table: Table) -> dict[str, Any]:
+    rows = [
+        (name, "–" if value is None else str(value), table.units.get(name, ""))
+        for name, value in list(table.values.items())[:_MOST_VALUES]
+    ]
+    out: dict[str, Any] = {"show": "table", "rows": rows, "note": "", "corner": []}
+    if len(table.values) > _MOST_VALUES:
+        out["note"] = f"The first {_MOST_VALUES} of {len(table.values)} values are shown."
+    if table.matrix is not None:
+        down, across = _CORNER
+        out["features"] = table.features[:across]
+        out["corner"] = [
+            (name, ["–" if np.isnan(v) else f"{v:g}" for v in line[:across]])
+            for name, line in zip(table.samples[:down], table.matrix[:down], strict=False)
+        ]
+        samples, features = table.matrix.shape
+        out["note"] = f"{samples:,} samples x {features:,} features; the first corner is shown."
+    return out
+
+
+def _passages(text: Text) -> dict[str, Any]:
+    parts = list(text.sections.items()) or [("", text.text)]
+    return {"show": "text", "parts": parts, "language": text.language, "note": ""}
+
+
+def _statement(finding: Finding) -> tuple[str, str, str] | None:
+    """Name, value and source of a finding that is said, not drawn."""
+    if isinstance(finding, Measurement):
+        value = f"{finding.value:g} {finding.unit}" if finding.value is not None else finding.reason
+    elif isinstance(finding, Label):
+        value = finding.meaning
+    elif isinstance(finding, Passage):
+        value = finding.text
+    elif isinstance(finding, Risk):
+        value = f"{finding.value:.0%}"
+    elif isinstance(finding, Markers):
+        value = f"{len(finding.labels)} markers"
+    elif isinstance(finding, Mask | Point):
+        return None
+    else:
+        value = type(finding).__name__.lower()
+    return finding.name, value, finding.source.name
+
+
+def _digest(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+@cache
+def _text(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+@cache
+def _template() -> "Template":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("view.html.j2")
