@@ -215,3 +215,16 @@ def test_what_is_cut_off_is_not_copied(tmp_path: Path, kind: str) -> None:
 def test_nothing_private_in_the_key_or_its_words() -> None:
     assert repr(Key(b"s" * 32)) == "Key(...)"
     assert "73" not in repr(Setting(Path("a"), Path("b"), RULES, Key(b"s" * 32)))
+
+
+def test_a_real_table_keeps_its_findings(data_dir: Path, tmp_path: Path) -> None:
+    _, new = copied(data_dir / "cxr-structures" / "images.csv", tmp_path)
+    with new.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    with (data_dir / "cxr-structures" / "images.csv").open(encoding="utf-8", newline="") as stream:
+        before = list(csv.DictReader(stream))
+    for column in ("sex", "finding", "view", "license", "structures"):
+        assert [r[column] for r in rows] == [r[column] for r in before]
+    words = sum(len(r["clinical_notes"].split()) for r in rows)
+    assert words > 0.97 * sum(len(r["clinical_notes"].split()) for r in before)
+    assert all(a["image"] != b["image"] for a, b in zip(rows, before, strict=True))

@@ -29,8 +29,8 @@ COLUMNS: Final = (
     ("contact", re.compile(r"phone|mobile|\btel\b|\bfax\b|e-?mail|address|street|zip|post.?code|电话|手机|地址|住址|邮编|邮箱|微信", re.I)),
     ("patient", re.compile(r"(patient|subject|person|participant|medical.?record|mrn|pid|病人|患者|病案|病历|登记|住院|门诊).{0,4}(id|no|number|num|code|号|编号)?$|^id$|^mrn$|身份证|编号", re.I)),
     ("name", re.compile(r"(patient|last|first|given|family|full|sur|middle|maiden|doctor|physician|nurse|operator|technician|reader|radiologist|referr\w*).{0,3}name|^name$|physician|doctor|radiologist|operator|reader|姓名|医[生师]|技师|操作者|联系人", re.I)),
-    ("place", re.compile(r"hospital|institution|clinic|facility|ward|city|county|province|department|医院|科室|城市|单位|籍贯", re.I)),
-    ("number", re.compile(r"accession|ssn|insurance|passport|licen[cs]e|serial|account|order.?(id|no|num)|(^|[\W_])(uid|guid|uuid)|instance.?uid|检查号|卡号|条码|影像号|护照", re.I)),
+    ("place", re.compile(r"(?<![a-z])(hospital|institution|clinic|facility|ward|city|county|province|department)s?(?![a-z])|医院|科室|城市|单位|籍贯", re.I)),
+    ("number", re.compile(r"accession|ssn|insurance|passport|licen[cs]e.?(no|num|plate)|serial|account|order.?(id|no|num)|(^|[\W_])(uid|guid|uuid)|instance.?uid|检查号|卡号|条码|影像号|护照", re.I)),
     ("age", re.compile(r"^age|[\W_]age($|[\W_])|年龄|岁", re.I)),
     ("date", re.compile(r"date|time|datum|日期|时间", re.I)),
 )  # fmt: skip
