@@ -34,7 +34,7 @@ from osler.tasks.segmentation import Rule, decode
 
 REPLICATES = 2000
 _SAMPLE = 50_000  # pixels a case that pixel probabilities are calibrated on
-_COPIES = 2  # of each of these cases
+_COPIES = 8  # of each of these cases: how a camera is worse is drawn anew for each
 
 
 def rules(recipe: Recipe, figures: Mapping[str, float]) -> list[Rule]:
