@@ -85,4 +85,6 @@ DOUBTS: Final = {
 
 def doubt(flag: str) -> str:
     """A flag in words."""
+    if flag.startswith("bits-stored-"):
+        return f"{flag.rpartition('-')[2]} bits of each value are in use"
     return DOUBTS.get(flag) or plain(flag)

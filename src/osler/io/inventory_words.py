@@ -47,7 +47,8 @@ def facts(item: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _size(item: Mapping[str, Any]) -> str:
     channels, *shape = item["shape"]
-    axes = " (slices x rows x columns)" if len(shape) == 3 else " (rows x columns)"
+    first = "frames" if "frames" in item else "slices"
+    axes = f" ({first} x rows x columns)" if len(shape) == 3 else " (rows x columns)"
     several = f", {channels} channels" if channels > 1 else ""
     return f"{_by(shape)}{axes}{several}, {item['type']}"
 

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from osler.io.inventory import orientation
 from osler.record import Image, Mask
 
-LONGEST: Final = 256
-LONGEST_PLANE: Final = 1024
-MOST_VOXELS: Final = 3_000_000
+LONGEST: Final = 1024
+MOST_VOXELS: Final = 4_000_000
 MOST_MASKS: Final = 40
 _AT_ONCE: Final = 100_000_000
 _HU: Final = (
@@ -73,6 +72,7 @@ def grid_of(image: Image, masks: Sequence[Mask]) -> dict[str, Any]:
     spacing = (1.0, *spacing) if len(spacing) == 2 else spacing
     return {
         "shape": list(values.shape),
+        "size": list(shape),
         "steps": list(steps),
         "spacing": [s * n for s, n in zip(spacing, steps, strict=True)],
         "offset": offset,
@@ -98,11 +98,11 @@ def _as_dict(plane: Plane) -> dict[str, Any]:
 
 def _steps(shape: Sequence[int]) -> tuple[int, ...]:
     """How many voxels of each axis become one."""
-    longest = LONGEST if shape[0] > 1 else LONGEST_PLANE
-    steps = [math.ceil(n / longest) for n in shape]
+    steps = [math.ceil(n / LONGEST) for n in shape]
     while math.prod(math.ceil(n / s) for n, s in zip(shape, steps, strict=True)) > MOST_VOXELS:
-        axis = max(range(3), key=lambda a: shape[a] / steps[a])
-        steps[axis] += 1
+        counts = [n / s for n, s in zip(shape, steps, strict=True)]
+        # axes that are about as long shrink together
+        steps = [s + (n > 0.8 * max(counts)) for n, s in zip(counts, steps, strict=True)]
     return tuple(steps)
 
 
@@ -126,7 +126,8 @@ def _smaller(
             slabs.append(slab[0, :: steps[1], :: steps[2]])
         else:
             slabs.append(_mean(slab, steps[1], steps[2]))
-    return np.nan_to_num(np.stack(slabs), posinf=0.0, neginf=0.0)
+    values: NDArray[Any] = np.nan_to_num(np.stack(slabs), posinf=0.0, neginf=0.0)
+    return values
 
 
 def _mean(slab: NDArray[Any], rows: int, columns: int) -> NDArray[np.float32]:

@@ -64,6 +64,8 @@ def strips_of(signal: Signal, markers: Sequence[Markers]) -> tuple[list[Strip], 
         left.append(f"The first {_MOST_CHANNELS} of {len(signal.channels)} channels are shown.")
     if all(unit == "mV" for unit in signal.units) and page == _PAGE_SECONDS:
         left.append("25 mm/s, 10 mm/mV; each lead about its median.")
+    if markers:
+        left.append(f"Marked: {markers[0].name}.")
     return strips, " ".join(left)
 
 
@@ -82,7 +84,7 @@ def _strip(signal: Signal, markers: Sequence[Markers], page: float, number: int)
     begin, end = number * page, (number + 1) * page
     marks = [
         (round((float(t) - begin) / page * across + _MARGIN, 2), label)
-        for one in markers
+        for one in markers[:1]
         for t, label in zip(one.times, one.labels, strict=True)
         if begin <= t < end
     ]
@@ -116,7 +118,8 @@ def _path(x: NDArray[Any], y: NDArray[Any]) -> str:
     if len(y) > _MOST_POINTS:
         bins = np.array_split(np.arange(len(y)), _MOST_POINTS // 2)
         safe = np.where(np.isfinite(y), y, np.inf)
-        ends = {k for b in bins for k in (b[safe[b].argmin()], b[np.where(np.isfinite(y[b]), y[b], -np.inf).argmax()])}  # fmt: skip # noqa: E501
+        last = np.where(np.isfinite(y), y, -np.inf)
+        ends = {k for b in bins for k in (b[safe[b].argmin()], b[last[b].argmax()])}
         keep = np.array(sorted(ends))
         x, y = x[keep], y[keep]
     parts, pen = [], "M"

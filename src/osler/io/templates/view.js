@@ -83,10 +83,13 @@
       canvas.width = g.shape[p.columns]; canvas.height = g.shape[p.rows];
       const w = g.shape[p.columns] * g.spacing[p.columns], h = g.shape[p.rows] * g.spacing[p.rows];
       canvas.style.aspectRatio = `${w} / ${h}`;
-      if (w >= h || figures.length === 1) canvas.style.width = "100%"; else canvas.style.height = "100%";
+      // as wide as the picture, within reason: a thin stack needs no square of black
+      const ratio = figures.length === 1 ? w / h : Math.min(Math.max(w / h, 1), 2.5);
+      canvas.parentElement.style.aspectRatio = String(ratio);
+      if (w / h >= ratio) canvas.style.width = "100%"; else canvas.style.height = "100%";
       if (!slider) continue;
       slider.max = g.shape[p.fixed] - 1;
-      slider.dataset.count = Math.max(g.shape[p.fixed], (g.shape[p.fixed] - 1) * g.steps[p.fixed] + 1);
+      slider.dataset.count = g.size[p.fixed];
       slider.addEventListener("input", () => { at[p.fixed] = Number(slider.value); draw(figure); });
       canvas.addEventListener("click", (event) => {
         const box = canvas.getBoundingClientRect();
