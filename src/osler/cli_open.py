@@ -1,6 +1,9 @@
 """The sub-commands that open anything: ``osler info``, ``osler convert`` and ``osler view``."""
 
 import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +11,8 @@ import typer
 
 SOME_FAILED = 3
 """Exit status where something was not understood or not written, and the rest was."""
+
+_NUMBERS: dict[str, type[int] | type[float]] = {"rate": float, "bscans": int, "max_pixels": int}
 
 Source = Annotated[
     str, typer.Argument(metavar="PATH", help="A file of any kind, a folder, or a URL.")
@@ -33,10 +38,10 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show where an unexpected e
 
 
 def options_of(texts: list[str] | None, pattern: str | None) -> dict[str, Any]:
-    """The readers' options, typed: ``true``, ``false``, numbers, or words.
+    """The readers' options, typed: truths, numbers, or words.
 
     Raises:
-        InputError: one is no ``NAME=VALUE``.
+        InputError: one is no ``NAME=VALUE``, or no number where one is needed.
     """
     from osler.errors import InputError
 
@@ -46,19 +51,42 @@ def options_of(texts: list[str] | None, pattern: str | None) -> dict[str, Any]:
         name = name.strip().replace("-", "_")
         if not sign or not name.isidentifier():
             raise InputError(f"--option is '{text}'; write NAME=VALUE, such as prefer=sform")
-        out[name] = (*value.split(","),) if name == "missing" else _typed(value)
+        out[name] = _typed(name, value)
     return out
 
 
-def _typed(value: str) -> bool | int | float | str:
+def _typed(name: str, value: str) -> bool | float | str | tuple[str, ...]:
+    from osler.errors import InputError
+
+    if name == "missing":
+        return tuple(value.split(","))
+    if name in _NUMBERS:
+        try:
+            return _NUMBERS[name](value)
+        except ValueError:
+            raise InputError(f"--option {name} is '{value}', which is no number") from None
     if value.lower() in ("true", "false"):
         return value.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(value)
-        except ValueError:
-            continue
     return value.strip("'\"")
+
+
+@contextmanager
+def _errors(*, debug: bool) -> Iterator[None]:
+    """Errors as everywhere; an option that a message names is also said as it is written here."""
+    from osler import cli
+    from osler.errors import InputError
+    from osler.io.reading import READERS
+
+    with cli._errors(debug=debug):
+        try:
+            yield
+        except InputError as error:
+            known = {"split_by", *(name for reader in READERS for name in reader.options)}
+            named = dict.fromkeys(re.findall(r"\b([a-z_]+)=", str(error)))
+            given = [f"-O {name}=..." for name in named if name in known]
+            if not given or debug:
+                raise
+            raise type(error)(f"{error} (here: {', '.join(given)})") from None
 
 
 def info(
@@ -78,8 +106,6 @@ def info(
     Exit status: 0 all of it was understood; 3 some of it was not (the reasons are told); 2 wrong
     usage, or it cannot be opened.
     """
-    from osler.cli import _errors
-
     with _errors(debug=debug):
         from osler import console_open
         from osler.io import inventory
@@ -142,8 +168,6 @@ def convert(
     Exit status: 0 all was written; 3 some of it could not be read or written (each is named); 2
     wrong usage, or nothing could be.
     """
-    from osler.cli import _errors
-
     with _errors(debug=debug):
         from osler import console_open
         from osler.io.conversion import Plan, convert
@@ -181,8 +205,6 @@ def view(
     Exit status: 0 it was written; 3 something was left out (the page says what); 2 wrong usage, or
     it cannot be opened.
     """
-    from osler.cli import _errors
-
     with _errors(debug=debug):
         from osler.io.conversion import one_case
         from osler.io.view import page_path, write_view

@@ -29,6 +29,8 @@ def print_inventory(found: Mapping[str, Any]) -> None:
     line(_title(found))
     if "case" in found:
         _print_case(found["case"], line)
+    elif "table" in found:
+        _print_table(found["table"], console)
     elif found.get("cases"):
         _print_cases(found["cases"], console)
     for one in found.get("not_understood", ()):
@@ -40,6 +42,10 @@ def print_inventory(found: Mapping[str, Any]) -> None:
 
 
 def _title(found: Mapping[str, Any]) -> str:
+    if found["kind"] == "table":
+        table = found["table"]
+        size = f"{count(table['rows'], 'row')} x {count(len(table['columns']), 'column')}"
+        return f"{found['path']}: {size}, a table of several cases"
     if found["kind"] == "file":
         return str(found["path"])
     cases = found["cases"]
@@ -47,6 +53,20 @@ def _title(found: Mapping[str, Any]) -> str:
     skipped = sum(one["count"] for one in found["not_understood"])
     text = f"{found['path']}: {count(len(cases), 'case')} in {count(files, 'file')}"
     return text + (f", {count(skipped, 'file')} not read" if skipped else "")
+
+
+def _print_table(whole: Mapping[str, Any], console: Console) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for head in ("column", "type", "unit"):
+        table.add_column(head, overflow="fold")
+    table.add_column("missing", justify="right")
+    for column in whole["columns"][:_MOST_ROWS]:
+        table.add_row(
+            column["name"], column["type"], column["unit"] or "–", f"{column['missing']:,}"
+        )
+    console.print(table)
+    for words in whole["doubts"].values():
+        console.print(f"doubt: {words}", markup=False)
 
 
 def _print_cases(cases: Sequence[Mapping[str, Any]], console: Console) -> None:

@@ -88,6 +88,9 @@ def test_options_of_the_readers_are_passed_on(tmp_path):
     status, _, error = run("info", path, "-O", "prefer=sform")
     assert status == 2
     assert "takes no option 'prefer'" in error
+    status, _, error = run("info", path, "-O", "rate=fast")
+    assert status == 2
+    assert "'fast', which is no number" in error
     status, _, error = run("info", path, "-O", "rate")
     assert status == 2
     assert "NAME=VALUE" in error
@@ -108,3 +111,23 @@ def test_what_cannot_be_opened_is_one_sentence_and_status_2(tmp_path, name):
     assert error.startswith("osler: ")
     assert error.count("\n") == 1
     assert name in error
+
+
+def test_a_table_of_many_patients_is_described_as_one(tmp_path):
+    path = tmp_path / "visits.csv"
+    path.write_text("patient_id,glucose [mmol/L],day\n1,5.1,2020-01-02\n2,,2020-01-03\n")
+    status, out, _ = run("info", path)
+    assert status == 0
+    assert "2 rows x 3 columns, a table of several cases" in out
+    columns = json.loads(run("info", path, "--json")[1])["table"]["columns"]
+    assert columns[1] == {"name": "glucose", "type": "float", "unit": "mmol/L", "missing": 1}
+    one = json.loads(run("info", path, "-O", "case=1", "--json")[1])["case"]["items"][0]
+    assert "glucose" in one["variables"]
+
+
+def test_options_in_messages_are_said_as_they_are_typed(tmp_path):
+    path = tmp_path / "visits.csv"
+    path.write_text("patient_id,x\na,1\nb,2\n")
+    result = CliRunner().invoke(app, ["view", str(path), "--no-open"])
+    assert result.exit_code == 2
+    assert "-O case=..., -O id_column=..." in result.stderr

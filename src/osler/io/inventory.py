@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from osler.errors import InputError
+from osler.errors import InputError, UnsupportedError
 from osler.io.doubts import doubt
 from osler.io.input_file import MAX_PIXELS, opened, printable
 from osler.io.reading import load, reader_for
@@ -48,9 +48,9 @@ def inventory(
         options: of the readers; for a folder also ``pattern``.
 
     Returns:
-        For one case ``case`` with ``items``, ``findings`` and ``left_out``; for a folder of
-        several ``cases``; for every folder ``not_understood``: a reason, how many files, and the
-        first of them.
+        For one case ``case`` with ``items``, ``findings`` and ``left_out``; for a table of
+        several ``table``; for a folder of several ``cases``; for every folder
+        ``not_understood``: a reason, how many files, and the first of them.
 
     Raises:
         InputError: it cannot be opened.
@@ -58,10 +58,41 @@ def inventory(
     options = {"max_pixels": max_pixels, **options}
     if os.path.isdir(path):
         return _of_folder(path, identity=identity, options=options)
-    loaded = load(path, **options)
+    try:
+        loaded = load(path, **options)
+    except UnsupportedError:
+        table = _of_whole_table(path, options)
+        if table is None:
+            raise
+        return {"path": printable(path), "kind": "table", "table": table}
     if isinstance(loaded, Cases):
         return {"path": printable(path), "kind": "folder", **_of_cases(loaded, identity=identity)}
     return {"path": printable(path), "kind": "file", "case": of_case(loaded, identity=identity)}
+
+
+def _of_whole_table(path: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A table of the rows of several cases, or None where it is something else."""
+    from osler.io.table_grouping import read_table
+
+    if "case" in options or not os.path.isfile(path):
+        return None
+    taken = {"encoding", "delimiter", "decimal", "missing", "sheet"}
+    known = {name: value for name, value in options.items() if name in taken}
+    try:
+        frame = read_table(path, max_cells=options["max_pixels"], **known)
+    except InputError:
+        return None
+    columns = [
+        {
+            "name": name,
+            "type": str(frame.kinds[name]),
+            "unit": frame.units.get(name, ""),
+            "missing": sum(value is None for value in frame.data[name]),
+        }
+        for name in frame.data
+    ]
+    doubts = {flag: doubt(flag) for flag in frame.flags}
+    return {"rows": frame.rows, "columns": columns, "doubts": doubts}
 
 
 def _of_folder(path: str, *, identity: bool, options: dict[str, Any]) -> dict[str, Any]:
