@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 THREADS_VARIABLE = "OSLER_THREADS"
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "openvino": "OpenVINOExecutionProvider"}
 _RANGE_SLACK = 1e-3
+_TURN = threading.Lock()
 
 
 class Bundle:
@@ -62,8 +64,11 @@ class Bundle:
         session = self._session or self._open()
         feed = self._checked(inputs, session)
         names = [output.name for output in self.card.outputs]
+        # each uses all cores: two at once take the memory of both and no less time
+        turn = _TURN if session.get_session_options().intra_op_num_threads > 1 else nullcontext()
         try:
-            values = session.run(names, feed)
+            with turn:
+                values = session.run(names, feed)
         except Exception as error:
             shapes = ", ".join(f"'{name}' {value.shape}" for name, value in feed.items())
             raise BundleError(
