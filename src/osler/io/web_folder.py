@@ -45,7 +45,7 @@ class Fetched:
             OutputError: the disk is full or fails.
         """
         path, digest = self.path / name, hashlib.sha256()
-        part = path.with_name(f"{name}.part")
+        part = path.with_name(f"{path.name}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(part, "wb") as stream:
@@ -57,6 +57,10 @@ class Fetched:
             self._digests[str(path)] = digest.hexdigest()
         except OSError as error:
             raise _full(error) from None
+        finally:
+            close = getattr(blocks, "close", None)
+            if close is not None:
+                close()  # ends a request that is under way
         return path
 
     def _take(self, count: int) -> None:

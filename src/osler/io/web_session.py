@@ -100,6 +100,7 @@ def session_for(url: str, access: Access) -> requests.Session:
     session = _Session()
     session.trust_env = False  # no passwords from .netrc
     session.max_redirects = 5
+    session.stream = True  # else whole answers would be taken into memory at once
     session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
     session.proxies = dict(get_environ_proxies(url))
     session.headers["Accept-Encoding"] = "identity"

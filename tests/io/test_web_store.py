@@ -1,0 +1,109 @@
+"""Files in an S3-compatible store (moto's server) through fsspec."""
+
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from time import sleep
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+import osler
+from orthanc_server import free_port
+from osler.errors import InputError, TooLargeError
+from osler.record import Case
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[str]:
+    """The address of a store with one bucket."""
+    port = free_port()
+    program = "from moto.server import main; import sys; main(sys.argv[1:])"
+    server = subprocess.Popen(
+        [sys.executable, "-c", program, "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(300):
+            try:
+                with urllib.request.urlopen(f"{url}/moto-api/data.json", timeout=5):
+                    break
+            except OSError:
+                assert server.poll() is None, "moto did not start"
+                sleep(0.1)
+        put(url, "/scans", b"")
+        yield url
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def put(url: str, path: str, data: bytes) -> None:
+    request = urllib.request.Request(url + path, data, method="PUT")
+    request.add_header("Content-Type", "application/octet-stream")
+    request.add_header("Authorization", "AWS4-HMAC-SHA256 Credential=a/b/us-east-1/s3/aws4_request")
+    with urllib.request.urlopen(request, timeout=20):
+        pass
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", store)
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("png") / "a.png"
+    Pillow.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8)).save(path)
+    return path.read_bytes()
+
+
+@pytest.mark.usefixtures("keys")
+def test_a_key_opens_as_its_file(store: str, picture: bytes, tmp_path: Path) -> None:
+    put(store, "/scans/one/a.png", picture)
+    (tmp_path / "a.png").write_bytes(picture)
+    here, there = osler.load(tmp_path / "a.png"), osler.load("s3://scans/one/a.png")
+    assert isinstance(here, Case)
+    assert isinstance(there, Case)
+    a, b = here["photo"], there["photo"]
+    np.testing.assert_array_equal(a.array, b.array)
+    assert b.origin.path == "s3://scans/one/a.png"
+    assert b.origin.sha256 == a.origin.sha256
+
+
+@pytest.mark.usefixtures("keys")
+def test_a_folder_opens_as_its_cases(store: str, picture: bytes) -> None:
+    for name in ("p1/left.png", "p2/left.png"):
+        put(store, f"/scans/many/{name}", picture)
+    cases = osler.load("s3://scans/many/", pattern="{patient}/*.png")
+    assert [case.patient_id for case in cases] == ["p1", "p2"]
+    assert cases[0]["photo"].origin.path == "s3://scans/many/p1/left.png"
+
+
+@pytest.mark.usefixtures("keys")
+def test_what_is_wrong_is_said(store: str, picture: bytes) -> None:
+    put(store, "/scans/large.png", picture)
+    with pytest.raises(InputError, match="does not exist"):
+        osler.load("s3://scans/nothing.png")
+    with pytest.raises(TooLargeError, match="max_bytes"):
+        osler.load("s3://scans/large.png", max_bytes=10)
+    with pytest.raises(InputError, match="no files"):
+        osler.load("s3://scans/nowhere/")
+
+
+def test_an_endpoint_that_is_not_there_is_said() -> None:
+    with pytest.raises(InputError, match="cannot be had"):
+        osler.load(
+            "s3://scans/a.png",
+            endpoint=f"http://127.0.0.1:{free_port()}",
+            user="a",
+            password="b",
+        )
