@@ -151,6 +151,31 @@ def test_a_folder_becomes_a_folder_and_one_bad_file_does_not_end_it(tmp_path):
     assert run(tmp_path / "in", out, "--to", "nrrd", "--overwrite", "--case", "a")[0] == 3
 
 
+def test_a_table_of_many_patients_goes_as_a_whole(tmp_path):
+    source = tmp_path / "visits.csv"
+    source.write_text("patient_id,glucose [mmol/L]\na,5.1\nb,\n")
+    assert run(source, tmp_path / "v.parquet")[0] == 0
+    assert run(tmp_path / "v.parquet", tmp_path / "back.csv")[0] == 0
+    assert (tmp_path / "back.csv").read_text().split() == source.read_text().split()
+    assert run(source, tmp_path / "one.csv", "--case", "a")[0] == 0
+    assert "5.1" in (tmp_path / "one.csv").read_text()
+    assert "b" not in (tmp_path / "one.csv").read_text().splitlines()[-1]
+    status, _, error = run(source, source, "--overwrite")
+    assert status == 2
+    assert "is the file that is read" in error
+
+
+def test_a_url_is_no_place_to_write_to_and_to_takes_an_extension(tmp_path):
+    source = save(volume(), tmp_path / "a.nii")
+    status, _, error = run(source, "https://host/a.nrrd")
+    assert status == 2
+    assert "a URL cannot be written" in error
+    status, _, error = run(source, tmp_path / "out", "--to", "exe")
+    assert status == 2
+    assert "'NAME.exe' has no extension" in error
+    assert not (tmp_path / "out").exists()
+
+
 def test_several_items_are_never_guessed_between(data_dir, tmp_path):
     folder = data_dir / "brain-mr-dicom"
     status, _, error = run(folder, tmp_path / "x.nii.gz")

@@ -137,6 +137,24 @@ def test_small_volumes_are_packed_without_loss_and_large_ones_by_their_means():
     assert grid["range"] == [7.0, 7.0]
 
 
+@pytest.mark.parametrize(
+    "item",
+    [
+        Image("x", np.full((1, 3, 4, 5), np.nan, np.float32)),
+        Image("x", np.zeros((1, 3, 4), np.float64)),
+        Image("x", np.zeros((3, 2, 3, 4), np.float32)),
+        Image("x", np.zeros((2, 2, 3, 4), np.int16), times=(0.0, 1.0)),
+        Image("x", np.zeros((1, 1, 1), np.uint16)),
+        Signal("x", np.zeros((1, 0)), 250.0, ("I",), ("mV",)),
+        Signal("x", np.full((1, 9), np.nan), 1.0, ("a",), ("",)),
+        Table("x", {}, {}, np.zeros((0, 0))),
+        Text("x", ""),
+    ],
+)
+def test_what_holds_nothing_is_shown_as_nothing(item):
+    assert "<h2>x</h2>" in view(Case("c", None, {"x": item}))
+
+
 def test_windows_start_with_that_of_the_file():
     image = replace(volume(), window=(10.0, 20.0))
     names = [name for name, _, _ in windows_of(image, image.array[0])]

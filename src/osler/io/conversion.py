@@ -13,17 +13,19 @@ from typing import Any, Final
 
 import numpy as np
 
-from osler.errors import InputError, OslerError, OutputError
+from osler.errors import InputError, OslerError, OutputError, UnsupportedError
 from osler.io.converting import WRITERS, label_image, save, writer_for
-from osler.io.input_file import MAX_PIXELS, printable
+from osler.io.input_file import MAX_PIXELS, opened, printable
 from osler.io.losses import displayed, kind_of, lost_of_image, lost_of_record
-from osler.io.reading import load
+from osler.io.reading import load, reader_for
 from osler.io.record_out import RECORD_WRITERS, save_record
 from osler.io.sorting import Cases, refuse_unknown, sort
+from osler.io.web_address import is_url
 from osler.record import Case, Image, Item, Markers, Mask, Signal, Source, Table
 
 _EXTENSION: Final = re.compile(r"\.(?=[A-Za-z0-9]*[A-Za-z])[A-Za-z0-9]{1,8}\Z")
 _BESIDE: Final = {".mhd": (".zraw",), ".hea": (".dat",)}
+_TABLES: Final = (".csv", ".parquet", ".pq")
 _MOST_VALUES: Final = 255
 _SHOWN_AS: Final = (".png", ".dcm")
 
@@ -89,9 +91,17 @@ def convert(
     """
     plan = plan or Plan()
     out = Conversion()
+    if is_url(os.fspath(target)):
+        raise OutputError(
+            "a URL cannot be written to here; write a file, and send DICOM with osler.io.send"
+        )
     into = _is_folder(target)
     if not into:
         _check_extension(Path(target))
+    if plan.to:
+        _check_extension(Path(f"NAME.{plan.to.lstrip('.')}"))
+    if not into and case is None and _is_rows(source, target):
+        return _rows(source, Path(target), plan, {"max_pixels": max_pixels, **options})
     cases = _opened(source, case, {"max_pixels": max_pixels, **options}, out)
     if into:
         for one in cases:
@@ -106,6 +116,39 @@ def convert(
     one = next(iter(several))
     out.failed += one.left_out
     _to_file(one, source, Path(target), plan, out)
+    return out
+
+
+def _is_rows(source: str, target: str | Path) -> bool:
+    """Whether a table of rows goes to a table of rows, whosever they are."""
+    if not os.path.isfile(source) or not os.fspath(target).lower().endswith(_TABLES):
+        return False
+    with opened(source) as file:
+        reader = reader_for(file.head, file.path.suffix[1:].lower())
+    return reader is not None and reader.format in ("csv", "parquet", "office")
+
+
+def _rows(source: str, target: Path, plan: Plan, options: dict[str, Any]) -> Conversion:
+    """A table of several cases as a whole; one of a single case, or a signal, as anything else."""
+    from osler.io.table_grouping import read_table
+    from osler.io.table_out import write_table
+
+    out = Conversion()
+    try:
+        one = load(source, **options)
+    except UnsupportedError as error:
+        taken = {"encoding", "delimiter", "decimal", "missing", "sheet"}
+        known = {name: value for name, value in options.items() if name in taken}
+        try:
+            frame = read_table(source, max_cells=options["max_pixels"], **known)
+        except InputError:
+            raise error from None
+        _check_free(target, plan, source)
+        write_table(frame, target)
+        out.written.append((target, ()))
+        return out
+    if isinstance(one, Case):
+        _to_file(one, source, target, plan, out)
     return out
 
 
@@ -328,8 +371,6 @@ def _to_folder(case: Case, folder: Path, plan: Plan, out: Conversion) -> None:
 
 def _with_extensions(items: list[Item], plan: Plan) -> Iterator[tuple[Item, str]]:
     wanted = f".{plan.to.lstrip('.').lower()}" if plan.to else ""
-    if wanted:
-        _check_extension(Path(f"x{wanted}"))
     for item in items:
         if plan.masks and not isinstance(item, Image):
             continue

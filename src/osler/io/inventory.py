@@ -221,7 +221,8 @@ def _of_image(image: Image) -> dict[str, Any]:
         out["channels"] = list(image.channels[:_MOST_NAMES])
     if len(image.times) > 1:
         out["seconds"] = float(f"{image.times[-1]:.6g}")
-        if len(image.shape) == 3 and len(image.times) == image.shape[0]:
+        of_frames = image.channel_count in (1, 3) and len(image.shape) == 3
+        if of_frames and len(image.times) == image.shape[0]:
             out["frames"] = image.shape[0]
     if image.window is not None:
         out["window"] = list(image.window)

@@ -427,7 +427,7 @@ def load_file(
     its stored units as ``uint8`` or ``uint16``.
 
     Args:
-        path: a JPEG, PNG, TIFF, BMP or single-frame DICOM file.
+        path: a file of any kind that is read.
         max_pixels: refuse an image of more pixels, before it is decoded.
         options: what only some formats take, as their errors name it, such as ``prefer``.
 
@@ -474,12 +474,15 @@ def read_file(
 
 def _not_read(file: InputFile) -> InputError:
     """Damaged where the name claims a format that is read, or nothing is known of the content."""
-    known = "give a JPEG, PNG, TIFF, BMP or DICOM file"
+    known = "docs/formats.md lists what is read"
     words = signatures.describe(file.head)
     extension = file.path.suffix[1:].lower()
     if any(extension in extensions for extensions in signatures.EXTENSIONS.values()):
         return UnreadableError(
             f"'{file.name}' is named .{extension} but its content is {words}; {known}"
         )
+    if words == "text":
+        names = ", ".join(f".{name}" for one in READERS[-2:] for name in one.extensions)
+        known = f"plain text is read where its name ends in one of {names}"
     kind = UnreadableError if words == signatures.UNKNOWN else UnsupportedError
     return kind(f"'{file.name}' is {words}, which is not read; {known}")

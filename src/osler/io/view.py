@@ -24,7 +24,7 @@ from osler.io.doubts import doubt
 from osler.io.html_pictures import layers_drawn, sheet_of
 from osler.io.inventory import of_item
 from osler.io.inventory_words import facts
-from osler.io.view_grid import MOST_MASKS, grid_of
+from osler.io.view_grid import MOST_MASKS, MOST_VOXELS, grid_of
 from osler.io.view_signal import strips_of
 from osler.record import (
     Case,
@@ -128,16 +128,19 @@ def _item(case: Case, item: Any) -> dict[str, Any]:
 def _image(case: Case, image: Image) -> dict[str, Any]:
     masks = [m for m in case.of(Mask) if m.shape == image.shape and m.item in (image.name, None)]
     moving = len(image.shape) == 3 and image.shape[0] > 1
-    if moving and (image.channel_count == 3 or len(image.times) == image.shape[0]):
+    colour = image.channel_count == 3 and image.dtype == np.uint8
+    film = image.channel_count == 1 and len(image.times) == image.shape[0]
+    if moving and (colour or film):
         return {"show": "cine"} | _frames(image)
-    if not moving and (image.channel_count == 3 or image.dtype == np.uint8):
+    if not moving and (colour or (image.channel_count == 1 and image.dtype == np.uint8)):
         return {"show": "picture"} | _picture(case, image)
     notes = []
     if image.channel_count > 1:
         notes.append(f"The first of {image.channel_count} channels is shown.")
     if len(masks) > MOST_MASKS:
         notes.append(f"The first {MOST_MASKS} of {len(masks)} masks are shown.")
-    grid = grid_of(image, masks)
+    images = sum(isinstance(item, Image) for item in case.items.values())
+    grid = grid_of(image, masks, most=min(MOST_VOXELS, 2 * MOST_VOXELS // images))
     if max(grid["steps"]) > 1:
         size = " x ".join(str(n) for n in grid["shape"])
         notes.append(f"Made smaller for the quick look: {size}.")
@@ -171,8 +174,9 @@ def _frames(image: Image) -> dict[str, Any]:
 
 def _jpeg(pixels: np.ndarray[Any, Any]) -> str:
     if pixels.dtype != np.uint8:
-        low, high = (float(v) for v in np.percentile(pixels, (0.5, 99.5)))
-        scaled = (pixels.astype(np.float32) - low) / max(high - low, 1e-6)
+        plain = np.nan_to_num(pixels.astype(np.float32), posinf=0.0, neginf=0.0)
+        low, high = (float(v) for v in np.percentile(plain, (0.5, 99.5)))
+        scaled = (plain - low) / max(high - low, 1e-6)
         pixels = (np.clip(scaled, 0, 1) * 255).astype(np.uint8)
     picture = Picture.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels[..., :3])
     picture.thumbnail((_WIDEST_FRAME, _WIDEST_FRAME))
@@ -203,7 +207,10 @@ def _table(table: Table) -> dict[str, Any]:
 
 def _passages(text: Text) -> dict[str, Any]:
     parts = list(text.sections.items()) or [("", text.text)]
-    return {"show": "text", "parts": parts, "language": text.language, "note": ""}
+    whole = text.text if text.sections else ""
+    return {
+        "show": "text", "parts": parts, "whole": whole, "language": text.language, "note": "",
+    }  # fmt: skip
 
 
 def _statement(finding: Finding) -> tuple[str, str, str] | None:

@@ -57,15 +57,16 @@ class Plane:
     edges: tuple[str, ...] = ()
 
 
-def grid_of(image: Image, masks: Sequence[Mask]) -> dict[str, Any]:
+def grid_of(image: Image, masks: Sequence[Mask], *, most: int = MOST_VOXELS) -> dict[str, Any]:
     """What the page needs to show a grey image, ready for JSON.
 
     Args:
         image: ``(C, [D,] H, W)``; the first channel is shown.
         masks: of its shape; the first 40 are shown.
+        most: voxels that the page may hold of it.
     """
     shape = (1, *image.shape) if len(image.shape) == 2 else image.shape
-    steps = _steps(shape)
+    steps = _steps(shape, most)
     values = _smaller(image, shape, steps, exact=image.modality == "SEG")
     packed, offset, scale = _packed(values)
     spacing = image.spacing or (1.0,) * len(image.shape)
@@ -96,10 +97,10 @@ def _as_dict(plane: Plane) -> dict[str, Any]:
     return {name: getattr(plane, name) for name in Plane.__slots__}
 
 
-def _steps(shape: Sequence[int]) -> tuple[int, ...]:
+def _steps(shape: Sequence[int], most: int) -> tuple[int, ...]:
     """How many voxels of each axis become one."""
     steps = [math.ceil(n / LONGEST) for n in shape]
-    while math.prod(math.ceil(n / s) for n, s in zip(shape, steps, strict=True)) > MOST_VOXELS:
+    while math.prod(math.ceil(n / s) for n, s in zip(shape, steps, strict=True)) > most:
         counts = [n / s for n, s in zip(shape, steps, strict=True)]
         # axes that are about as long shrink together
         steps = [s + (n > 0.8 * max(counts)) for n, s in zip(counts, steps, strict=True)]
