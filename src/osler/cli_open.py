@@ -81,7 +81,11 @@ def _errors(*, debug: bool) -> Iterator[None]:
         try:
             yield
         except InputError as error:
-            known = {"split_by", *(name for reader in READERS for name in reader.options)}
+            known = {
+                "split_by",
+                "max_pixels",
+                *(name for reader in READERS for name in reader.options),
+            }
             named = dict.fromkeys(re.findall(r"\b([a-z_]+)=", str(error)))
             given = [f"-O {name}=..." for name in named if name in known]
             if not given or debug:

@@ -46,7 +46,7 @@ def test_a_series_becomes_a_volume_as_an_independent_reader_sees_it(data_dir, tm
     assert np.allclose(seen.GetDirection(), expected.GetDirection(), atol=1e-5)
 
 
-@pytest.mark.parametrize("extension", [".nii", ".nrrd", ".mha", ".mhd", ".dcm", ".tif"])
+@pytest.mark.parametrize("extension", [".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".tif"])
 def test_a_volume_goes_there_and_back(tmp_path, extension):
     start = save(volume(), tmp_path / "a.nii.gz")
     middle, end = tmp_path / f"b{extension}", tmp_path / "c.nii.gz"

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -34,6 +35,24 @@ def test_a_volume_is_described_without_its_voxels(tmp_path):
     assert item["orientation"] == ["S", "P", "R"]
     assert "oblique_degrees" not in item
     assert "3 x 4 x 5 (slices x rows x columns)" in run("info", path)[1]
+
+
+def test_a_volume_beyond_the_memory_is_described_from_its_header(tmp_path):
+    header = nib.Nifti1Header()
+    header.set_data_shape((1024, 1024, 1024))
+    header.set_data_dtype(np.int16)
+    header["vox_offset"], header["magic"] = 352, b"n+1"
+    path = tmp_path / "big.nii"
+    with path.open("wb") as file:
+        file.write(header.binaryblock + bytes(4))
+        file.truncate(352 + 2 * 1024**3)  # a hole, which takes no disk
+    status, out, _ = run("info", path)
+    assert status == 0
+    assert "1024 x 1024 x 1024" in out
+    status, _, error = run("convert", path, tmp_path / "x.nrrd")
+    assert status == 2
+    assert "-O max_pixels=..." in error
+    assert not (tmp_path / "x.nrrd").exists()
 
 
 def test_identity_is_shown_only_when_asked_for(data_dir):

@@ -24,7 +24,7 @@ from osler.io.web_address import is_url
 from osler.record import Case, Image, Item, Markers, Mask, Signal, Source, Table
 
 _EXTENSION: Final = re.compile(r"\.(?=[A-Za-z0-9]*[A-Za-z])[A-Za-z0-9]{1,8}\Z")
-_BESIDE: Final = {".mhd": (".zraw",), ".hea": (".dat",)}
+_BESIDE: Final = {".mhd": (".zraw",), ".nhdr": (".raw.gz",), ".hea": (".dat",)}
 _TABLES: Final = (".csv", ".parquet", ".pq")
 _MOST_VALUES: Final = 255
 _SHOWN_AS: Final = (".png", ".dcm")

@@ -52,7 +52,7 @@ WRITERS: Final[tuple[Writer, ...]] = (
     ),
     Writer(
         "nrrd",
-        (".nrrd",),
+        (".nrrd", ".nhdr"),
         _by("nrrd_out", "write_nrrd"),
         ("place", "spacing", "times", "units", "header"),
     ),

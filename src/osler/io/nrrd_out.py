@@ -1,4 +1,4 @@
-"""Images to NRRD, gzipped, in one file; what was read from NRRD keeps the fields of its header."""
+"""Images to NRRD, gzipped; what was read from NRRD keeps the fields of its header."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ _GZIP_LEVEL: Final = 4
 
 
 def write_nrrd(image: Image, path: str | Path) -> Path:
-    """Write an image as an attached NRRD, in LPS millimetres.
+    """Write an image as NRRD, in LPS millimetres; a ``.nhdr`` gets its ``.raw.gz`` beside it.
 
     Voxels, affine and times are kept exactly, and for what came from NRRD its other fields and
     key/value pairs, and the order of its axes.
@@ -41,14 +41,23 @@ def write_nrrd(image: Image, path: str | Path) -> Path:
     array = array[0] if channel_axis is None else np.moveaxis(array, 0, channel_axis)
     data = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     fields |= {"type": _TYPES[data.dtype.str[1:]], "encoding": "gzip", "endian": "little"}
+    detached = path.suffix.lower() == ".nhdr"
+    beside = path.with_suffix(".raw.gz")
+    if detached:
+        fields["data file"] = beside.name
     order = ("type", "dimension", "space", "space dimension", "sizes")
     names = [*(n for n in order if n in fields), *(n for n in fields if n not in order)]
     lines = ["NRRD0005", *(f"{name}: {fields[name]}" for name in names)]
     lines += [f"{key}:={value}" for key, value in pairs.items()]
     encode: Any = imagecodecs.gzip_encode
+    packed = encode(data.reshape(-1).view(np.uint8), level=_GZIP_LEVEL)
+    if detached:
+        with replacing(beside) as part:
+            part.write_bytes(packed)
     with replacing(path) as part, part.open("wb") as out:
         out.write(("\n".join(lines) + "\n\n").encode())
-        out.write(encode(data.reshape(-1).view(np.uint8), level=_GZIP_LEVEL))
+        if not detached:
+            out.write(packed)
     return path
 
 
