@@ -161,7 +161,7 @@ class _Store:
             given |= {"endpoint_url": endpoint} if endpoint else {}
             given |= {"key": access.user, "secret": access.password} if access.user else {}
         with self._asking():
-            import fsspec
+            import fsspec  # type: ignore[import-untyped]
 
             try:
                 self._files = fsspec.filesystem(scheme, **given)

@@ -111,7 +111,7 @@ class Fetched:
             held = item.__dict__["_held"]
             if isinstance(held, Deferred):
                 region = None if held.region is None else _Held(self, held.region)
-                item.array = replace(held, load=_Held(self, held.load), region=region)  # type: ignore[assignment]
+                item.array = replace(held, load=_Held(self, held.load), region=region)
         origin = item.origin
         if origin is not None:
             files = tuple(self._url(path) for path in origin.files)

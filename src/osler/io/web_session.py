@@ -75,11 +75,12 @@ class Access:
         meant = os.environ.get("OSLER_WEB_HOST", "").strip().lower()
         if self.user or self.token or not meant or meant not in (host, host.partition(":")[0]):
             return self
-        given = {name: os.environ.get(f"OSLER_WEB_{name.upper()}", "") for name in _SECRETS}
-        return replace(self, **given)
-
-
-_SECRETS = ("user", "password", "token")
+        return replace(
+            self,
+            user=os.environ.get("OSLER_WEB_USER", ""),
+            password=os.environ.get("OSLER_WEB_PASSWORD", ""),
+            token=os.environ.get("OSLER_WEB_TOKEN", ""),
+        )
 
 
 def origin_of(url: str) -> tuple[str, str, int]:
@@ -129,9 +130,8 @@ class _Credentials(requests.auth.AuthBase):
             return request
         # as UTF-8, which requests itself does not take for text
         user, password = self._access.user.encode(), self._access.password.encode()
-        basic: Callable[[requests.PreparedRequest], requests.PreparedRequest]
-        basic = requests.auth.HTTPBasicAuth(user, password)
-        return basic(request)
+        requests.auth.HTTPBasicAuth(user, password)(request)
+        return request
 
 
 class _Session(requests.Session):
@@ -177,9 +177,10 @@ class _Guard(HTTPAdapter):
             response = super().send(request, *args, **kwargs)
         in_memory = "json" in str(request.headers.get("Accept", "")) or request.method == "POST"
         most = min(MAX_JSON, self._access.max_bytes) if in_memory else self._access.max_bytes
-        response.raw.stream = _bounded(
+        blocks = _bounded(
             response.raw, most=most, seconds=self._access.max_seconds, host=self._origin[1]
         )
+        setattr(response.raw, "stream", blocks)  # noqa: B010 - a method of this answer alone
         return response
 
 
