@@ -78,7 +78,7 @@ def partial_ybr_to_rgb(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
     luma = 1.1644 * (array[..., 0].astype(np.float32) - 16)
     blue, red = (array[..., i].astype(np.float32) - 128 for i in (1, 2))
     rgb = [luma + 1.596 * red, luma - 0.3917 * blue - 0.813 * red, luma + 2.0173 * blue]
-    return np.clip(np.rint(np.stack(rgb, axis=-1)), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(np.stack(rgb, axis=-1)), 0, 255), np.uint8)
 
 
 def to_bytes(array: NDArray[Any], *, bits: int) -> NDArray[np.uint8]:

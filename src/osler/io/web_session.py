@@ -233,6 +233,7 @@ def asking(shown: str, *, what: str = "an answer that can be read") -> Iterator[
     except requests.exceptions.TooManyRedirects:
         raise InputError(f"'{shown}' sends on in a circle; check the URL") from None
     except requests.exceptions.HTTPError as error:
+        assert error.response is not None  # only an answer can be such an error
         raise refused(shown, error.response.status_code) from None
     except requests.exceptions.JSONDecodeError:
         raise _nonsense(shown, what) from None
