@@ -176,6 +176,19 @@ def test_a_url_is_no_place_to_write_to_and_to_takes_an_extension(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_of_nothing_says_why(data_dir, tmp_path):
+    status, _, error = run(tmp_path, tmp_path / "x.nii")
+    assert status == 2
+    assert "holds no case that is read" in error
+    (tmp_path / "notes.json").write_text("{}")
+    assert "such as '" in run(tmp_path, tmp_path / "x.nii")[2]
+    slices = sorted((data_dir / "ct-example" / "dicom").iterdir())
+    (tmp_path / "cut.dcm").write_bytes(slices[0].read_bytes()[:2000])
+    status, _, error = run(tmp_path, tmp_path / "x.nii")
+    assert status == 2
+    assert "cut.dcm' is a DICOM image without pixels" in error
+
+
 def test_several_items_are_never_guessed_between(data_dir, tmp_path):
     folder = data_dir / "brain-mr-dicom"
     status, _, error = run(folder, tmp_path / "x.nii.gz")

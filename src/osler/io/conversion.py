@@ -115,6 +115,8 @@ def convert(
         )
     one = next(iter(several))
     out.failed += one.left_out
+    if not one.items and out.failed:
+        raise InputError(f"nothing of '{printable(source)}' can be read: {out.failed[-1][1]}")
     _to_file(one, source, Path(target), plan, out)
     return out
 
@@ -186,6 +188,9 @@ def _opened(
         cases = replace(cases, studies=tuple(s for s in cases.studies if s.id == case))
     if not cases.studies:
         named = f" of the name '{case}'; 'osler info' lists them" if case else " that is read"
+        if out.failed and not case:
+            file, why = out.failed[0]
+            named += f"; {len(out.failed)} files were skipped, such as '{file}': {why}"
         raise InputError(f"the folder '{printable(source)}' holds no case{named}")
     return cases
 

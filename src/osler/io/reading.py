@@ -474,13 +474,14 @@ def read_file(
 
 def _not_read(file: InputFile) -> InputError:
     """Damaged where the name claims a format that is read, or nothing is known of the content."""
-    known = "docs/formats.md lists what is read"
     words = signatures.describe(file.head)
-    extension = file.path.suffix[1:].lower()
+    extension = file.path.name.lower().removesuffix(".gz").rpartition(".")[2]
     if any(extension in extensions for extensions in signatures.EXTENSIONS.values()):
         return UnreadableError(
-            f"'{file.name}' is named .{extension} but its content is {words}; {known}"
+            f"'{file.name}' is named .{extension} but its content is {words}; copy it again from "
+            "its source, or give it its own name"
         )
+    known = "docs/formats.md lists what is read"
     if words == "text":
         names = ", ".join(f".{name}" for one in READERS[-2:] for name in one.extensions)
         known = f"plain text is read where its name ends in one of {names}"
