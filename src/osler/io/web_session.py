@@ -233,8 +233,8 @@ def asking(shown: str, *, what: str = "an answer that can be read") -> Iterator[
     except requests.exceptions.TooManyRedirects:
         raise InputError(f"'{shown}' sends on in a circle; check the URL") from None
     except requests.exceptions.HTTPError as error:
-        assert error.response is not None  # only an answer can be such an error
-        raise refused(shown, error.response.status_code) from None
+        status = 0 if error.response is None else error.response.status_code
+        raise refused(shown, status) from None
     except requests.exceptions.JSONDecodeError:
         raise _nonsense(shown, what) from None
     except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
