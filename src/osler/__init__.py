@@ -31,9 +31,11 @@ def load(path: str | Path, **options: Any) -> "Case | Cases":
     and films stay in their files until their pixels are asked for.
 
     Args:
-        path: a file of any kind that is read, a folder, or a DICOMDIR.
+        path: a file of any kind that is read, a folder, or a DICOMDIR; or the URL of a study, a
+            FHIR patient or a file, such as ``"dicomweb+https://pacs/dicom-web/studies/1.2.3"``,
+            for which ``osler[network]`` must be installed.
         options: what some formats take, as their errors name it, such as ``allow_tilt=True``; for
-            a folder also ``pattern``.
+            a folder also ``pattern``, for a URL also ``token``, ``timeout`` and the like.
 
     Returns:
         A case: a photograph is ``case["photo"]``, a volume ``case["ct"]``; what could not be read

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 from osler.data.cohort import Cohort, Row
 from osler.data.importing import Names
 from osler.data.tables import Value
-from osler.errors import MissingExtraError, RecipeError, UnreadableError, UnsupportedError
+from osler.errors import RecipeError, UnreadableError, UnsupportedError
 
 _STUDY, _SERIES, _PATIENT, _MODALITY = "0020000D", "0020000E", "00100020", "00080060"
 _DATE, _SEX = "00080020", "00100040"
@@ -35,18 +35,16 @@ class Client(Protocol):
 
 
 def connect(url: str) -> Client:
-    """A client for a service without credentials.
+    """A client for a service, with the environment's credentials where they are for its host.
 
     Raises:
+        InputError: the URL is none of a service.
         MissingExtraError: ``dicomweb-client`` is not installed.
     """
-    try:
-        from dicomweb_client.api import DICOMwebClient
-    except ImportError:
-        raise MissingExtraError(
-            "dicomweb-client", extra="network", purpose="query a DICOMweb service"
-        ) from None
-    return DICOMwebClient(url)
+    from osler.io.web_dicom import client
+
+    made: Client = client(url)
+    return made
 
 
 def import_dicomweb(
