@@ -42,6 +42,9 @@ def case() -> Case:
     out.items["report"] = Text("report", "all", sections={"findings": "Clear <script>", "x": "y"})
     pixels = np.zeros((3, 20, 30), np.uint8)
     out.items["photo"] = Image("photo", pixels, "OP")
+    lit = np.zeros((20, 30), bool)
+    lit[5:9, 5:9] = True
+    out.add(Mask(id="spot", name="Spot", source=WHO, item="photo", mask=lit))
     films = np.zeros((3, 5, 20, 30), np.uint8)
     out.items["us"] = Image("us", films, "US", times=(0.0, 0.1, 0.2, 0.3, 0.4))
     return out
@@ -107,6 +110,10 @@ def test_a_browser_shows_everything_and_asks_nobody(browser, tmp_path, width):
     assert page.locator(".strip:visible").get_attribute("aria-label") == "10 to 15 s"
     page.locator("[data-show=cine] .slider input").fill("4")
     assert page.locator(".frame:visible").get_attribute("alt") == "frame 5"
+    layer = page.locator(".layer img")
+    assert layer.is_visible()
+    page.get_by_label("Spot").uncheck()
+    assert layer.is_hidden()
     assert "12.5 mm" in page.content()
     assert told == []
     page.close()
