@@ -15,7 +15,7 @@ from web_server import Asked, serving
 import osler
 from orthanc_server import Orthanc, orthanc
 from osler import io
-from osler.errors import GeometryError, InputError, OutputError, UnreadableError
+from osler.errors import GeometryError, InputError, MissingExtraError, OutputError, UnreadableError
 from osler.io.dicom_seg_out import write_segmentation
 from osler.io.dicom_sr import write_measurements
 from osler.record import Case, Mask, Measurement, Source
@@ -234,6 +234,10 @@ def test_a_wrong_instance_is_refused(
         (lambda headers: [headers[0], headers[0]], "twice"),
         (lambda headers: [{**headers[0], "0020000D": {"Value": ["9.9"]}}], "another study"),
         (lambda headers: [{}], "another study"),
+        (
+            lambda headers: [{**headers[0], "00080018": {"Value": ["../../../tmp/evil"]}}],
+            "no sound UID",
+        ),
     ],
 )
 def test_wrong_headers_are_refused(
@@ -274,3 +278,9 @@ def test_a_file_that_no_archive_can_keep_is_not_sent(
     path.write_bytes(as_bytes(slices[0]))
     with pytest.raises(UnreadableError, match="no StudyInstanceUID"):
         io.send(path, "http://127.0.0.1:9/dicom-web")
+
+
+def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("osler.io.web_address.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"osler\[network\]"):
+        osler.load("https://pacs.invalid/dicom-web/studies/1.2.3")

@@ -33,6 +33,7 @@ _FIELDS: Final = {
 """Criteria of ``search`` and the keywords that they are."""
 
 _FAILED, _STORED, _WARNED = "00081198", "00081199", "00081196"
+_UID = re.compile(r"[0-9][0-9.]{0,63}\Z")
 _BOUNDARY = re.compile(r'boundary="?([^";\s]{1,200})"?', re.IGNORECASE)
 _HEAD_MOST = 65_536
 
@@ -94,8 +95,12 @@ class Service:
         for one in found:
             uid = value(one, _INSTANCE)
             wrong = value(one, _STUDY) != study or (series and value(one, _SERIES) != series)
-            if wrong or not uid or uid in seen:
-                reason = "another study or series" if wrong else "no instance, or one twice"
+            # a UID becomes the name of a file, and part of a URL
+            sound = _UID.match(uid) and _UID.match(value(one, _SERIES))
+            if wrong or not sound or uid in seen:
+                reason = (
+                    "another study or series" if wrong else "no sound UID, or an instance twice"
+                )
                 raise UnreadableError(
                     f"'{shown}' answers with the header of {reason}; ask its keepers"
                 )
@@ -138,7 +143,7 @@ class Service:
                 whole = folder.write(f"{name}.answer", response.iter_content(1 << 16))
             if stated.lower().startswith("multipart"):
                 path = folder.write(name, _only_part(whole, stated, url))
-                whole.unlink()
+                folder.drop(whole)
             else:
                 path = whole.replace(folder.path / name)
         _check_instance(path, instance, url)
@@ -161,6 +166,8 @@ class Service:
                 return
             for one in new[: limit - count]:
                 uid = value(one, _STUDY)
+                if not _UID.match(uid):
+                    raise UnreadableError(f"'{self.base}' finds a study without a sound UID")
                 seen.add(uid)
                 count += 1
                 yield FoundStudy(

@@ -63,6 +63,12 @@ class Fetched:
                 close()  # ends a request that is under way
         return path
 
+    def drop(self, path: Path) -> None:
+        """Remove a file that is needed no more."""
+        size = path.stat().st_size
+        path.unlink()
+        self._take(-size)
+
     def _take(self, count: int) -> None:
         with self._lock:
             self._left -= count
