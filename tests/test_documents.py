@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from osler.io import format_page
-from osler.io.reading import READERS
+from osler.io.readers import READERS
 from osler.io.record_out import RECORD_WRITERS
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -17,7 +17,8 @@ from osler.errors import InputError, OslerError, OutputError, UnsupportedError
 from osler.io.converting import WRITERS, label_image, save, writer_for
 from osler.io.input_file import MAX_PIXELS, opened, printable
 from osler.io.losses import displayed, kind_of, lost_of_image, lost_of_record
-from osler.io.reading import load, reader_for
+from osler.io.readers import reader_for
+from osler.io.reading import load
 from osler.io.record_out import RECORD_WRITERS, save_record
 from osler.io.sorting import Cases, refuse_unknown, sort
 from osler.io.web_address import is_url

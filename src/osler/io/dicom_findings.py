@@ -10,22 +10,22 @@ from osler.record import Case, Finding, Image, Mask, Measurement
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-    from osler.io.reading import Content
+    from osler.io.content import Content
 
 _SOP_CLASS = 0x00080016
 
 
 def _seg(file: InputFile, format: str, max_pixels: int, images: Sequence[Image]) -> "Content":
+    from osler.io.content import Content
     from osler.io.dicom_seg_in import read_seg
-    from osler.io.reading import Content
 
     own, masks, patient = read_seg(file, format, max_pixels=max_pixels, images=images)
     return Content(own, masks, patient)
 
 
 def _sr(file: InputFile, format: str, max_pixels: int, images: Sequence[Image]) -> "Content":
+    from osler.io.content import Content
     from osler.io.dicom_sr_in import read_sr
-    from osler.io.reading import Content
 
     text, findings, patient = read_sr(file, format, images=images)
     return Content([text], findings, patient)
@@ -38,22 +38,22 @@ def _waveform(file: InputFile, format: str, max_pixels: int, images: Sequence[Im
 
 
 def _rtstruct(file: InputFile, format: str, max_pixels: int, images: Sequence[Image]) -> "Content":
+    from osler.io.content import Content
     from osler.io.dicom_rtstruct import read_rtstruct
-    from osler.io.reading import Content
 
     return Content((), *read_rtstruct(file, format, images=images))
 
 
 def _shown(file: InputFile, format: str, max_pixels: int, images: Sequence[Image]) -> "Content":
+    from osler.io.content import Content
     from osler.io.dicom_presentation import read_presentation
-    from osler.io.reading import Content
 
     return Content((), *read_presentation(file, format, images=images))
 
 
 def _document(file: InputFile, format: str, max_pixels: int, images: Sequence[Image]) -> "Content":
+    from osler.io.content import Content
     from osler.io.dicom_pdf import read_document
-    from osler.io.reading import Content
 
     text, patient = read_document(file, format)
     return Content([text], (), patient)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from osler.errors import UnreadableError, UnsupportedError
 from osler.io import dicom_header as header
+from osler.io.content import Content
 from osler.io.dicom_codestream import parse
 from osler.io.dicom_decoders import check_stream, colour_of
 from osler.io.dicom_frames import Frames, inflate, locate, refuse_bomb, truncated
@@ -30,7 +31,6 @@ from osler.io.dicom_palette import palette_of
 from osler.io.dicom_pixels import Pixels, Plane
 from osler.io.dicom_values import Rescale, rescale_of, result_type, window_of
 from osler.io.input_file import InputFile, decoding
-from osler.io.reading import Content
 from osler.record import Image
 
 if TYPE_CHECKING:

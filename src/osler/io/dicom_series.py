@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from osler.errors import GeometryError, InputError, OslerError, UnreadableError
 from osler.io import dicom_header as header
+from osler.io.content import Content
 from osler.io.dicom_frames import Frames, locate
 from osler.io.dicom_geometry import Allowed, Grid, Pose, grid_of, pose_of_header
 from osler.io.dicom_image import Opened, described, open_image, pixel_flags, profile_of
@@ -21,7 +22,6 @@ from osler.io.dicom_pixels import Pixels, Plane
 from osler.io.dicom_scan import TAGS, Scan, of_dataset, scan_tags
 from osler.io.dicom_values import Rescale, rescale_of, result_type
 from osler.io.input_file import MAX_PIXELS, InputFile, decoding, opened, printable
-from osler.io.reading import Content
 from osler.record import Image, Origin
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from osler.errors import TooLargeError, UnreadableError, UnsupportedError
 from osler.io import dicom_header as header
 from osler.io import signal_leads as leads
+from osler.io.content import Content
 from osler.io.input_file import InputFile, decoding
-from osler.io.reading import Content
 from osler.record import Code, Finding, Markers, Measurement, Passage, Signal, Source
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Final
 from osler.io.converting import WRITERS
 from osler.io.doubts import DOUBTS
 from osler.io.losses import ASPECTS
-from osler.io.reading import READERS, Reader
+from osler.io.readers import READERS, Reader
 from osler.io.record_out import RECORD_WRITERS
 
 _HEAD: Final = """# Formats

@@ -14,7 +14,8 @@ import numpy as np
 from osler.errors import InputError, UnsupportedError
 from osler.io.doubts import doubt
 from osler.io.input_file import MAX_PIXELS, opened, printable
-from osler.io.reading import load, reader_for
+from osler.io.readers import reader_for
+from osler.io.reading import load
 from osler.io.sorting import Cases, Study, sort
 from osler.record import Case, Image, Item, Signal, Table, Text
 

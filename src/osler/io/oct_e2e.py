@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.errors import UnreadableError, UnsupportedError
+from osler.io.content import Content
 from osler.io.input_file import InputFile, decoding
 from osler.io.oct_places import laterality_of
-from osler.io.reading import Content
 from osler.io.volume_data import Piece, Voxels
 from osler.record import Image, Item, Origin
 

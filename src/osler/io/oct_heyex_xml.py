@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.errors import TooLargeError, UnreadableError, UnsupportedError
+from osler.io.content import Content
 from osler.io.input_file import InputFile, decoding, opened
 from osler.io.oct_places import Line, laterality_of, scan_of, transform_of
-from osler.io.reading import Content
 from osler.io.siblings import sibling
 from osler.io.volume_data import BYTES_A_PIXEL, Piece, unchanged
 from osler.record import Deferred, Finding, Image, Item, Origin
@@ -54,7 +54,7 @@ class _Picture:
     def read(self) -> NDArray[Any]:
         """``(H, W)`` grey in 8 bits."""
         from osler.io.raster import read_raster
-        from osler.io.reading import reader_for
+        from osler.io.readers import reader_for
 
         with unchanged(Piece(self.path, self.size), "image"), opened(self.path) as file:
             reader = reader_for(file.head)

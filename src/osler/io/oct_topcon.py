@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.errors import TooLargeError, UnreadableError, UnsupportedError
+from osler.io.content import Content
 from osler.io.input_file import InputFile, decoding
-from osler.io.reading import Content
 from osler.io.volume_data import BYTES_A_PIXEL, Piece, Voxels, unchanged
 from osler.record import Deferred, Image, Item, Origin
 from osler.record.item import Laterality

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.errors import GeometryError, UnreadableError
+from osler.io.content import Content
 from osler.io.input_file import InputFile, decoding
 from osler.io.oct_places import Line, Scan, laterality_of, scan_of, transform_of
-from osler.io.reading import Content
 from osler.io.volume_data import Piece, Voxels
 from osler.record import Finding, Image, Item, Origin
 

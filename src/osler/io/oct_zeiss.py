@@ -12,9 +12,9 @@ from typing import Final
 import numpy as np
 
 from osler.errors import InputError, UnreadableError
+from osler.io.content import Content
 from osler.io.input_file import InputFile, decoding
 from osler.io.oct_places import laterality_of
-from osler.io.reading import Content
 from osler.io.volume_data import Piece, Voxels
 from osler.record import Image, Origin
 

@@ -16,9 +16,9 @@ from osler.errors import (
     UnreadableError,
     UnsupportedError,
 )
+from osler.io.content import Content
 from osler.io.input_file import InputFile, decoding
 from osler.io.omics_matrix import expression
-from osler.io.reading import Content
 
 if TYPE_CHECKING:
     import h5py  # type: ignore[import-untyped]

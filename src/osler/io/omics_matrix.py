@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.errors import InputError, TooLargeError, UnreadableError
+from osler.io.content import Content
 from osler.io.input_file import InputFile, decoding
-from osler.io.reading import Content
 from osler.io.table_csv import Cells, decoded
 from osler.io.table_frame import MISSING
 from osler.record import Table

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.errors import TooLargeError, UnreadableError
+from osler.io.content import Content
 from osler.io.input_file import InputFile, decoding
-from osler.io.reading import Content
 from osler.record import Table
 
 GENOTYPES: Final = ("hom-ref", "het", "hom-alt", "missing")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from osler.errors import InputError
 from osler.io.input_file import printable, unopenable
-from osler.io.reading import reader_for
+from osler.io.readers import reader_for
 from osler.io.signatures import HEAD_BYTES, describe, is_dicomdir
 
 OUTPUT_MARK = "findings.json"

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from osler.errors import MissingExtraError, TooLargeError, UnreadableError, UnsupportedError
 from osler.io import signal_leads as leads
+from osler.io.content import Content
 from osler.io.input_file import InputFile, decoding
-from osler.io.reading import Content
 from osler.record import Markers, Origin, Signal, Source, Table
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from osler.errors import InputError, TooLargeError, UnreadableError, UnsupportedError
 from osler.io import signal_leads as leads
+from osler.io.content import Content
 from osler.io.input_file import InputFile, decoding, opened
-from osler.io.reading import Content
 from osler.io.signal_comments import patient_table
 from osler.io.signal_wfdb_header import Channel, Header, parse_header
 from osler.io.signal_wfdb_markers import ANNOTATORS, read_markers

@@ -21,7 +21,7 @@ from osler.io.dicom_scan import IDENTITY, TAGS, Scan, scan_tags
 from osler.io.input_file import MAX_PIXELS, printable
 from osler.io.naming import case_id, safe_name
 from osler.io.path_pattern import PathPattern
-from osler.io.reading import READERS, reader_for
+from osler.io.readers import READERS, reader_for
 from osler.io.searching import OUTPUT_MARK, natural_key
 from osler.io.signatures import HEAD_BYTES, describe, is_dicom, is_dicomdir
 from osler.record import Case

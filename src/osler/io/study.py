@@ -5,11 +5,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from osler.errors import OslerError
+from osler.io.content import Content
 from osler.io.dicom_findings import put, read_findings
 from osler.io.dicom_image import read_dicom
 from osler.io.dicom_series import read_series
 from osler.io.input_file import decoding, opened, printable
-from osler.io.reading import Content, read_file, reader_for
+from osler.io.readers import reader_for
+from osler.io.reading import read_file
 from osler.record import Case, Image
 
 if TYPE_CHECKING:

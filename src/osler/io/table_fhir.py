@@ -11,8 +11,8 @@ from datetime import date, datetime, time
 from typing import Any, Final
 
 from osler.errors import InputError, TooLargeError, UnreadableError, UnsupportedError
+from osler.io.content import Content
 from osler.io.input_file import InputFile, decoding
-from osler.io.reading import Content
 from osler.io.table_units import ucum
 from osler.io.text_fhir import report
 from osler.record import Code, Item, Origin, Table

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from osler.errors import InputError, UnsupportedError
+from osler.io.content import Content
 from osler.io.input_file import MAX_PIXELS, InputFile, decoding, opened
 from osler.io.naming import case_id, safe_name
-from osler.io.reading import Content, reader_for
+from osler.io.readers import reader_for
 from osler.io.table_frame import Frame
 from osler.record import Case, Origin, Table
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from osler.io.content import Content
 from osler.io.input_file import InputFile, decoding
-from osler.io.reading import Content
 from osler.io.table_grouping import content, frame_of
 
 

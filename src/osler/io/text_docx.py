@@ -10,9 +10,9 @@ from typing import Final
 from xml.etree.ElementTree import Element
 
 from osler.errors import UnreadableError
+from osler.io.content import Content
 from osler.io.input_file import InputFile, decoding
 from osler.io.office_zip import archive, part
-from osler.io.reading import Content
 from osler.io.text_reading import checked, text_item, too_long
 
 MAX_TAGS: Final = 3_000_000

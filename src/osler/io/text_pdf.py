@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from typing import Any, Final, cast
 
 from osler.errors import MissingExtraError, TooLargeError, UnsupportedError
+from osler.io.content import Content
 from osler.io.input_file import InputFile, decoding
-from osler.io.reading import Content
 from osler.io.text_reading import MAX_CHARACTERS, text_item, too_long
 
 MAX_PAGES: Final = 2_000

@@ -4,8 +4,8 @@ from datetime import datetime
 from typing import Final
 
 from osler.errors import TooLargeError, UnreadableError, UnsupportedError
+from osler.io.content import Content
 from osler.io.input_file import InputFile, decoding
-from osler.io.reading import Content
 from osler.io.table_csv import decoded
 from osler.io.text_sections import language, sections
 from osler.record import Origin, Text

@@ -12,8 +12,8 @@ from typing import Final
 from xml.etree.ElementTree import Element, ParseError
 
 from osler.errors import TooLargeError, UnreadableError, UnsupportedError
+from osler.io.content import Content
 from osler.io.input_file import InputFile, decoding
-from osler.io.reading import Content
 from osler.io.text_reading import checked, text_item
 from osler.io.text_sections import canonical
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.errors import OslerError, UnreadableError
+from osler.io.content import Content
 from osler.io.dicom_frames import Frames
 from osler.io.dicom_geometry import Allowed, pose_of_header
 from osler.io.dicom_layout import EXPLICIT_LITTLE, TRANSFER_SYNTAXES, layout_of
@@ -27,7 +28,6 @@ from osler.io.dicom_series import Slice, open_slice, volumes
 from osler.io.dicom_values import rescale_of
 from osler.io.input_file import InputFile, decoding
 from osler.io.naming import safe_name
-from osler.io.reading import Content
 from osler.io.sorting import DicomFile, Series
 from osler.io.study import add_content, images_of, parts, statement
 from osler.io.web_address import Address
