@@ -75,7 +75,7 @@ def _errors(*, debug: bool) -> Iterator[None]:
     """Errors as everywhere; an option that a message names is also said as it is written here."""
     from osler import cli
     from osler.errors import InputError
-    from osler.io.reading import READERS
+    from osler.io.readers import READERS
 
     with cli._errors(debug=debug):
         try:
