@@ -64,30 +64,22 @@ def _raster(file: InputFile, format: str, *, max_pixels: int, **options: Any) ->
     return Content([image], patient_id=patient_id)
 
 
-def _nifti(file: InputFile, format: str, *, max_pixels: int, **options: Any) -> Content:
-    from osler.io.nifti import read_nifti
-
-    return Content([read_nifti(file, format, max_pixels=max_pixels, **options)])
-
-
-def _nrrd(file: InputFile, format: str, *, max_pixels: int, **options: Any) -> Content:
-    from osler.io.nrrd import read_nrrd
-
-    return Content([read_nrrd(file, format, max_pixels=max_pixels)])
-
-
-def _metaimage(file: InputFile, format: str, *, max_pixels: int, **options: Any) -> Content:
-    from osler.io.metaimage import read_metaimage
-
-    return Content([read_metaimage(file, format, max_pixels=max_pixels)])
-
-
 def _by(module: str, function: str) -> Read:
     """A reader that is imported when it is first needed."""
 
     def read(file: InputFile, format: str, *, max_pixels: int, **options: Any) -> Content:
         reader: Read = getattr(import_module(f"osler.io.{module}"), function)
         return reader(file, format, max_pixels=max_pixels, **options)
+
+    return read
+
+
+def _image_by(module: str, function: str) -> Read:
+    """As ``_by``, for a reader that gives one image."""
+
+    def read(file: InputFile, format: str, *, max_pixels: int, **options: Any) -> Content:
+        reader = getattr(import_module(f"osler.io.{module}"), function)
+        return Content([reader(file, format, max_pixels=max_pixels, **options)])
 
     return read
 
@@ -146,7 +138,7 @@ READERS: tuple[Reader, ...] = (
     Reader(
         "nifti",
         signatures.is_nifti,
-        _nifti,
+        _image_by("nifti", "read_nifti"),
         ("prefer",),
         title="NIfTI-1 and NIfTI-2 (.nii, .nii.gz, .hdr + .img)",
         keeps="values after scaling, place, spacing, times, every header field and extension",
@@ -155,7 +147,7 @@ READERS: tuple[Reader, ...] = (
     Reader(
         "nrrd",
         signatures.is_nrrd,
-        _nrrd,
+        _image_by("nrrd", "read_nrrd"),
         title="NRRD (.nrrd, .nhdr + data)",
         keeps="values, place, spacing, times, unit, every field and key/value pair",
         drops="text and hexadecimal encodings, block types",
@@ -163,7 +155,7 @@ READERS: tuple[Reader, ...] = (
     Reader(
         "metaimage",
         signatures.is_metaimage,
-        _metaimage,
+        _image_by("metaimage", "read_metaimage"),
         title="MetaImage (.mha, .mhd + data)",
         keeps="values, place, spacing, channels, every other field",
         drops="text encoding; spatial objects that are no image",
