@@ -2,14 +2,12 @@
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from osler.io.input_file import MAX_PIXELS, InputFile, decoding, opened
 from osler.record import Case, Finding, Image, Mask, Measurement
 
 if TYPE_CHECKING:
-    from typing import BinaryIO
-
     from osler.io.content import Content
 
 _SOP_CLASS = 0x00080016
@@ -161,11 +159,9 @@ def _point_at_mask(finding: Finding, case: Case) -> None:
 
 
 def _sop_class(file: InputFile, format: str) -> str:
-    from pydicom.filereader import read_partial
+    from osler.io.dicom_whole import read_start
 
     with decoding(file, format):
-        stream = cast("BinaryIO", file.stream)
-        stream.seek(0)
-        header = read_partial(stream, stop_when=lambda tag, _vr, _n: tag > _SOP_CLASS, force=True)
+        header = read_start(file, _SOP_CLASS)
         named = header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID")
         return str(named or "")

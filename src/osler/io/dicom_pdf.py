@@ -19,6 +19,7 @@ from osler.errors import (
 from osler.io import dicom_header as header
 from osler.io.atomic_file import replacing
 from osler.io.dicom_context import new_object, write_dataset
+from osler.io.dicom_whole import read_whole
 from osler.io.input_file import InputFile, decoding, opened
 from osler.io.pdf_typeset import typeset
 from osler.record import Item, Text
@@ -37,11 +38,8 @@ def read_document(file: InputFile, format: str) -> tuple[Text, str | None]:
     Raises:
         UnreadableError: the object is damaged or holds no document.
     """
-    import pydicom
-
     with decoding(file, format):
-        file.stream.seek(0)
-        dataset = pydicom.dcmread(file.stream, force=True)
+        dataset = read_whole(file)
         content = dataset.get("EncapsulatedDocument")
         if not isinstance(content, bytes) or not content:
             raise UnreadableError(

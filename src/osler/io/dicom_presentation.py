@@ -14,6 +14,7 @@ from osler.io.contour_fill import fill_plane
 from osler.io.dicom_context import Target, planes_of
 from osler.io.dicom_seg_in import unused
 from osler.io.dicom_sr_groups import outline
+from osler.io.dicom_whole import read_whole
 from osler.io.input_file import InputFile, decoding
 from osler.record import Contour, Finding, Image, Mask, Passage, Point, Source
 
@@ -42,11 +43,8 @@ def read_presentation(
     Raises:
         UnreadableError: damaged or incomplete.
     """
-    import pydicom
-
     with decoding(file, format):
-        file.stream.seek(0)
-        dataset = pydicom.dcmread(file.stream, force=True)
+        dataset = read_whole(file)
         known = planes_of(images)
         findings: list[Finding] = []
         taken = {image.name for image in images}

@@ -19,6 +19,7 @@ from osler.io.contour_fill import fill
 from osler.io.dicom_codes import code_of, slug
 from osler.io.dicom_placing import said
 from osler.io.dicom_seg_in import unused
+from osler.io.dicom_whole import read_whole
 from osler.io.input_file import InputFile, decoding
 from osler.record import Code, Contour, Deferred, Finding, Image, Mask, Point, Source
 
@@ -61,11 +62,8 @@ def read_rtstruct(
     Raises:
         UnreadableError: damaged, incomplete, or with contours that are no points in space.
     """
-    import pydicom
-
     with decoding(file, format):
-        file.stream.seek(0)
-        dataset = pydicom.dcmread(file.stream, force=True)
+        dataset = read_whole(file)
         if "StructureSetROISequence" not in dataset:
             raise UnreadableError(
                 f"'{file.name}' is a structure set without structures "

@@ -3,17 +3,20 @@
 1. DICOM PS3.3, C.7.6.16 (Multi-frame Functional Groups).
 """
 
+import math
 import mmap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from osler.errors import GeometryError, UnreadableError, UnsupportedError
-from osler.io.dicom_elements import UNDEFINED, Leaves, Place, Walker
+from osler.errors import GeometryError, UnreadableError
+from osler.io.dicom_elements import UNDEFINED, Buffer, Leaves, Walker
+from osler.io.dicom_layout import DEFLATED
+from osler.io.dicom_whole import MOST_BYTES, bomb, inflated, meta_of, read_until
 from osler.io.input_file import InputFile
 
 if TYPE_CHECKING:
@@ -21,8 +24,8 @@ if TYPE_CHECKING:
 
 PER_FRAME = 0x52009230
 PIXELS = 0x7FE00010
-_DEFLATED = "1.2.840.10008.1.2.1.99"
-_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+_GROUPS_MOST = 64 << 20
+"""Elements before the pixels that take more inflated bytes than this are a bomb."""
 
 _SEGMENT = (0x0062000A, 0x0062000B)
 _POSITION = (0x00209113, 0x00200032)
@@ -73,20 +76,39 @@ class Grid:
     spacing: tuple[float, float, float] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where the pixel data lies.
+
+    Attributes:
+        start: its first byte, in the file or in ``held``.
+        length: how many bytes there are.
+        words: whether it is of VR OW (implicit ones are).
+        little: whether numbers are in little-endian order.
+        held: the inflated pixel data of a deflated object; None where it lies in the file.
+    """
+
+    start: int
+    length: int
+    words: bool
+    little: bool
+    held: bytes | None = None
+
+
 @contextmanager
-def parts(file: InputFile) -> Iterator[tuple["FileDataset", SegFrames, Place]]:
-    """The header, the frames, and where the pixel data lies in the file.
+def parts(file: InputFile) -> Iterator[tuple["FileDataset", SegFrames, Stored]]:
+    """The header, the frames, and where the pixel data lies.
 
     Raises:
         UnreadableError: the object ends before its pixels, or contradicts itself.
-        UnsupportedError: it is deflated or big endian.
+        TooLargeError: it is deflated, and inflates to more than it states.
     """
-    dataset, at = _header(file)
-    implicit = bool(dataset.original_encoding[0])
-    with mmap.mmap(file.stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        walker = Walker(content, implicit=implicit, little=True)
+    with _content(file) as (dataset, begin, content):
+        at = begin
+        implicit, little = (bool(part) for part in dataset.original_encoding)
+        walker = Walker(content, implicit=implicit, little=little)
         found: list[Leaves] = []
-        pixels: Place | None = None
+        pixels: Stored | None = None
         while at < len(content) and pixels is None:
             tag, start, length, sequence = walker.header(at)
             if tag == PER_FRAME:
@@ -94,7 +116,10 @@ def parts(file: InputFile) -> Iterator[tuple["FileDataset", SegFrames, Place]]:
                 at = walker.after
             elif tag == PIXELS:
                 left = len(content) - start
-                pixels = (start, left if length == UNDEFINED else length)
+                size = left if length == UNDEFINED else length
+                words = implicit or content[at + 4 : at + 6] == b"OW"
+                held = content[start : start + size] if isinstance(content, bytes) else None
+                pixels = Stored(0 if held is not None else start, size, words, little, held)
             elif sequence:
                 for _ in walker.items(start, length):
                     pass
@@ -106,29 +131,39 @@ def parts(file: InputFile) -> Iterator[tuple["FileDataset", SegFrames, Place]]:
                 f"'{file.name}' ends before its pixels; it is incomplete: copy it again from its "
                 "source"
             )
-        yield dataset, _frames(file, dataset, found, content), pixels
+        yield dataset, _frames(file, dataset, found, content, little=little), pixels
 
 
-def _header(file: InputFile) -> tuple["FileDataset", int]:
-    from pydicom.filereader import read_dataset, read_partial, read_preamble
+@contextmanager
+def _content(file: InputFile) -> Iterator[tuple["FileDataset", int, Buffer]]:
+    """The header up to the functional groups, where it ends, and the bytes that this counts in."""
+    from pydicom.filereader import read_partial
 
+    if meta_of(file)[0].get("TransferSyntaxUID") == DEFLATED:
+        yield _inflated(file)
+        return
     stream = cast(BinaryIO, file.stream)
     stream.seek(0)
-    read_preamble(stream, force=True)
-    meta = read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
-    syntax = str(meta.get("TransferSyntaxUID", ""))
-    if syntax in (_DEFLATED, _BIG_ENDIAN):
-        raise UnsupportedError(
-            f"'{file.name}' is a multi-frame object that is deflated or in big endian order "
-            f"({syntax}); convert it with 'gdcmconv --raw IN OUT'"
-        )
-    stream.seek(0)
     dataset = read_partial(stream, stop_when=lambda tag, _vr, _length: tag >= PER_FRAME, force=True)
-    return dataset, stream.tell()
+    at = stream.tell()
+    with mmap.mmap(file.stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        yield dataset, at, content
+
+
+def _inflated(file: InputFile) -> tuple["FileDataset", int, bytes]:
+    """A deflated object in memory: no more of it than its header asks for."""
+    dataset, data, at, start = read_until(file, PER_FRAME, most=_GROUPS_MOST)
+    bits = [dataset.get(k) or 1 for k in ("Rows", "Columns", "NumberOfFrames", "BitsAllocated")]
+    needed = (math.prod(int(part) for part in bits) + 7) // 8
+    if not 0 <= needed <= MOST_BYTES:
+        raise bomb(file, MOST_BYTES)
+    if len(data) >= 1 << 20:  # there may be more of it
+        data = inflated(file, start, limit=at + _GROUPS_MOST + needed)
+    return dataset, at, data
 
 
 def _frames(
-    file: InputFile, dataset: "Dataset", found: Sequence[Leaves], content: Any
+    file: InputFile, dataset: "Dataset", found: Sequence[Leaves], content: Any, *, little: bool
 ) -> SegFrames:
     count = int(dataset.get("NumberOfFrames") or 1)
     if count > len(content) * 8:
@@ -164,9 +199,10 @@ def _frames(
         return table
 
     segments = np.zeros(count, np.int64)
+    order: Literal["little", "big"] = "little" if little else "big"
     for n, leaves in enumerate(found):
         start, length = leaves.get(_SEGMENT, (0, 0))
-        segments[n] = int.from_bytes(content[start : start + min(length, 2)], "little")
+        segments[n] = int.from_bytes(content[start : start + min(length, 2)], order)
     shared_segment = _shared(dataset, _SEGMENT)
     if shared_segment and not segments.any():
         segments[:] = int(shared_segment[0])

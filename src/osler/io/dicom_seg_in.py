@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from osler.errors import TooLargeError, UnreadableError, UnsupportedError
 from osler.io import dicom_header as header
 from osler.io.dicom_codes import code_of, side_of, slug
+from osler.io.dicom_layout import IMPLICIT_LITTLE, UNCOMPRESSED
 from osler.io.dicom_placing import placement
-from osler.io.dicom_seg_frames import Grid, SegFrames, grid, parts
+from osler.io.dicom_seg_frames import Grid, SegFrames, Stored, grid, parts
 from osler.io.input_file import InputFile, decoding, unopenable
 from osler.record import Code, Deferred, Image, Mask, Source
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
 ITEM = "segmentation"
-_NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
 
 Run = tuple[int, int, int]
 """Frames that lie one behind the other in file and grid: first frame, first plane, how many."""
@@ -44,8 +44,7 @@ class _Pixels:
 
     path: Path
     size: int
-    start: int
-    length: int
+    stored: Stored
     shape: tuple[int, int]
     bits: int
     native: bool
@@ -65,13 +64,30 @@ class _Pixels:
     def _native(self, first: int, count: int) -> NDArray[Any]:
         pixels = self.shape[0] * self.shape[1]
         start, end = first * pixels * self.bits, (first + count) * pixels * self.bits
-        with self.path.open("rb") as stream:
-            stream.seek(self.start + start // 8)
-            content = np.frombuffer(stream.read((end + 7) // 8 - start // 8), np.uint8)
+        content = np.frombuffer(self._bytes(start // 8, (end + 7) // 8), np.uint8)
         if self.bits == 1:
             bits = np.unpackbits(content, bitorder="little")[start % 8 :][: end - start]
             return bits.reshape(count, *self.shape).view(np.bool_)
-        return content.view("<u2" if self.bits == 16 else np.uint8).reshape(count, *self.shape)
+        wide = "<u2" if self.stored.little else ">u2"
+        return content.view(wide if self.bits == 16 else np.uint8).reshape(count, *self.shape)
+
+    def _bytes(self, first: int, last: int) -> bytes:
+        """Bytes of the pixel data, in the order of a file that is little endian."""
+        if self.stored.little or self.bits == 16 or not self.stored.words:
+            return self._raw(first, last)
+        # words the other way round hold pairs of bytes the other way round (PS3.5 7.3)
+        even = first // 2 * 2
+        pairs = self._raw(even, (last + 1) // 2 * 2)
+        ordered = np.frombuffer(pairs, ">u2").astype("<u2").tobytes()
+        return ordered[first - even : last - even]
+
+    def _raw(self, first: int, last: int) -> bytes:
+        first, last = first + self.stored.start, last + self.stored.start
+        if self.stored.held is not None:
+            return self.stored.held[first:last]
+        with self.path.open("rb") as stream:
+            stream.seek(first)
+            return stream.read(last - first)
 
     def _decoded(self, first: int, count: int) -> NDArray[Any]:
         from pydicom.pixels.utils import iter_pixels
@@ -111,8 +127,8 @@ def read_seg(
         GeometryError: its frames are no volume.
         TooLargeError: more than ``max_pixels`` voxels.
     """
-    with decoding(file, format), parts(file) as (dataset, frames, (start, length)):
-        pixels = _pixels(file, dataset, start, length)
+    with decoding(file, format), parts(file) as (dataset, frames, stored):
+        pixels = _pixels(file, dataset, stored)
         own = grid(file, dataset, frames)
         voxels = own.shape[0] * own.shape[1] * own.shape[2]
         if voxels > max_pixels:
@@ -130,7 +146,7 @@ def read_seg(
         return [], reading.masks(place.item, place, place.shape), header.patient_id(dataset)
 
 
-def _pixels(file: InputFile, dataset: "Dataset", start: int, length: int) -> _Pixels:
+def _pixels(file: InputFile, dataset: "Dataset", stored: Stored) -> _Pixels:
     shape = (
         header.integer(file, dataset, "Rows", default=None),
         header.integer(file, dataset, "Columns", default=None),
@@ -141,14 +157,14 @@ def _pixels(file: InputFile, dataset: "Dataset", start: int, length: int) -> _Pi
             f"'{file.name}' stores segments in {bits} bits (BitsAllocated); 1, 8 or 16 are read"
         )
     count = header.integer(file, dataset, "NumberOfFrames", default=1)
-    native = str(dataset.file_meta.get("TransferSyntaxUID", _NATIVE[0])) in _NATIVE
+    native = str(dataset.file_meta.get("TransferSyntaxUID", IMPLICIT_LITTLE)) in UNCOMPRESSED
     needed = (shape[0] * shape[1] * count * bits + 7) // 8
-    if min(*shape, count) < 1 or (native and length < needed):
+    if min(*shape, count) < 1 or (native and stored.length < needed):
         raise UnreadableError(
-            f"'{file.name}' states {count} frames of {shape[1]} x {shape[0]} pixels but holds "
-            f"{length:,} of {needed:,} bytes; it is incomplete: copy it again from its source"
+            f"'{file.name}' states {count} frames of {shape[1]} x {shape[0]} pixels but has "
+            f"{stored.length:,} of {needed:,} bytes; it is incomplete: copy it again"
         )
-    return _Pixels(file.path, file.size, start, length, shape, bits, native, file.name)
+    return _Pixels(file.path, file.size, stored, shape, bits, native, file.name)
 
 
 _NONE = np.zeros(0, np.int64)

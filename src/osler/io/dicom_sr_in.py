@@ -13,6 +13,7 @@ from osler.io import dicom_header as header
 from osler.io.dicom_codes import slug, unit_of
 from osler.io.dicom_sr_groups import Groups
 from osler.io.dicom_sr_tree import MOST_NODES, Node, tree
+from osler.io.dicom_whole import read_whole
 from osler.io.input_file import InputFile, decoding
 from osler.record import Finding, Image, Measurement, Passage, Text
 
@@ -46,11 +47,8 @@ def read_sr(
     Raises:
         UnreadableError: damaged, incomplete, or nested too deeply.
     """
-    import pydicom
-
     with decoding(file, format):
-        file.stream.seek(0)
-        dataset = pydicom.dcmread(file.stream, force=True)
+        dataset = read_whole(file)
         root = tree(dataset)
         language = _language(root)
         words = "\n".join(_lines(root))

@@ -15,6 +15,7 @@ from osler.errors import TooLargeError, UnreadableError, UnsupportedError
 from osler.io import dicom_header as header
 from osler.io import signal_leads as leads
 from osler.io.content import Content
+from osler.io.dicom_whole import read_whole
 from osler.io.input_file import InputFile, decoding
 from osler.record import Code, Finding, Markers, Measurement, Passage, Signal, Source
 
@@ -45,11 +46,8 @@ def read_waveform(file: InputFile, format: str, *, max_pixels: int) -> Content:
         UnsupportedError: it has no waveform, or its samples are companded.
         TooLargeError: more than ``max_pixels`` samples.
     """
-    import pydicom
-
     with decoding(file, format):
-        file.stream.seek(0)
-        dataset = pydicom.dcmread(file.stream, force=True)
+        dataset = read_whole(file)
         groups = dataset.get("WaveformSequence") or []
         if not groups:
             raise UnsupportedError(f"'{file.name}' is a DICOM waveform object without a waveform")

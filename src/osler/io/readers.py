@@ -50,10 +50,9 @@ def _dicom(file: InputFile, format: str, *, max_pixels: int, **options: Any) -> 
     from osler.io.dicom_findings import read_findings
     from osler.io.dicom_image import read_dicom
 
-    if b"1.2.840.10008.1.2.1.99" not in file.head:  # deflated: an image, inflated with care
-        content = read_findings(file, format, max_pixels=max_pixels)
-        if content is not None:
-            return content
+    content = read_findings(file, format, max_pixels=max_pixels)
+    if content is not None:
+        return content
     return read_dicom(file, format, max_pixels=max_pixels, **options)
 
 

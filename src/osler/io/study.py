@@ -71,9 +71,7 @@ def images_of(files: "list[DicomFile]", max_pixels: int, options: dict[str, Any]
         return read_series([file.path for file in files], max_pixels=max_pixels, **known)
     known.pop("split_by", None)
     with opened(files[0].path) as file:
-        content = None
-        if b"1.2.840.10008.1.2.1.99" not in file.head:
-            content = read_findings(file, "dicom", max_pixels=max_pixels)
+        content = read_findings(file, "dicom", max_pixels=max_pixels)
         if content is not None:
             return content
         return read_dicom(file, "dicom", max_pixels=max_pixels, at_once=False, **known)
