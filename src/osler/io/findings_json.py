@@ -1,6 +1,6 @@
 """A case as ``findings.json``, and back: every finding with its source, doubts and evidence.
 
-The format is described in ``docs/findings.md`` and checked by ``schemas/findings-1.schema.json``.
+The format is described in ``docs/findings.md`` and checked by ``schemas/findings-2.schema.json``.
 """
 
 import json
@@ -38,15 +38,22 @@ from osler.record import (
 )
 
 FILE: Final = "findings.json"
-SCHEMA_VERSION: Final = 1
-SCHEMA: Final = Path(__file__).parent / "schemas" / "findings-1.schema.json"
+SCHEMA_VERSION: Final = 2
+SCHEMA: Final = Path(__file__).parent / "schemas" / "findings-2.schema.json"
 
 # No writer of this format holds them yet.
-_LEFT_OUT: Final = (DerivedImage, Contour, Markers)
+_LEFT_OUT: Final = (DerivedImage,)
+
+_SINCE_2: Final = (Contour, Markers)
+
+_TUPLES: Final = (
+    *("evidence", "flags", "position", "start", "stop", "prediction_set"),
+    *("labels", "durations", "channels", "notes"),
+)
 
 _KINDS: Final[Mapping[str, type[Finding]]] = {
     kind.__name__.lower(): kind
-    for kind in (Mask, Point, Box, Label, Measurement, Passage, Risk, Heatmap, Transform)
+    for kind in (Mask, Point, Box, Label, Measurement, Passage, Risk, Heatmap, Transform, *_SINCE_2)
 }
 
 
@@ -64,7 +71,8 @@ def as_document(case: Case) -> dict[str, Any]:
     files = masks.file_names(case)
     kept = [f for f in case.findings.values() if not isinstance(f, _LEFT_OUT)]
     return {
-        "schema_version": SCHEMA_VERSION,
+        # the least that holds it, so that a program which knows version 1 reads all that it can
+        "schema_version": 2 if any(isinstance(f, _SINCE_2) for f in kept) else 1,
         "case": {"id": case.id, "patient_id": case.patient_id},
         "items": {name: _item(item) for name, item in case.items.items()},
         "sources": _sources(kept),
@@ -114,6 +122,8 @@ def _finding(finding: Finding, files: Mapping[str, str]) -> dict[str, Any]:
         out["shape"] = list(finding.values.shape)
     elif isinstance(finding, Transform):
         out["matrix"] = finding.matrix.tolist()
+    elif isinstance(finding, Markers):
+        out["times"] = finding.times.tolist()
     if finding.id in files:
         out["file"] = files[finding.id]
     return out
@@ -125,6 +135,8 @@ def _plain(value: Any) -> Any:
         return {name: getattr(value, name) for name in value.__slots__}
     if isinstance(value, np.generic):
         return _plain(value.item())
+    if isinstance(value, np.ndarray):
+        return value.tolist()
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -214,7 +226,7 @@ def _rebuilt(row: Mapping[str, Any], folder: Path, *, pixels: bool) -> Finding:
     values["status"] = Status(values["status"])
     for key in ("code", "site"):
         values[key] = Code(**values[key]) if values[key] else None
-    for key in ("evidence", "flags", "position", "start", "stop", "prediction_set"):
+    for key in _TUPLES:
         if key in values:
             values[key] = tuple(values[key])
     if kind in (Mask, Heatmap):
@@ -225,6 +237,10 @@ def _rebuilt(row: Mapping[str, Any], folder: Path, *, pixels: bool) -> Finding:
             values["values"] = (read / np.float32(255)).astype(np.float16)
     if kind is Transform:
         values["matrix"] = np.array(values["matrix"], np.float64)
+    elif kind is Contour:
+        values["rings"] = tuple(np.array(ring, np.float64) for ring in values["rings"])
+    elif kind is Markers:
+        values["times"] = np.array(values["times"], np.float64)
     return kind(**values)
 
 
