@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from osler.tasks.canvas import draw, draw_mask, plan, undraw
+from osler.tasks.canvas import draw, draw_mask, plan, undraw, undraw_thin
 from osler.tasks.field import Field
 
 
@@ -20,6 +20,11 @@ def circle(shape, centre=None, radius=None) -> Field:
         min(shape[1], int(np.ceil(centre[1] + radius)) + 1),
     )
     return Field(centre, radius, box, shape, circular=True)
+
+
+def whole(side) -> Field:
+    """A square that is all field."""
+    return Field(((side - 1) / 2,) * 2, side / 2, (0, 0, side, side), (side, side), circular=False)
 
 
 def blobs(shape, seed, sigma):
@@ -131,3 +136,26 @@ def test_fine_stripes_are_averaged_not_aliased():
     middle = drawn[0, 20:70, 20:70].astype(float)
     assert middle.mean() == pytest.approx(100, abs=3)
     assert middle.std() < 8
+
+
+@pytest.mark.parametrize(("side", "fine"), [(100, 200), (100, 190), (97, 268)])
+def test_a_line_thinner_than_a_pixel_keeps_every_pixel_it_passes_through(side, fine):
+    canvas = plan(whole(side), diameter=fine)
+    h, w = canvas.content
+    lines = np.zeros((2, *canvas.size), np.float32)
+    for centre in range(h):  # one row and one column of the canvas at a time
+        lines[:] = 0
+        lines[0, centre, :w] = 1
+        lines[1, :h, centre] = 1
+        home = undraw_thin(lines, canvas)
+        pixel = int((centre + 0.5) * side / h)
+        truth = np.zeros((side, side), bool)
+        truth[pixel] = True
+        assert np.array_equal(home[0] > 0.5, truth)
+        assert np.array_equal(home[1] > 0.5, truth.T)
+
+
+def test_maps_of_thin_structures_on_a_coarser_canvas_come_home_as_others():
+    canvas = plan(whole(300), diameter=256)
+    values = np.random.default_rng(1).random((1, *canvas.size), np.float32)
+    assert np.array_equal(undraw_thin(values, canvas), undraw(values, canvas))

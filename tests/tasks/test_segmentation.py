@@ -126,3 +126,13 @@ def test_a_timid_network_gets_a_lower_threshold():
     _, (mask,) = decode(timid, same_size(), [Rule(None)])
     assert mask.sum() == 900
     assert expected_dice_threshold(timid) < expected_dice_threshold(bold)
+
+
+def test_a_thin_structure_keeps_its_finest_branches_on_a_coarse_photograph():
+    canvas = plan(whole(32), diameter=64)
+    line = np.full((2, *canvas.size), 0.05, np.float32)
+    line[:, 20] = 0.6  # half a pixel of the photograph
+    _, (thin, broad) = decode(line, canvas, [Rule(0.5, thin=True), Rule(0.5)])
+    assert thin.sum() == 32
+    assert thin[10].all()
+    assert not broad.any()

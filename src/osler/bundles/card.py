@@ -94,6 +94,8 @@ class Label(_Part):
         threshold: a pixel or case counts as this label from this calibrated probability on.
         min_area: smaller connected parts are dropped; pixels at canvas scale.
         single: there is one such structure in a photograph; one connected part is kept.
+        thin: the structure can be thinner than a pixel of the photograph; a pixel that it passes
+            through belongs to it.
     """
 
     name: Text
@@ -101,6 +103,7 @@ class Label(_Part):
     threshold: Fraction | None = None
     min_area: Count | None = None
     single: bool = False
+    thin: bool = False
 
 
 class Calibration(_Part):

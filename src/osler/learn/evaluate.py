@@ -44,6 +44,7 @@ def rules(recipe: Recipe, figures: Mapping[str, float]) -> list[Rule]:
             None if target.adaptive else figures.get(f"threshold/{target.name}", 0.5),
             target.min_area,
             target.single,
+            target.thin,
         )
         for target in recipe.targets
     ]

@@ -62,6 +62,7 @@ def segmentation(recipe: Recipe, path: Path, folder: Path, resume: bool) -> Prod
             "threshold": None if rule.threshold is None else round(rule.threshold, 3),
             "min_area": target.min_area or None,
             "single": target.single,
+            "thin": target.thin,
         }
         for target, rule in zip(recipe.targets, cut, strict=True)
     ]

@@ -27,6 +27,8 @@ class Target(_Strict):
             case does not teach this label.
         min_area: parts smaller than this are left out of masks, canvas pixels.
         single: there is one such structure in a photograph; one connected part is kept.
+        thin: the structure can be thinner than a pixel of the photograph; a pixel that it passes
+            through belongs to it.
         adaptive: the threshold of a mask is chosen for each photograph.
         point: the column holds a position ``h;w`` in photograph pixels, drawn as a disc of this
             radius on the canvas, pixels.
@@ -39,6 +41,7 @@ class Target(_Strict):
     absent: Literal["none", "unknown"] = "none"
     min_area: int = 0
     single: bool = False
+    thin: bool = False
     adaptive: bool = False
     point: float | None = None
 

@@ -120,7 +120,8 @@ def _segmented(
     if labels[0].name == _BACKGROUND:
         values, labels = values[1:], labels[1:]
     rules = [
-        segmentation.Rule(label.threshold, label.min_area or 0, label.single) for label in labels
+        segmentation.Rule(label.threshold, label.min_area or 0, label.single, label.thin)
+        for label in labels
     ]
     home, masks = segmentation.decode(values, canvas, rules, exclusive=exclusive)
     if output.vote == "segment":

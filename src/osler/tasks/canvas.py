@@ -124,3 +124,35 @@ def undraw(values: NDArray[np.float32], canvas: Canvas) -> NDArray[np.float32]:
         home = content.resize((w1 - w0, h1 - h0), Pillow.Resampling.BILINEAR)
         np.multiply(np.asarray(home), inside, out=target[h0:h1, w0:w1])
     return out
+
+
+def undraw_thin(values: NDArray[np.float32], canvas: Canvas) -> NDArray[np.float32]:
+    """Bring maps of thin structures home to a photograph that is coarser than its canvas.
+
+    A vessel of half a pixel is drawn by hand as a line of whole pixels: what it passes through
+    belongs to it. The average over a pixel (``undraw``) says otherwise and loses such vessels. So
+    where a pixel of the photograph covers two pixels of the canvas or more (to the nearest whole
+    number), it takes the greatest of those whose centres lie in it. Finer photographs are treated
+    as by ``undraw``.
+
+    Args:
+        values: ``(L, h, w)`` on the canvas.
+        canvas: the canvas that they were made on.
+
+    Returns:
+        ``(L, H, W)`` in the photograph's grid, zero outside the field.
+    """
+    h0, w0, h1, w1 = canvas.field.box
+    h, w = canvas.content
+    if round(min(h / (h1 - h0), w / (w1 - w0))) < 2:
+        return undraw(values, canvas)
+    out = np.zeros((len(values), *canvas.field.shape), np.float32)
+    rows = np.maximum.reduceat(values[:, :h, :w], _first_centres(h, h1 - h0), axis=1)
+    home = np.maximum.reduceat(rows, _first_centres(w, w1 - w0), axis=2)
+    out[:, h0:h1, w0:w1] = home * canvas.field.mask(canvas.field.box)
+    return out
+
+
+def _first_centres(fine: int, coarse: int) -> NDArray[np.intp]:
+    """For each of ``coarse`` equal intervals the first of ``fine`` centres that lies in it."""
+    return np.ceil(np.arange(coarse) * (fine / coarse) - 0.5).astype(np.intp)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from osler.tasks.canvas import Canvas, draw, plan, undraw
+from osler.tasks.canvas import Canvas, draw, plan, undraw, undraw_thin
 from osler.tasks.field import Field
 
 _LOWEST = 0.15  # a threshold chosen for an image stays within these
@@ -23,11 +23,14 @@ class Rule:
         min_area: connected parts smaller than this are left out, canvas pixels.
         single: there is one such structure in an eye, of about the shape of an ellipse: the part
             that is most like one stays.
+        thin: the structure can be thinner than a pixel of the image; a pixel that it passes
+            through belongs to it (``undraw_thin``).
     """
 
     threshold: float | None = None
     min_area: int = 0
     single: bool = False
+    thin: bool = False
 
 
 def encode(
@@ -66,7 +69,12 @@ def decode(
     Returns:
         ``(L, H, W)`` probabilities and the masks, in the photograph's grid.
     """
-    home = undraw(probability, canvas)
+    home = np.concatenate(
+        [
+            (undraw_thin if rule.thin else undraw)(probability[label : label + 1], canvas)
+            for label, rule in zip(range(len(probability)), rules, strict=True)
+        ]
+    )
     content = probability[:, : canvas.content[0], : canvas.content[1]]
     masks = []
     if exclusive:
