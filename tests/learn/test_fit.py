@@ -12,6 +12,9 @@ from PIL import Image as Pillow
 
 import osler.learn
 from osler import bundles
+from osler.data.cohort import read_cohort
+from osler.data.digest import cohort_digest
+from osler.data.splitting import split_cohort
 from osler.errors import BundleError, RecipeError
 from osler.learn.canvases import draw_cohort
 from osler.learn.recipe import read_recipe
@@ -95,6 +98,15 @@ def test_a_recipe_becomes_a_bundle_that_reads_photographs(place):
     assert names >= {"Dice, spot", "pooled average precision of pixels, spot"}
     record = json.loads((place / "run" / "run.json").read_text())
     assert record["difference_between_onnx_and_torch"] < 2e-3
+    assert record["data"] == run.data == json.loads((place / "run" / "cohort.json").read_text())
+    cohort = read_cohort(place / "cohort.csv")
+    assert run.data["cohort"] == {
+        "table": "cohort.csv", "sha256": cohort_digest(cohort), "cases": 4, "patients": 4,
+    }  # fmt: skip
+    assert run.data["split"]["hold"] == 0
+    assert run.data["split"]["folds"] == {
+        "0": {"cases": 1, "patients": 1}, "1": {"cases": 3, "patients": 3},
+    }  # fmt: skip
     assert str(place) not in card.to_json().decode()
 
     pixels, _ = paint(9)
@@ -110,6 +122,7 @@ def test_a_recipe_becomes_a_bundle_that_reads_photographs(place):
     # all is kept: resuming a finished run takes no step and says the same
     again = osler.learn.fit("tiny-spots.yaml", out=place / "run", resume=True)
     assert again.metrics == run.metrics
+    assert again.data == run.data
     assert bundles.load(again.bundle).card.files == card.files
 
 
@@ -126,6 +139,59 @@ def test_the_last_steps_on_all_folds_change_what_is_exported_and_not_what_is_mea
     assert graphs[0] != graphs[1]
     again = osler.learn.fit("tiny-spots.yaml", out=place / "finished", resume=True)
     assert (again.bundle / "model.onnx").read_bytes() == graphs[1]
+
+
+def change_a_mask(work):
+    Pillow.fromarray(paint(8)[1]).save(Path(os.environ["OSLER_DATA"]) / "masks" / "c.png")
+
+
+def change_a_fold(work):
+    (work / "cohort.csv").write_text(COHORT.replace("c,p3,1", "c,p3,0"), encoding="utf-8")
+
+
+def change_the_held_fold(work):
+    text = RECIPE.replace("hold: 0", "hold: 1").replace("steps: 4", "steps: 5")
+    (work / "tiny-spots.yaml").write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (change_a_mask, r"its files, values or labels \(was [0-9a-f]{12}, is [0-9a-f]{12}\);"),
+        (change_a_fold, r"its folds \(was [0-9a-f]{12}, is [0-9a-f]{12}\);"),
+        (change_the_held_fold, r"the fold held out \(was 0, is 1\);"),
+    ],
+)
+def test_a_run_does_not_go_on_with_another_cohort(place, change, words):
+    osler.learn.fit("tiny-spots.yaml", out=place / "run")
+    kept = (place / "run" / "cohort.json").read_text()
+    change(place)
+    with pytest.raises(RecipeError, match=f"'cohort.csv' has changed in {words}"):
+        osler.learn.fit("tiny-spots.yaml", out=place / "run", resume=True)
+    assert (place / "run" / "cohort.json").read_text() == kept
+    anew = osler.learn.fit("tiny-spots.yaml", out=place / "run")
+    assert anew.data != json.loads(kept)
+
+
+def test_a_run_of_before_there_was_a_record_goes_on_and_keeps_one(place):
+    first = osler.learn.fit("tiny-spots.yaml", out=place / "run")
+    (place / "run" / "cohort.json").unlink()
+    again = osler.learn.fit("tiny-spots.yaml", out=place / "run", resume=True)
+    assert again.data == first.data
+    assert (place / "run" / "cohort.json").is_file()
+
+
+def test_a_run_says_how_its_folds_were_dealt(place):
+    # more patients than folds, each in one
+    split = split_cohort(read_cohort(place / "cohort.csv"), folds=2, seed=7)
+    split.write(place / "dealt.csv")
+    text = RECIPE.replace("cohort.csv", "dealt.csv")
+    (place / "tiny-spots.yaml").write_text(text, encoding="utf-8")
+    run = osler.learn.fit("tiny-spots.yaml", out=place / "run")
+    assert run.data["split"]["dealt"] == {
+        "method": "iterative-stratification/1", "seed": 7,
+        "cohort_sha256": run.data["cohort"]["sha256"],
+    }  # fmt: skip
 
 
 def test_a_graph_that_is_not_its_network_is_not_written(place, monkeypatch):
@@ -147,18 +213,16 @@ def test_a_threshold_for_other_cameras_is_calibrated_on_photographs_taken_badly(
 
 
 def test_drawn_cases_are_kept_and_told_apart_by_what_made_them(place):
-    from osler.data.cohort import read_cohort
-
     recipe, cohort = read_recipe(place / "tiny-spots.yaml"), read_cohort(place / "cohort.csv")
     cache = place / "kept"
     first = draw_cohort(cohort, recipe, cache=cache)
-    files = {path.name: path.stat().st_mtime_ns for path in cache.iterdir()}
+    files = {path.name: path.stat().st_ino for path in cache.iterdir()}
     assert len(files) == 4
     for one, other in zip(first, draw_cohort(cohort, recipe, cache=cache), strict=True):
         assert (one.image == other.image).all()
         assert (one.targets == other.targets).all()
         assert (one.valid == other.valid).all()
-    assert {path.name: path.stat().st_mtime_ns for path in cache.iterdir()} == files
+    assert {path.name: path.stat().st_ino for path in cache.iterdir()} == files
     assert first[0].targets.any()
     assert not first[3].targets.any()  # no mask: nothing is there
     assert first[3].valid.all()

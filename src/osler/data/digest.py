@@ -69,13 +69,20 @@ def _line(row: Row, root: Path) -> str:
     labels: dict[str, Any] = {}
     for name, text in row.labels.items():
         mark = marked(text, root)
-        labels[name] = [location_digest(mark.location), *mark.values] if mark else text
+        labels[name] = [_of(row, mark.location, "mask "), *mark.values] if mark else text
     items: Mapping[str, Location] = row.items
     content = [
         row.case_id,
         row.patient_id,
-        {name: location_digest(item) for name, item in items.items()},
+        {name: _of(row, item) for name, item in items.items()},
         {name: str(value) for name, value in row.variables.items()},
         labels,
     ]
     return json.dumps(content, sort_keys=True, ensure_ascii=False)
+
+
+def _of(row: Row, location: Location, kind: str = "") -> str:
+    try:
+        return location_digest(location)
+    except InputError as error:
+        raise InputError(f"case '{row.case_id}': {'the ' if kind else ''}{kind}{error}") from None

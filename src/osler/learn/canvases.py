@@ -1,7 +1,5 @@
 """Cases drawn on their canvases with their targets, kept on disk between runs."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +7,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from osler.data.cache import Arrays, Cache
 from osler.data.cohort import Cohort, Row
-from osler.errors import RecipeError
+from osler.errors import InputError, RecipeError
 from osler.learn.recipe import Recipe, Target
 from osler.tasks.canvas import Canvas, draw, draw_mask, plan
 from osler.tasks.field import find_field
 
-_NOT_DRAWN = {"adaptive", "single", "min_area"}  # of a target: these change no drawing
-_VERSION = 2  # raised when drawing changes, so that old files are not used
+_NOT_DRAWN = {"adaptive", "single", "thin", "min_area"}  # of a target: these change no drawing
+_VERSION = 3  # raised when drawing changes, so that old files are not used
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,52 +43,48 @@ def draw_cohort(cohort: Cohort, recipe: Recipe, *, cache: Path) -> list[Drawn]:
     Args:
         cohort: the cases.
         recipe: names the item, the canvas and the targets.
-        cache: folder for drawn cases; a file is named by the digest of all that made it.
+        cache: folder for drawn cases, shared with other runs.
     """
-    cache.mkdir(parents=True, exist_ok=True)
-    return [_draw_row(row, recipe, cohort.root, cache) for row in cohort.rows]
+    kept = Cache(cache)
+    return [_draw_row(row, recipe, cohort.root, kept) for row in cohort.rows]
 
 
-def _draw_row(row: Row, recipe: Recipe, root: Path, cache: Path) -> Drawn:
+def _draw_row(row: Row, recipe: Recipe, root: Path, cache: Cache) -> Drawn:
     if recipe.item not in row.items:
         raise RecipeError(f"case '{row.case_id}' has no '{recipe.item}' in its cohort")
-    found = [_label(row, target) for target in recipe.targets]
-    digest = hashlib.sha256(
-        json.dumps(
-            [_VERSION, recipe.diameter, [t.model_dump(exclude=_NOT_DRAWN) for t in recipe.targets]]
-        ).encode()
-    )
-    digest.update(row.items[recipe.item].read_bytes())
-    for value, target in zip(found, recipe.targets, strict=True):
-        if value is not None:
-            digest.update(value.encode() if target.point else _bytes(root / value, row))
-    file = cache / f"{digest.hexdigest()[:32]}.npz"
-    if file.exists():
-        with np.load(file, allow_pickle=False) as stored:
-            return Drawn(row, root, stored["image"], stored["targets"], stored["valid"])
-    image = read_rgb(row.items[recipe.item])
-    canvas = plan(find_field(image), diameter=recipe.diameter)
-    pairs = [
-        _draw_target(value, target, canvas, root)
-        for value, target in zip(found, recipe.targets, strict=True)
-    ]
-    none = np.zeros((0, *canvas.size), np.uint8)
-    targets = np.stack([pair[0] for pair in pairs]) if pairs else none
-    valid = np.stack([pair[1] for pair in pairs]) if pairs else none
-    drawn = Drawn(row, root, draw(image, canvas), targets, valid)
-    part = file.with_suffix(".part.npz")
-    np.savez(part, image=drawn.image, targets=targets, valid=valid)
-    part.replace(file)
-    return drawn
-
-
-def _bytes(path: Path, row: Row) -> bytes:
+    photo = row.items[recipe.item]
+    pairs = [(_label(row, target), target) for target in recipe.targets]
+    masks = [root / value for value, target in pairs if value is not None and not target.point]
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise RecipeError(
-            f"case '{row.case_id}': the mask '{path}' cannot be read: {error.strerror}"
-        ) from error
+        made = cache.arrays(
+            lambda: _drawn(photo, pairs, recipe, root),
+            name="canvas",
+            version=_VERSION,
+            inputs=[photo, *masks],
+            options={
+                "diameter": recipe.diameter,
+                "targets": [t.model_dump(mode="json", exclude=_NOT_DRAWN) for t in recipe.targets],
+                # a point is its text; of a mask the content counts, wherever it lies
+                "labels": [v if v is None or target.point else "mask" for v, target in pairs],
+            },
+        )
+    except InputError as error:
+        raise RecipeError(f"case '{row.case_id}': {error}") from error
+    return Drawn(row, root, made["image"], made["targets"], made["valid"])
+
+
+def _drawn(
+    photo: Path, pairs: Sequence[tuple[str | None, Target]], recipe: Recipe, root: Path
+) -> Arrays:
+    image = read_rgb(photo)
+    canvas = plan(find_field(image), diameter=recipe.diameter)
+    drawn = [_draw_target(value, target, canvas, root) for value, target in pairs]
+    none = np.zeros((0, *canvas.size), np.uint8)
+    return {
+        "image": draw(image, canvas),
+        "targets": np.stack([one for one, _ in drawn]) if drawn else none,
+        "valid": np.stack([known for _, known in drawn]) if drawn else none,
+    }
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:

@@ -3,15 +3,19 @@
 import json
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from osler import bundles
-from osler.errors import BundleError, MissingExtraError
+from osler.data.cohort import read_cohort
+from osler.data.provenance import cohort_used, refuse_change
+from osler.errors import BundleError, MissingExtraError, RecipeError
 from osler.learn.recipe import Recipe, read_recipe
+
+_COHORT = "cohort.json"  # what the run is taught with, written before its first step
 
 MOST_DIFFERENT = 0.02
 """Difference in probability between a graph and its network above which no bundle is written."""
@@ -26,12 +30,14 @@ class Run:
         folder: checkpoints, log and ``run.json``.
         bundle: the bundle's folder.
         metrics: as they stand in the card.
+        data: digests of the cohort and of its split, with the fold held out (``cohort_used``).
     """
 
     name: str
     folder: Path
     bundle: Path
     metrics: list[dict[str, Any]]
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +69,15 @@ def fit(recipe: Path | str, *, out: Path | str | None = None, resume: bool = Fal
 
     Raises:
         MissingExtraError: torch is not installed.
-        RecipeError: the recipe or its cohort is wrong; nothing was trained.
+        RecipeError: the recipe or its cohort is wrong, or the cohort has changed since the run
+            that is resumed began; nothing was trained.
         BundleError: the exported graph does not give what the network gives.
     """
     path = Path(recipe)
     read = read_recipe(path)
     make = _maker(read)
     folder = Path(out) if out is not None else Path("runs") / read.name
-    folder.mkdir(parents=True, exist_ok=True)
+    data = _data(read, path, folder, resume=resume)
     product = make(read, path, folder, resume)
     if product.difference > MOST_DIFFERENT:
         raise BundleError(
@@ -83,12 +90,30 @@ def fit(recipe: Path | str, *, out: Path | str | None = None, resume: bool = Fal
     bundle = bundles.save(card, {"model.onnx": product.graph}, folder / "bundle", overwrite=True)
     record = {
         "recipe": read.model_dump(mode="json"),
+        "data": data,
         "metrics": card["metrics"],
         "training": card["training"],
         "difference_between_onnx_and_torch": product.difference,
     }
     (folder / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    return Run(read.name, folder, bundle, list(card["metrics"]))
+    return Run(read.name, folder, bundle, list(card["metrics"]), data)
+
+
+def _data(recipe: Recipe, path: Path, folder: Path, *, resume: bool) -> dict[str, Any]:
+    """What the run is taught with: kept in its folder, and compared where it goes on."""
+    cohort = read_cohort(path.parent / recipe.cohort)
+    # graders leave each fold out in turn
+    used = cohort_used(cohort, hold=None if recipe.task == "grading" else recipe.learner.hold)
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / _COHORT
+    if resume and any(folder.glob("**/checkpoint.pt")) and kept.exists():
+        try:
+            before = json.loads(kept.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise RecipeError(f"'{kept}' is damaged; start anew without --resume") from error
+        refuse_change(before, used, where=folder)
+    kept.write_text(json.dumps(used, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return used
 
 
 def _maker(recipe: Recipe) -> Callable[[Recipe, Path, Path, bool], Product]:

@@ -8,6 +8,7 @@ one fold of the patients, are averaged; what each says about its own left-out fo
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from osler import models
+from osler.data.cache import Arrays, Cache
 from osler.data.cohort import Cohort, Row, read_cohort
 from osler.errors import RecipeError
 from osler.learn.canvases import read_rgb
@@ -111,21 +113,27 @@ def lesion_features(recipe: Recipe, recipe_path: Path) -> LesionFeatures:
 
 def look(cohort: Cohort, features: LesionFeatures, recipe: Recipe, *, cache: Path) -> list[Graded]:
     """Run the lesion network over every photograph, in each view, once."""
-    cache.mkdir(parents=True, exist_ok=True)
+    kept = Cache(cache)
     weights = hashlib.sha256()
     for value in features.state_dict().values():
         weights.update(np.ascontiguousarray(value.float().numpy()).tobytes())
     views = int(recipe.options.get("views", 2))
     out = []
     for row in cohort.rows:
-        key = hashlib.sha256(f"{weights.hexdigest()} {recipe.diameter} ".encode())
-        key.update(row.items[recipe.item].read_bytes())
-        maps = []
-        for view in range(views):
-            file = cache / f"{key.hexdigest()[:32]}-{view}.npy"
-            if not file.exists():
-                _keep(file, _cells(features, row, recipe, view))
-            maps.append(np.load(file, allow_pickle=False))
+        maps = [
+            kept.arrays(
+                partial(_cells, features, row, recipe, view),
+                name="cells",
+                version=1,
+                inputs=[row.items[recipe.item]],
+                options={
+                    "weights": weights.hexdigest(),
+                    "diameter": recipe.diameter,
+                    "view": view,
+                },
+            )["cells"]
+            for view in range(views)
+        ]
         out.append(Graded(row, maps, _whole(row, "dr-grade", 4), _whole(row, "dme-risk", 2)))
     return out
 
@@ -137,13 +145,7 @@ def _whole(row: Row, label: str, most: int) -> int:
     return int(value)
 
 
-def _keep(file: Path, values: NDArray[np.float16]) -> None:
-    part = file.with_suffix(".part.npy")
-    np.save(part, values)
-    part.replace(file)
-
-
-def _cells(features: LesionFeatures, row: Row, recipe: Recipe, view: int) -> NDArray[np.float16]:
+def _cells(features: LesionFeatures, row: Row, recipe: Recipe, view: int) -> Arrays:
     """The map of one view: 0 as taken; others with changed colours and sharpness."""
     photo = read_rgb(row.items[recipe.item])
     image, _ = encode(photo, find_field(photo), diameter=recipe.diameter)
@@ -157,7 +159,7 @@ def _cells(features: LesionFeatures, row: Row, recipe: Recipe, view: int) -> NDA
     fast = bool(torch.cpu._is_avx512_bf16_supported())
     with inference(features), torch.autocast("cpu", torch.bfloat16, enabled=fast):
         _, cells = features(pixels.contiguous(memory_format=torch.channels_last))
-    return np.asarray(cells[0].float().numpy(), np.float16)
+    return {"cells": np.asarray(cells[0].float().numpy(), np.float16)}
 
 
 def fit_grader(cases: Sequence[Graded], recipe: Recipe, *, seed: int) -> Grader:
