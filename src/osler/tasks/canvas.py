@@ -155,4 +155,4 @@ def undraw_thin(values: NDArray[np.float32], canvas: Canvas) -> NDArray[np.float
 
 def _first_centres(fine: int, coarse: int) -> NDArray[np.intp]:
     """For each of ``coarse`` equal intervals the first of ``fine`` centres that lies in it."""
-    return np.ceil(np.arange(coarse) * (fine / coarse) - 0.5).astype(np.intp)
+    return np.asarray(np.ceil(np.arange(coarse) * (fine / coarse) - 0.5), np.intp)
