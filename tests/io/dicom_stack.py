@@ -1,5 +1,6 @@
 """Makes small DICOM series and multi-frame files whose every voxel and millimetre is known."""
 
+import json
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -207,3 +208,22 @@ def cine(pixels: NDArray[np.uint8], **elements: Any) -> Dataset:
     for keyword, value in elements.items():
         setattr(ds, keyword, value)
     return ds
+
+
+def whole_study(slices: Sequence[Dataset]) -> Callable[[Any], None]:
+    """A DICOMweb service, for ``web_server.serving``, that has these instances."""
+
+    def answer(asked: Any) -> None:
+        if asked.path.endswith("/metadata"):
+            headers = [one.to_json_dict() for one in slices]
+            for header in headers:
+                header.pop("7FE00010", None)
+            asked.reply(json.dumps(headers).encode(), "application/dicom+json")
+            return
+        uid = asked.path.rpartition("/")[2]
+        one = next(one for one in slices if uid == one.SOPInstanceUID)
+        body = b"--b\r\nContent-Type: application/dicom\r\n\r\n" + as_bytes(one)
+        kind = 'multipart/related; type="application/dicom"; boundary=b'
+        asked.reply(body + b"\r\n--b--\r\n", kind)
+
+    return answer

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from time import sleep
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image as Pillow
@@ -97,6 +98,26 @@ def test_what_is_wrong_is_said(store: str, picture: bytes) -> None:
         osler.load("s3://scans/large.png", max_bytes=10)
     with pytest.raises(InputError, match="no files"):
         osler.load("s3://scans/nowhere/")
+
+
+@pytest.mark.usefixtures("keys")
+def test_of_a_large_volume_only_slices_travel(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voxels = np.random.default_rng(3).integers(0, 4000, (24, 512, 512)).astype(np.int16)
+    put(store, "/scans/large.nii", nibabel.Nifti1Image(voxels.T, np.eye(4)).to_bytes())
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    volume = osler.load("s3://scans/large.nii", max_bytes=6 << 20)["volume"]
+    (folder,) = tmp_path.iterdir()
+    (file,) = folder.iterdir()
+    assert file.stat().st_size > 12 << 20
+    assert file.stat().st_blocks * 512 < 2 << 20, "the rest is holes"
+    part = volume.region(slice(20, 22), slice(None), slice(None))
+    np.testing.assert_array_equal(part[0], voxels[20:22])
+    assert file.stat().st_blocks * 512 < 4 << 20
+    put(store, "/scans/large.nii", nibabel.Nifti1Image(voxels.T + 1, np.eye(4)).to_bytes())
+    with pytest.raises(InputError, match="changed"):
+        volume.region(slice(4, 5), slice(None), slice(None))
 
 
 def test_an_endpoint_that_is_not_there_is_said() -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from osler.errors import TooLargeError, UnreadableError
 from osler.io.dicom_layout import EXPLICIT_BIG, Layout
 from osler.io.input_file import InputFile, unopenable
+from osler.io.partial_file import need
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -80,12 +81,14 @@ class Frames:
         inflated: bytes | None = None
         if self.inflate is not None:
             offset, limit = self.inflate
+            need(self.path)
             inflated = inflate(_blocks(descriptor, offset, self.size), limit=limit)
 
         def take(offset: int, length: int) -> bytes:
             if inflated is not None:
                 data = inflated[offset : offset + length]
             else:
+                need(self.path, offset, offset + length)
                 data = _pread(descriptor, offset, length)
             if len(data) < length:
                 raise self._changed()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from osler.errors import InputError, OslerError, TooLargeError, UnreadableError, UnsupportedError
+from osler.io.partial_file import PartialReader, need, partial_of
 from osler.io.signatures import EXTENSIONS, HEAD_BYTES
 from osler.record import Origin
 
@@ -62,9 +63,15 @@ class InputFile:
         self.stream.seek(0)
         return hashlib.file_digest(self.stream, "sha256").hexdigest()
 
+    def whole(self) -> None:
+        """Have all of it here, for what does not read through ``stream``."""
+        need(self.path)
+
     def origin(self, format: str, dicom: Mapping[str, Any] | None = None) -> Origin:
         """Where an item read from this file came from."""
-        return Origin(path=self.name, sha256=self.sha256(), format=format, dicom=dicom or {})
+        partial = partial_of(self.path)
+        digest = self.sha256() if partial is None or partial.complete else ""
+        return Origin(path=self.name, sha256=digest, format=format, dicom=dicom or {})
 
     def extension_flags(self, format: str) -> tuple[str, ...]:
         """``"wrong-extension"`` where the name claims another of the formats that are read."""
@@ -98,7 +105,8 @@ def opened(path: str | os.PathLike[str]) -> Iterator[InputFile]:
             raise UnsupportedError(
                 f"'{name}' is a device, pipe or socket; save its content to a file first"
             )
-        with io.FileIO(path, "rb") as raw:
+        partial = partial_of(path)
+        with io.FileIO(path, "rb") if partial is None else PartialReader(partial) as raw:
             size = os.fstat(raw.fileno()).st_size
             stream = BoundedReader(raw, size)
             head = stream.read(HEAD_BYTES)

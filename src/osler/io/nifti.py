@@ -10,6 +10,7 @@ import math
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -357,15 +358,17 @@ def _scaling(
     if (slope, inter) == (1.0, 0.0):
         return None, native
     dtype = scaled_type(native, slope, inter)
+    return partial(_rescaled, slope=slope, inter=inter, dtype=dtype), dtype
 
-    def scale(array: NDArray[Any]) -> NDArray[Any]:
-        out = np.empty(array.shape, dtype)
-        work = np.dtype(np.int64) if dtype.kind == "i" else np.dtype(np.float64)
-        for part, target in zip(_slabs(array), _slabs(out), strict=True):
-            target[...] = part.astype(work) * work.type(slope) + work.type(inter)
-        return out
 
-    return scale, dtype
+def _rescaled(
+    array: NDArray[Any], *, slope: float, inter: float, dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    out = np.empty(array.shape, dtype)
+    work = np.dtype(np.int64) if dtype.kind == "i" else np.dtype(np.float64)
+    for part, target in zip(_slabs(array), _slabs(out), strict=True):
+        target[...] = part.astype(work) * work.type(slope) + work.type(inter)
+    return out
 
 
 def _slabs(array: NDArray[Any]) -> list[NDArray[Any]]:

@@ -17,6 +17,7 @@ import numpy as np
 from osler.errors import GeometryError, UnreadableError, UnsupportedError
 from osler.io import volume_grid as grid
 from osler.io.input_file import InputFile, decoding
+from osler.io.partial_file import need
 from osler.io.siblings import numbered, sibling
 from osler.io.volume_data import Encoding, Piece, Voxels
 from osler.record import Image, Origin
@@ -376,6 +377,7 @@ def _skipped(
         )
     if skip == -1:
         return max(0, length - size)
+    need(path)
     with open(path, "rb") as stream:
         stream.seek(start)
         for _ in range(lines):

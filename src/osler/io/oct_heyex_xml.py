@@ -4,6 +4,7 @@ The lateral step between B-scans is not stated, so it is taken from their positi
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any, Final
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -18,6 +19,7 @@ from osler.io.oct_places import Line, laterality_of, scan_of, transform_of
 from osler.io.siblings import sibling
 from osler.io.volume_data import BYTES_A_PIXEL, Piece, unchanged
 from osler.record import Deferred, Finding, Image, Item, Origin
+from osler.record.item import Region
 
 _MOST_XML: Final = 64 << 20
 _LONGEST_SIDE: Final = 1 << 15
@@ -71,6 +73,10 @@ class _Picture:
                 raise UnsupportedError(f"'{file.name}' is in colour; a B-scan is grey")
             plane: NDArray[Any] = pixels[0]
             return plane
+
+    def channel(self) -> NDArray[Any]:
+        """``(1, H, W)``."""
+        return self.read()[None]
 
 
 def read_heyex_xml(file: InputFile, format: str, *, max_pixels: int) -> Content:
@@ -158,22 +164,34 @@ def _deferred(file: InputFile, bscans: list[_Picture], max_pixels: int) -> Defer
     single = len(bscans) == 1
     shape = (1, *(() if single else (len(bscans),)), first.height, first.width)
 
-    def load() -> NDArray[Any]:
-        if math.prod(shape) > max_pixels * BYTES_A_PIXEL:
+    pictures = _Pictures(file.name, tuple(bscans), shape, max_pixels)
+    return Deferred(shape, np.dtype(np.uint8), pictures.load, pictures.region)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pictures:
+    """B-scans, each in a file of its own."""
+
+    name: str
+    bscans: "tuple[_Picture, ...]"
+    shape: tuple[int, ...]
+    max_pixels: int
+
+    def load(self) -> NDArray[Any]:
+        if math.prod(self.shape) > self.max_pixels * BYTES_A_PIXEL:
             raise TooLargeError(
-                f"'{file.name}' takes {math.prod(shape):,} bytes; read a part with "
+                f"'{self.name}' takes {math.prod(self.shape):,} bytes; read a part with "
                 "image.region(...), or raise max_pixels"
             )
-        return np.stack([b.read() for b in bscans])[None].reshape(shape)
+        return np.stack([b.read() for b in self.bscans])[None].reshape(self.shape)
 
-    def region(cut: tuple[slice, ...]) -> NDArray[Any]:
-        chosen = bscans if single else bscans[cut[0]]
+    def region(self, cut: Region) -> NDArray[Any]:
+        single = len(self.shape) == 3
+        chosen = self.bscans if single else self.bscans[cut[0]]
         planes = [b.read()[cut[-2:]] for b in chosen]
         if not planes:
-            return np.empty(shape, np.uint8)[(slice(None), *cut)]
+            return np.empty(self.shape, np.uint8)[(slice(None), *cut)]
         return np.stack(planes) if single else np.stack(planes)[None]
-
-    return Deferred(shape, np.dtype(np.uint8), load, region)
 
 
 def _slo(flat: _Picture, eye: Any, flags: tuple[str, ...], origin: Origin) -> Image:
@@ -181,7 +199,7 @@ def _slo(flat: _Picture, eye: Any, flags: tuple[str, ...], origin: Origin) -> Im
     shape = (1, flat.height, flat.width)
     return Image(
         name="slo",
-        array=Deferred(shape, np.dtype(np.uint8), lambda: flat.read()[None]),
+        array=Deferred(shape, np.dtype(np.uint8), flat.channel),
         modality="OP",
         spacing=flat.scale if sound else None,
         laterality=eye,

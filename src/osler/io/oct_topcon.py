@@ -9,9 +9,10 @@ structures, which this follows.
 
 import math
 import struct
-from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -22,7 +23,7 @@ from osler.io.content import Content
 from osler.io.input_file import InputFile, decoding
 from osler.io.volume_data import BYTES_A_PIXEL, Piece, Voxels, unchanged
 from osler.record import Deferred, Image, Item, Origin
-from osler.record.item import Laterality
+from osler.record.item import Laterality, Region
 
 Chunks = dict[str, tuple[int, int]]
 
@@ -165,24 +166,41 @@ def _jpeg_volume(
         raise UnsupportedError(f"'{file.name}' has B-scans in colour; export it as DICOM")
     shape, dtype = (1, count, height, width), first.dtype
 
-    def load() -> NDArray[Any]:
-        _check_memory(file, shape, dtype.itemsize, max_pixels)
-        return region((slice(0, count), slice(0, height), slice(0, width)))
-
-    def region(cut: tuple[slice, ...]) -> NDArray[Any]:
-        with unchanged(Piece(file.path, file.size), format) as again:
-            planes = [_decoded(again, *p, (height, width))[cut[1:]] for p in places[cut[0]]]
-        empty = np.empty((0, height, width), dtype)[(slice(None), *cut[1:])]
-        return np.stack(planes)[None].astype(dtype) if planes else empty[None]
-
-    return Deferred(shape, dtype, load, region), count, width
+    scans = _Scans(file.path, file.size, file.name, format, tuple(places), shape, dtype, max_pixels)
+    return Deferred(shape, dtype, scans.load, scans.region), count, width
 
 
-def _check_memory(file: InputFile, shape: tuple[int, ...], itemsize: int, max_pixels: int) -> None:
+@dataclass(frozen=True, slots=True)
+class _Scans:
+    """B-scans of which each is a compressed picture at a place in the file."""
+
+    path: Path
+    size: int
+    name: str
+    format: str
+    places: tuple[tuple[int, int], ...]
+    shape: tuple[int, int, int, int]
+    dtype: np.dtype[Any]
+    max_pixels: int
+
+    def load(self) -> NDArray[Any]:
+        _check_memory(self.name, self.shape, self.dtype.itemsize, self.max_pixels)
+        return self.region(tuple(slice(0, n) for n in self.shape[1:]))
+
+    def region(self, cut: Region) -> NDArray[Any]:
+        _, _, height, width = self.shape
+        some = self.places[cut[0]]
+        with unchanged(Piece(self.path, self.size), self.format) as file:
+            planes = [_decoded(file, *place, (height, width))[cut[1:]] for place in some]
+        empty = np.empty((0, height, width), self.dtype)[(slice(None), *cut[1:])]
+        return np.stack(planes)[None].astype(self.dtype) if planes else empty[None]
+
+
+def _check_memory(name: str, shape: tuple[int, ...], itemsize: int, max_pixels: int) -> None:
     size = math.prod(shape) * itemsize
     if size > max_pixels * BYTES_A_PIXEL:
         raise TooLargeError(
-            f"'{file.name}' takes {size:,} bytes; the limit is max_pixels={max_pixels:,} of "
+            f"'{name}' takes {size:,} bytes; the limit is max_pixels={max_pixels:,} of "
             f"{BYTES_A_PIXEL} bytes: read a part with image.region(...), or raise max_pixels"
         )
 
@@ -257,22 +275,38 @@ def _photo(file: InputFile, format: str, chunks: Chunks, max_pixels: int) -> Def
     if skip + size > length:
         raise UnreadableError(f"'{file.name}' does not hold all of its photograph; copy it again")
     shape = (3, height, width)
+    where = (start + skip, size)
+    photo = _Photo(file.path, file.size, file.name, format, where, shape, plain, max_pixels)
+    return Deferred(shape, np.dtype(np.uint8), photo)
 
-    def load() -> NDArray[Any]:
-        _check_memory(file, shape, 1, max_pixels)
-        with unchanged(Piece(file.path, file.size), format) as again:
-            if plain:
-                again.stream.seek(start + skip)
-                flat = np.frombuffer(again.stream.read(size), np.uint8)
+
+@dataclass(frozen=True, slots=True)
+class _Photo:
+    """The photograph at a place in the file."""
+
+    path: Path
+    size: int
+    name: str
+    format: str
+    where: tuple[int, int]
+    shape: tuple[int, int, int]
+    plain: bool
+    max_pixels: int
+
+    def __call__(self) -> NDArray[Any]:
+        _check_memory(self.name, self.shape, 1, self.max_pixels)
+        _, height, width = self.shape
+        start, size = self.where
+        with unchanged(Piece(self.path, self.size), self.format) as file:
+            if self.plain:
+                file.stream.seek(start)
+                flat = np.frombuffer(file.stream.read(size), np.uint8)
                 picture = flat.reshape(height, width, 3)
             else:
-                picture = _decoded(again, start + skip, size, (height, width))
+                picture = _decoded(file, start, size, (height, width))
             if picture.shape != (height, width, 3):
-                raise UnsupportedError(f"'{file.name}' has a photograph that is not in colour")
+                raise UnsupportedError(f"'{self.name}' has a photograph that is not in colour")
             return np.ascontiguousarray(_red_first(picture).transpose(2, 0, 1))
-
-    read: Callable[[], NDArray[Any]] = load
-    return Deferred(shape, np.dtype(np.uint8), read)
 
 
 def _red_first(picture: NDArray[Any]) -> NDArray[Any]:

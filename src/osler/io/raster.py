@@ -63,6 +63,7 @@ def read_raster(file: InputFile, format: str, *, max_pixels: int) -> tuple[Image
     with decoding(file, format):
         if format == "tiff" and (special := read_special(file, format, max_pixels=max_pixels)):
             return special, None
+        file.whole()  # some decoders read by the file's number
         picture = _open(file, format)
         check_size(file, width=picture.width, height=picture.height, max_pixels=max_pixels)
         check_length(

@@ -13,17 +13,12 @@ from typing import Any, BinaryIO, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from osler.errors import TooLargeError, UnreadableError
-from osler.io import tiff_tiles
 from osler.io.input_file import InputFile
-from osler.io.volume_data import BYTES_A_PIXEL, Piece, unchanged
+from osler.io.tiff_pages import LargePage, Pages, Stack, pages_of, sound
 from osler.record import Deferred, Image, Origin
-from osler.record.item import Region
 
-_MOST_PAGES: Final = 100_000
 _MOST_XML: Final = 4 << 20
 _GREY, _RGB, _YCBCR = (0, 1), 2, 6
-_WHITE_IS_ZERO = 0
 _UPRIGHT = 1
 _DEEP: Final = ("int8", "int16", "int32", "uint32", "int64", "uint64", "float16", "float32",
                 "float64")  # fmt: skip
@@ -41,18 +36,13 @@ def read_special(file: InputFile, format: str, *, max_pixels: int) -> Image | No
     Raises:
         UnreadableError: it is such a file, and damaged.
     """
-    import tifffile
-
-    file.stream.seek(0)
     try:
-        tiff = tifffile.TiffFile(cast(BinaryIO, file.stream), _multifile=False)
-        pages = [tiff.pages[0]]
-        count = _count(tiff)
-        pages += [tiff.pages[i] for i in range(1, count)] if count <= _MOST_PAGES else []
+        tiff, pages = pages_of(cast(BinaryIO, file.stream))
+        count = len(cast(Any, tiff.pages))
     except Exception:  # noqa: BLE001 - the plain reader says what is wrong with it
         return None
     first: Any = pages[0]
-    if not _sound(first, file.size):
+    if not sound(first, file.size):
         return None
     if _is_stack(pages, file.size):
         return _stack(file, format, pages, tiff, max_pixels=max_pixels)
@@ -62,26 +52,6 @@ def read_special(file: InputFile, format: str, *, max_pixels: int) -> Image | No
     if count == 1 and first.photometric in _GREY and str(first.dtype) in _DEEP:
         return _stack(file, format, pages, tiff, max_pixels=max_pixels)
     return None
-
-
-def _count(tiff: Any) -> int:
-    number = len(tiff.pages)
-    return int(number)
-
-
-def _sound(page: Any, size: int) -> bool:
-    """Whether the header alone lets its tiles be decoded.
-
-    It also makes tifffile read, while the file is open, all that it needs to decode them later.
-    """
-    return (
-        page.dtype is not None
-        and page.compression in tiff_tiles.READ
-        and page.imagedepth == 1
-        and page.fillorder == 1
-        and tiff_tiles.lies_in_file(page, size)
-        and (callable(page.decode), page.jpegtables)[0]
-    )
 
 
 def _orientation(page: Any) -> int:
@@ -145,43 +115,17 @@ def _large(
     dtype = np.dtype(np.uint8) if colour else page.dtype.newbyteorder("=")
     shape = (3 if colour else 1, page.imagelength, page.imagewidth)
 
-    def finished(part: NDArray[Any]) -> NDArray[Any]:
-        part = _white(part, page)[..., : shape[0]]
-        part = (part >> 8).astype(np.uint8) if deep else part
-        return np.ascontiguousarray(np.moveaxis(part, -1, 0), dtype)
-
-    def region(slices: Region) -> NDArray[Any]:
-        rows, columns = slices
-        _check_part(file.name, rows, columns, max_pixels)
-        with unchanged(Piece(file.path, file.size), format) as again:
-            return finished(
-                tiff_tiles.window(page, cast(BinaryIO, again.stream), rows, columns, name=file.name)
-            )
-
-    def load() -> NDArray[Any]:
-        raise TooLargeError(
-            f"'{file.name}' has {page.imagewidth} x {page.imagelength} pixels, more than the limit "
-            f"of {max_pixels:,}; read a part with image.region(rows, columns), or raise max_pixels"
-        )
-
+    pages = Pages(file.path, file.size, file.name, format, [page])
+    large = LargePage(pages, shape, dtype, deep, max_pixels)
     spacing = _spacing(tiff, page)
     return Image(
         name="photo",
-        array=Deferred(shape, dtype, load, region),
+        array=Deferred(shape, dtype, large.load, large.region),
         modality="OP" if spacing is None else "SM",
         spacing=None if spacing is None else spacing[1:],
         origin=Origin(path=file.name, sha256="", format=format),
         flags=(*file.extension_flags(format), *flags),
     )
-
-
-def _check_part(name: str, rows: slice, columns: slice, max_pixels: int) -> None:
-    size = (rows.stop - rows.start) * (columns.stop - columns.start)
-    if size > max_pixels:
-        raise TooLargeError(
-            f"a part of '{name}' has {size:,} pixels, more than the limit of {max_pixels:,}; ask "
-            "for a smaller one, or raise max_pixels"
-        )
 
 
 def _stack(file: InputFile, format: str, pages: list[Any], tiff: Any, *, max_pixels: int) -> Image:
@@ -192,34 +136,14 @@ def _stack(file: InputFile, format: str, pages: list[Any], tiff: Any, *, max_pix
     dtype = first.dtype.newbyteorder("=")
     flat = len(pages) == 1
     shape = (1, rows, columns) if flat else (*order.shape, rows, columns)
-    size = math.prod(shape) * dtype.itemsize
-
-    def read(region: Region) -> NDArray[Any]:
-        depth, down, across = (slice(0, 1), *region) if flat else region
-        chosen = order[:, depth]
-        cut = (down.stop - down.start, across.stop - across.start)
-        out = np.empty((*chosen.shape, *cut), dtype)
-        with unchanged(Piece(file.path, file.size), format) as again:
-            stream = cast(BinaryIO, again.stream)
-            for place, index in np.ndenumerate(chosen):
-                part = tiff_tiles.window(pages[index], stream, down, across, name=file.name)
-                out[place] = _white(part, first)[..., 0]
-        return out[:, 0] if flat else out
-
-    def load() -> NDArray[Any]:
-        if size > max_pixels * BYTES_A_PIXEL:
-            raise TooLargeError(
-                f"'{file.name}' takes {size:,} bytes; the limit is max_pixels={max_pixels:,} of "
-                f"{BYTES_A_PIXEL} bytes: read a part with image.region(...), or raise max_pixels"
-            )
-        return read(tuple(slice(0, n) for n in shape[1:]))
-
+    held = Pages(file.path, file.size, file.name, format, pages)
+    stack = Stack(held, order, shape, dtype, max_pixels)
     spacing = _spacing(tiff, first)
     if spacing is not None and not flat and math.isnan(spacing[0]):
         spacing = None
     return Image(
         name="photo" if flat else "volume",
-        array=Deferred(shape, dtype, load, read),
+        array=Deferred(shape, dtype, stack.load, stack.region),
         spacing=spacing[1:] if spacing and flat else spacing,
         origin=Origin(path=file.name, sha256="", format=format),
         flags=(*file.extension_flags(format), *(() if spacing else ("no-scale",))),
@@ -264,16 +188,6 @@ def _series(tiff: Any) -> Any:
         return tiff.series[0]
     except Exception:  # noqa: BLE001 - a header of any program's making; the pages are still good
         return None
-
-
-def _white(part: NDArray[Any], page: Any) -> NDArray[Any]:
-    """Grey whose 0 is white, turned over."""
-    if page.photometric != _WHITE_IS_ZERO:
-        return part
-    if part.dtype.kind != "u":
-        raise UnreadableError("a TIFF of signed or floating values says that 0 is white")
-    turned: NDArray[Any] = np.iinfo(part.dtype).max - part
-    return turned
 
 
 def _attributes(tiff: Any) -> dict[str, str]:

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from osler.errors import TooLargeError, UnreadableError
 from osler.io.input_file import InputFile, decoding, opened
+from osler.io.partial_file import need
 from osler.record import Deferred
 from osler.record.item import Region
 
@@ -117,7 +119,7 @@ class Voxels:
         return Deferred(
             self.image_shape,
             self.dtype,
-            lambda: self._load(max_pixels),
+            partial(self._load, max_pixels),
             (self._region if count == 1 else self._region_of_planes) if raw else None,
         )
 
@@ -158,6 +160,9 @@ class Voxels:
 
     def _part(self, piece: Piece, shape: tuple[int, ...], cut: Region) -> NDArray[Any]:
         with unchanged(piece, self.format) as file:
+            for start, stop in _runs(shape, cut):
+                size = self.stored.itemsize
+                need(file.path, piece.offset + start * size, piece.offset + stop * size)
             mapped = np.memmap(file.path, self.stored, mode="r", offset=piece.offset, shape=shape)
             return np.array(mapped[cut])
 
@@ -172,6 +177,15 @@ class Voxels:
         if self.change is not None:
             array = self.change(array)
         return np.require(array, requirements=["C_CONTIGUOUS", "WRITEABLE"])
+
+
+def _runs(shape: tuple[int, ...], cut: Region) -> Iterator[tuple[int, int]]:
+    """Where the values of a part lie: runs along the second axis, for each step of the first."""
+    outer, inner = math.prod(shape[1:]), math.prod(shape[2:])
+    first = range(*cut[0].indices(shape[0]))
+    second = cut[1].indices(shape[1]) if len(shape) > 1 else (0, 1, 1)
+    for at in first:
+        yield at * outer + second[0] * inner, at * outer + second[1] * inner
 
 
 def _as(flat: NDArray[np.uint8], stored: np.dtype[Any]) -> NDArray[Any]:
@@ -208,6 +222,7 @@ def read_piece(piece: Piece, size: int, format: str) -> NDArray[np.uint8]:
             if file.stream.readinto(out.data) != size:
                 raise _short(file)
             return out
+        file.whole()
         before = piece.offset if piece.whole else 0
         out = np.empty(before + size, np.uint8)
         with mmap.mmap(file.stream.fileno(), 0, access=mmap.ACCESS_READ) as packed:

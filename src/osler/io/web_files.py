@@ -1,29 +1,42 @@
-"""Files behind HTTP(S) and in object stores: fetched, bounded, and read as any other file."""
+"""Files behind HTTP(S) and in object stores: fetched, bounded, and read as any other file.
 
-import os
+A file of which a reader needs parts only, such as a header or some slices, is fetched by parts
+where its host gives parts.
+"""
+
+import re
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
+from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
-from osler.errors import InputError, MissingExtraError, OslerError, TooLargeError, UnreadableError
+from osler.errors import InputError, UnreadableError
 from osler.io.naming import safe_name
+from osler.io.readers import reader_for
 from osler.io.reading import load_file
+from osler.io.signatures import HEAD_BYTES
 from osler.io.sorting import COMPANIONS, Cases, load_folder
-from osler.io.web_address import Address, need_network
-from osler.io.web_folder import Fetched
+from osler.io.web_address import Address
+from osler.io.web_folder import Again, Fetched
+from osler.io.web_store import FIRST, Answer, Store, in_turn
 from osler.record import Case
 
 if TYPE_CHECKING:
     from osler.io.web_session import Access
 
-MOST_FILES: Final = 10_000
-"""Of one folder of an object store."""
+_PARTS: Final = (
+    "nifti", "nrrd", "metaimage", "tiff", "heyex-vol", "heyex-e2e", "topcon", "zeiss-img",
+)  # fmt: skip
+"""Formats whose readers ask for parts, besides DICOM."""
 
-_BLOCK = 4 << 20
+_VOXELS: Final = (".raw", ".img", ".zraw", ".raw.gz", ".img.gz")
+_IMAGES: Final = re.compile(  # SOP classes of images (PS3.4 B.5), in their file meta information
+    rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(?:1\.|2|3\.1|4|6\.|7|12\.|20|77\.1\.|128|130|13\.1\.)"
+)
 
 
 def load_remote(
@@ -46,10 +59,11 @@ def load_remote(
         TooLargeError: it has more than ``access.max_bytes`` bytes.
     """
     folder = Fetched(address.shown, access.max_bytes)
-    place = _Web(address, access) if address.kind == "file" else _Store(address, access, options)
+    again = _again(address, access, max_pixels, options)
+    place = _Web(address, access) if address.kind == "file" else Store(address, access, options)
     if address.kind == "store" and address.base.endswith("/"):
         for name in place.names():
-            folder.write(name, place.blocks(name))
+            _fetch(folder, name, place.ask(name), whole=True)
         place.close()
         with folder.named():
             found = load_folder(folder.path, max_pixels=max_pixels, **options)
@@ -58,10 +72,46 @@ def load_remote(
         return _Fetched(found.studies, found.skipped, found.options, folder)
     name = safe_name(unquote(PurePosixPath(urlsplit(address.base).path).name)) or "file"
     with closing(place):
-        path = folder.write(name, place.blocks(""))
+        path = _fetch(folder, name, place.ask(""))
         _fetch_companions(folder, place, path)
     with folder.named():
-        return folder.keep(load_file(path, max_pixels=max_pixels, **options))
+        return folder.keep(load_file(path, max_pixels=max_pixels, **options), again)
+
+
+def _again(
+    address: Address, access: "Access", max_pixels: int, options: dict[str, Any]
+) -> Again | None:
+    """How another process opens the same; None where the URL itself holds a secret."""
+    if "?" in address.base or "@" in str(options.get("endpoint", "")):
+        return None
+    given = access.open_options() | options
+    return Again(partial(_load_again, address.base, max_pixels, given))
+
+
+def _load_again(url: str, max_pixels: int, options: dict[str, Any]) -> Case:
+    from osler.io.web import load_url
+
+    found = load_url(url, max_pixels=max_pixels, **options)
+    assert isinstance(found, Case)  # a folder is never opened again
+    return found
+
+
+def _fetch(folder: Fetched, name: str, answer: Answer, *, whole: bool = False) -> Path:
+    """The file, or one with holes where its reader asks for parts of it."""
+    with closing(answer):
+        if not whole and answer.fetch is not None and answer.size > len(answer.begin):
+            reader = reader_for(answer.begin[:HEAD_BYTES], PurePosixPath(name).suffix[1:].lower())
+            if name.lower().endswith(_VOXELS) or (reader and _by_parts(reader.format, answer)):
+                return folder.partial(name, answer.size, answer.fetch, answer.begin)
+        return folder.write(name, chain([answer.begin], answer.rest))
+
+
+def _by_parts(format: str, answer: Answer) -> bool:
+    if format != "dicom":
+        return format in _PARTS
+    # segmentations, reports and plans are read as a whole, and deflated files from their start
+    found = _IMAGES.search(answer.begin[:HEAD_BYTES])
+    return found is not None and b"1.2.840.10008.1.2.1.99" not in answer.begin[:HEAD_BYTES]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,27 +132,11 @@ class _Fetched(Cases):
         return self.folder.keep(case)
 
 
-class _Place(Protocol):
-    """Where files are fetched from."""
-
-    def names(self) -> list[str]:
-        """The files below a folder, relative to it."""
-
-    def blocks(self, name: str) -> Iterator[bytes]:
-        """A file; of its folder, or the one that the URL names where ``name`` is empty."""
-
-    def beside(self, name: str) -> Iterator[bytes]:
-        """A file beside the one that the URL names."""
-
-    def close(self) -> None:
-        """Close its connections."""
-
-
-def _fetch_companions(folder: Fetched, place: _Place, path: Path) -> None:
+def _fetch_companions(folder: Fetched, place: "_Web | Store", path: Path) -> None:
     for extension in COMPANIONS.get(path.suffix[1:].lower(), ()):
         name = f"{path.stem}.{extension}"
         with suppress(InputError):
-            folder.write(name, place.beside(name))
+            _fetch(folder, name, place.ask(name, beside=True))
             continue
         (folder.path / f"{name}.part").unlink(missing_ok=True)
 
@@ -122,116 +156,85 @@ class _Web:
     def names(self) -> list[str]:
         raise InputError(f"'{self._address.shown}' is no folder; name a file of it")
 
-    def blocks(self, name: str) -> Iterator[bytes]:
-        return self._blocks(self._address.base, self._address.shown)
-
-    def beside(self, name: str) -> Iterator[bytes]:
+    def ask(self, name: str, *, beside: bool = False) -> Answer:
+        """The file that the URL names, or one beside it."""
+        if not beside:
+            return self._ask(self._address.base, self._address.shown)
         url, _, query = self._address.base.partition("?")
         url = f"{url.rpartition('/')[0]}/{name}"
-        return self._blocks(f"{url}?{query}" if query else url, url)
+        return self._ask(f"{url}?{query}" if query else url, url)
 
-    def _blocks(self, url: str, shown: str) -> Iterator[bytes]:
+    def _ask(self, url: str, shown: str) -> Answer:
+        """The beginning, and how the rest is had: by parts where the host gives parts."""
         from osler.io.web_session import asking, checked
 
-        with asking(shown), self._session.get(url) as response:
-            checked(response, shown)
+        with asking(shown):
+            response = self._session.get(url, headers={"Range": f"bytes=0-{FIRST - 1}"})
+            if response.status_code == 416:  # of an empty file there is no part
+                response.close()
+                response = self._session.get(url)
+        with ExitStack() as failed:
+            failed.callback(response.close)
+            if response.status_code != 206:
+                checked(response, shown)
             if response.headers.get("Content-Type", "").lower().startswith("text/html"):
                 raise UnreadableError(
                     f"'{shown}' answers with a page and not with a file; take the URL of the file "
                     "itself"
                 )
-            yield from response.iter_content(1 << 16)
+            if response.status_code != 206:
+                failed.pop_all()
+                return Answer(b"", 0, None, _blocks(response, shown), response.close)
+            size = _total(response, 0, FIRST, shown)
+            begin = _exactly(response, min(size, FIRST), shown)
+        version = response.headers.get("ETag", "")
+        version = "" if version.startswith("W/") else version
+
+        def fetch(start: int, stop: int) -> bytes:
+            headers = {"Range": f"bytes={start}-{stop - 1}"}
+            headers |= {"If-Range": version} if version else {}
+            with asking(shown), self._session.get(url, headers=headers) as part:
+                if part.status_code != 206:
+                    checked(part, shown)
+                    raise _changed(shown)
+                if _total(part, start, stop, shown) != size:
+                    raise _changed(shown)
+                return _exactly(part, stop - start, shown)
+
+        return Answer(begin, size, fetch, in_turn(fetch, len(begin), size))
 
 
-class _Store:
-    """A file or folder of an object store, through fsspec."""
+def _blocks(response: Any, shown: str) -> Iterator[bytes]:
+    from osler.io.web_session import asking
 
-    def __init__(self, address: Address, access: "Access", options: dict[str, Any]) -> None:
-        need_network("fsspec", purpose="open object stores")
-        scheme = urlsplit(address.base).scheme
-        self._shown, self._root = address.shown, address.base.partition("://")[2]
-        self._max = access.max_bytes
-        endpoint = options.pop("endpoint", "") or os.environ.get("AWS_ENDPOINT_URL", "")
-        given: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
-        if scheme in ("s3", "s3a"):
-            if find_spec("s3fs") is None:
-                raise MissingExtraError("s3fs", extra="network", purpose="open s3:// URLs")
-            seconds = {"connect_timeout": 10, "read_timeout": access.timeout}
-            given |= {"anon": bool(options.pop("anonymous", False)), "config_kwargs": seconds}
-            given |= {"endpoint_url": endpoint} if endpoint else {}
-            given |= {"key": access.user, "secret": access.password} if access.user else {}
-        with self._asking():
-            import fsspec  # type: ignore[import-untyped]
+    with asking(shown):
+        yield from response.iter_content(1 << 16)
 
-            try:
-                self._files = fsspec.filesystem(scheme, **given)
-            except ImportError as error:
-                package = "gcsfs" if scheme in ("gs", "gcs") else "adlfs"
-                raise InputError(
-                    f"URLs of scheme '{scheme}' need a package of their own; run: pip install "
-                    f"{package}"
-                ) from error
 
-    def close(self) -> None:
-        pass  # fsspec keeps its loop for the whole process
+def _total(response: Any, start: int, stop: int, shown: str) -> int:
+    """The length of the whole file, if the answer is the part that was asked for (RFC 9110)."""
+    stated = response.headers.get("Content-Range", "")
+    found = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", stated.strip())
+    first, last, total = (int(number) for number in found.groups()) if found else (-1, -1, -1)
+    if first != start or last + 1 != min(stop, total):
+        raise UnreadableError(f"'{shown}' answers with another part than was asked for")
+    return total
 
-    def names(self) -> list[str]:
-        with self._asking():
-            found = self._files.find(self._root.rstrip("/"))
-        if not found:
-            raise InputError(f"'{self._shown}' holds no files; check the URL")
-        if len(found) > MOST_FILES:
-            raise TooLargeError(
-                f"'{self._shown}' holds {len(found):,} files, more than {MOST_FILES:,}; name a "
-                "folder in it"
-            )
-        names = [str(path).removeprefix(self._root) for path in found]
-        if any(PurePosixPath(name).is_absolute() or ".." in name.split("/") for name in names):
-            raise UnreadableError(f"'{self._shown}' holds a name that leads out of its folder")
-        return names
 
-    def blocks(self, name: str) -> Iterator[bytes]:
-        return self._blocks(self._root + name)
+def _exactly(response: Any, count: int, shown: str) -> bytes:
+    """The content of an answer, which must have this length."""
+    from osler.io.web_session import asking
 
-    def beside(self, name: str) -> Iterator[bytes]:
-        return self._blocks(f"{self._root.rpartition('/')[0]}/{name}")
+    data = bytearray()
+    with asking(shown):
+        for block in response.iter_content(1 << 16):
+            data += block
+            if len(data) > count:
+                break
+    if len(data) != count:
+        raise UnreadableError(f"'{shown}' breaks off, or answers with more than was asked for")
+    return bytes(data)
 
-    def _blocks(self, path: str) -> Iterator[bytes]:
-        with self._asking():
-            size = int(self._files.info(path).get("size") or 0)
-            if size > self._max:
-                raise TooLargeError(
-                    f"'{self._shown}' has {size:,} bytes, more than the limit of {self._max:,}; "
-                    "raise max_bytes"
-                )
-            count = 0
-            with self._files.open(path, "rb", block_size=_BLOCK, cache_type="readahead") as stream:
-                while block := stream.read(_BLOCK):
-                    count += len(block)
-                    yield block
-            if count != size:
-                raise UnreadableError(f"'{self._shown}' changed while it was fetched; try again")
 
-    @contextmanager
-    def _asking(self) -> Iterator[None]:
-        try:
-            yield
-        except (OslerError, GeneratorExit):
-            raise
-        except FileNotFoundError:
-            raise InputError(f"'{self._shown}' does not exist; check bucket and key") from None
-        except PermissionError:
-            raise self._refused() from None
-        except Exception as error:  # noqa: BLE001 - each store has errors of its own
-            name = type(error).__name__
-            if name in ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError"):
-                raise self._refused() from None
-            raise InputError(
-                f"'{self._shown}' cannot be had ({name}); check the endpoint and the network"
-            ) from None
-
-    def _refused(self) -> InputError:
-        return InputError(
-            f"'{self._shown}' wants other credentials; set AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, or pass anonymous=True"
-        )
+def _changed(shown: str) -> UnreadableError:
+    return UnreadableError(f"'{shown}' has changed since it was opened; load it again")

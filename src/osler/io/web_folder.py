@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pickle
 import shutil
 import tempfile
 import threading
@@ -14,9 +15,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from osler.errors import InputError, OutputError, TooLargeError
+from osler.errors import InputError, OutputError, TooLargeError, UnreadableError
+from osler.io.partial_file import Fetch, PartialFile
 from osler.record import Case, Deferred, Finding, Image, Item, Mask
 from osler.record.item import Region
+
+_LONGEST = 1 << 42
 
 
 class Fetched:
@@ -31,6 +35,7 @@ class Fetched:
         self.shown, self._left, self._max = shown, max_bytes, max_bytes
         self._lock = threading.Lock()
         self._digests: dict[str, str] = {}
+        self._partial: list[PartialFile] = []
         try:
             self.path = Path(tempfile.mkdtemp(prefix="osler-"))  # of mode 0700
         except OSError as error:
@@ -61,6 +66,38 @@ class Fetched:
             close = getattr(blocks, "close", None)
             if close is not None:
                 close()  # ends a request that is under way
+        return path
+
+    def partial(self, name: str, size: int, fetch: Fetch, begin: bytes) -> Path:
+        """Make a file whose parts are fetched when somebody asks for them.
+
+        Args:
+            name: of the file.
+            size: its length in bytes.
+            fetch: gives the bytes from a start to a stop.
+            begin: the first bytes, which are here already.
+
+        Raises:
+            TooLargeError: the folder would hold more than its most.
+            OutputError: the disk is full or fails, or takes no file of that length.
+        """
+        path = self.path / name
+        if size > _LONGEST:
+            raise TooLargeError(f"'{self.shown}' states a length of {size:,} bytes; it is no file")
+        self._take(len(begin))
+        take = weakref.WeakMethod(self._take)  # else the folder would hold itself, and stay
+
+        def counted(start: int, stop: int) -> bytes:
+            count = take()
+            if count is not None:
+                count(stop - start)
+            return fetch(start, stop)
+
+        try:
+            self._partial.append(PartialFile(path, size, counted, begin))
+        except (OSError, OverflowError, MemoryError) as error:
+            raise _full(error) from None
+        self._digests[str(path)] = ""
         return path
 
     def drop(self, path: Path) -> None:
@@ -94,10 +131,15 @@ class Fetched:
             words = words.replace(path, self._url(path))
         return words.replace(str(self.path), self.shown.rpartition("/")[0])
 
-    def keep(self, case: Case) -> Case:
-        """A case whose deferred pixels hold the folder, and whose items name the URL."""
-        for item in case.items.values():
-            self.keep_item(item)
+    def keep(self, case: Case, again: "Again | None" = None) -> Case:
+        """A case whose deferred pixels hold the folder, and whose items name the URL.
+
+        Args:
+            case: read from the folder.
+            again: where another process finds the same, item by item.
+        """
+        for at, item in enumerate(case.items.values()):
+            self.keep_item(item, again, at)
         for finding in case.findings.values():
             self.keep_finding(finding)
         case.left_out = [(self._url(path), self._said(words)) for path, words in case.left_out]
@@ -111,14 +153,16 @@ class Fetched:
                 if isinstance(held, Deferred):
                     setattr(finding, name, replace(held, load=_Held(self, held.load)))
 
-    def keep_item(self, item: Item) -> None:
-        """As ``keep``, for one item."""
+    def keep_item(self, item: Item, again: "Again | None" = None, at: int = 0) -> None:
+        """As ``keep``, for one item, the ``at``-th of those that are found again."""
+        origin = item.origin
         if isinstance(item, Image):
             held = item.__dict__["_held"]
             if isinstance(held, Deferred):
-                region = None if held.region is None else _Held(self, held.region)
-                item.array = replace(held, load=_Held(self, held.load), region=region)
-        origin = item.origin
+                digest = self._digests.get(origin.path, "") if origin else ""
+                there = None if again is None else Found(again, at, digest)
+                region = None if held.region is None else _Held(self, held.region, there, True)
+                item.array = replace(held, load=_Held(self, held.load, there), region=region)
         if origin is not None:
             files = tuple(self._url(path) for path in origin.files)
             digest = origin.sha256 or ("" if files else self._digests.get(origin.path, ""))
@@ -133,16 +177,90 @@ class Fetched:
         return self.shown + inside.relative_to(self.path).as_posix()
 
 
+class Again:
+    """Where another process finds what was fetched: the URL and how it is asked.
+
+    Pickled, it holds the scheme, host and path, and the options, but no user, password or token:
+    the other process takes those from its environment (see ``Access.for_host``).
+
+    Args:
+        load: opens it again; called without arguments, and pickled.
+    """
+
+    def __init__(self, load: Callable[[], Case]) -> None:
+        self._load = load
+        self._case: Case | None = None
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Again, (self._load,)
+
+    def image(self, at: int) -> Image:
+        """The ``at``-th item, opened once."""
+        with self._lock:
+            if self._case is None:
+                self._case = self._load()
+            items = list(self._case.items.values())
+        found = items[at] if at < len(items) else None
+        if not isinstance(found, Image):
+            raise UnreadableError("a URL gives other items than it did; load it again")
+        return found
+
+
+@dataclass(frozen=True)
+class Found:
+    """Pixels that another process fetches for itself.
+
+    Attributes:
+        again: where they are.
+        at: number of the item.
+        digest: hexadecimal SHA-256 that the file had; empty where it was not fetched as a whole.
+    """
+
+    again: Again
+    at: int
+    digest: str
+
+    def load(self) -> NDArray[Any]:
+        """All pixels.
+
+        Raises:
+            InputError: they cannot be had any more, or are others.
+        """
+        return self._image().array
+
+    def region(self, slices: Region) -> NDArray[Any]:
+        """A part; as ``load``."""
+        return self._image().region(*slices)
+
+    def _image(self) -> Image:
+        image = self.again.image(self.at)
+        now = image.origin.sha256 if image.origin else ""
+        if self.digest and now != self.digest:
+            raise UnreadableError(
+                f"'{image.origin.path if image.origin else ''}' has changed since it was opened; "
+                "load it again"
+            )
+        return image
+
+
 @dataclass(frozen=True)
 class _Held:
     """A function that reads from the folder, and so keeps it."""
 
     folder: Fetched
     read: Callable[..., NDArray[Any]]
+    there: Found | None = None
+    part: bool = False
 
     def __call__(self, *region: Region) -> NDArray[Any]:
         with self.folder.named():
             return self.read(*region)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.there is None:
+            raise pickle.PicklingError("what was fetched lies in a folder of this process")
+        return getattr, (self.there, "region" if self.part else "load")
 
 
 def _remove(path: str, owner: int) -> None:

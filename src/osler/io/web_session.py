@@ -58,6 +58,15 @@ class Access:
     max_seconds: float = 3600.0
     plain_credentials: bool = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # a pickle is written to disks and sent through pipes: no secret goes into it
+        return _without_secrets, (self.open_options(),)
+
+    def open_options(self) -> dict[str, Any]:
+        """The fields that are no secrets."""
+        secret = ("user", "password", "token")
+        return {name: getattr(self, name) for name in Access.__slots__ if name not in secret}
+
     @staticmethod
     def taken_from(options: dict[str, Any]) -> "Access":
         """The options that are about access, taken out of all options."""
@@ -81,6 +90,10 @@ class Access:
             password=os.environ.get("OSLER_WEB_PASSWORD", ""),
             token=os.environ.get("OSLER_WEB_TOKEN", ""),
         )
+
+
+def _without_secrets(options: dict[str, Any]) -> Access:
+    return Access(**options)
 
 
 def origin_of(url: str) -> tuple[str, str, int]:

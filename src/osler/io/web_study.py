@@ -9,8 +9,8 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
-from functools import partial
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -30,9 +30,9 @@ from osler.io.input_file import InputFile, decoding
 from osler.io.naming import safe_name
 from osler.io.sorting import DicomFile, Series
 from osler.io.study import add_content, images_of, parts, statement
-from osler.io.web_address import Address
+from osler.io.web_address import Address, address_of
 from osler.io.web_dicom import Json, Service, url_of, value, values
-from osler.io.web_folder import Fetched
+from osler.io.web_folder import Again, Fetched
 from osler.record import Case, Image
 from osler.record.item import Region
 
@@ -62,9 +62,7 @@ def load_dicomweb(address: Address, *, access: Any, max_pixels: int, **options: 
     Raises:
         InputError: it cannot be had, or nothing of it can be read.
     """
-    service = Service(address.base, access)
-    folder = Fetched(address.shown, service.access.max_bytes)
-    fetch = _Fetch(service, folder, address, max_pixels)
+    fetch = _Fetch(address, access, max_pixels, options)
     case = Case(safe_name(address.instance or address.series or address.study))
     errors: list[OslerError] = []
     later: list[Json] = []
@@ -72,7 +70,7 @@ def load_dicomweb(address: Address, *, access: Any, max_pixels: int, **options: 
         headers = [_named(address)]
         found = [Series(0, "", (DicomFile(address.instance, placed=False, image=True),))]
     else:
-        headers = service.series(address.study, address.series)
+        headers = fetch.service.series(address.study, address.series)
         found = _sorted(headers)
     by_uid = {value(one, "00080018"): one for one in headers}
     fetch.headers = by_uid
@@ -128,18 +126,44 @@ def _whole(header: Json, tag: str) -> int:
 
 @dataclass
 class _Fetch:
-    """Instances of one study, each fetched once."""
+    """Instances of one study, each fetched once.
 
-    service: Service
-    folder: Fetched
+    Another process gets the address and the names of the instances, and fetches for itself.
+    """
+
     address: Address
+    access: Any
     max_pixels: int
+    options: dict[str, Any]
+    headers: dict[str, Json] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.headers: dict[str, Json] = {}
         self._paths: dict[str, Path] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        names = {
+            uid: {tag: one[tag] for tag in ("00080018", "0020000E") if tag in one}
+            for uid, one in self.headers.items()
+        }
+        return _Fetch, (self.address, self.access, self.max_pixels, self.options, names)
+
+    @cached_property
+    def service(self) -> Service:
+        """The service, first asked when something is missing."""
+        return Service(self.address.base, self.access)
+
+    @cached_property
+    def folder(self) -> Fetched:
+        """Where the instances lie."""
+        return Fetched(self.address.shown, self.access.max_bytes)
+
+    def again(self, uid: str) -> Again:
+        """Where another process finds what is read from one instance."""
+        url = f"dicomweb+{self.url(uid)}"
+        given = self.access.open_options() | self.options
+        return Again(partial(_load_again, url, self.max_pixels, given))
 
     def url(self, uid: str) -> str:
         return url_of(self.address, self.headers[uid])
@@ -164,7 +188,9 @@ def _read(fetch: _Fetch, uids: list[str], options: dict[str, Any]) -> Content:
     files = [DicomFile(str(path), placed=True, image=True) for path in paths]
     with _renamed(fetch, uids):
         content = images_of(files, fetch.max_pixels, options)
-    return _kept(fetch, content, fetch.url(uids[0]) if len(uids) == 1 else fetch.folder.shown)
+    if len(uids) > 1:
+        return _kept(fetch, content, fetch.folder.shown)
+    return _kept(fetch, content, fetch.url(uids[0]), fetch.again(uids[0]))
 
 
 def _later(fetch: _Fetch, case: Case, header: Json) -> Content:
@@ -173,6 +199,14 @@ def _later(fetch: _Fetch, case: Case, header: Json) -> Content:
     with _renamed(fetch, [uid]):
         content = statement(case, path, fetch.max_pixels)
     return _kept(fetch, content, fetch.url(uid))
+
+
+def _load_again(url: str, max_pixels: int, options: dict[str, Any]) -> Case:
+    from osler.io.web_session import Access
+
+    given = dict(options)
+    access = Access.taken_from(given)
+    return load_dicomweb(address_of(url), access=access, max_pixels=max_pixels, **given)
 
 
 class _renamed:
@@ -193,9 +227,9 @@ class _renamed:
         error.args = (words,)
 
 
-def _kept(fetch: _Fetch, content: Content, url: str) -> Content:
-    for item in content.items:
-        fetch.folder.keep_item(item)
+def _kept(fetch: _Fetch, content: Content, url: str, again: Again | None = None) -> Content:
+    for at, item in enumerate(content.items):
+        fetch.folder.keep_item(item, again, at)
         if item.origin is not None:
             item.origin = replace(item.origin, path=url)
     for finding in content.findings:
@@ -269,7 +303,7 @@ class _Source:
         return self.fetched(one)
 
     def pixels(self, pixels: Pixels, slices: Sequence[Slice]) -> Pixels:
-        given = {field.name: getattr(pixels, field.name) for field in fields(Pixels)}
+        given = {f.name: getattr(pixels, f.name) for f in fields(Pixels)}
         return _RemotePixels(**given, slices=tuple(slices), source=self)
 
     def fetched(self, one: Slice) -> Slice:
@@ -325,7 +359,7 @@ class _RemotePixels(Pixels):
         with ThreadPoolExecutor(4) as pool:
             found = pool.map(self.source.fetched, [self.slices[at] for at in wanted])
             true = dict(zip(wanted, found, strict=True))
-        given = {field.name: getattr(self, field.name) for field in fields(Pixels)}
+        given = {f.name: getattr(self, f.name) for f in fields(Pixels)}
         given["files"] = tuple(
             true[at].frames if at in true else frames for at, frames in enumerate(self.files)
         )

@@ -1,5 +1,6 @@
 """Items: the pieces of evidence that a case holds, each with when it was acquired."""
 
+import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -46,12 +47,43 @@ class Deferred:
         region: reads the part that slices along ``([D,] H, W)`` (step 1, within the shape) cut
             out, all channels, where the file allows it without reading the rest; None where it
             does not.
+
+    It may be pickled, for another process to load: then ``load`` and ``region`` say where the
+    pixels are. Where they cannot be pickled themselves, the pixels are loaded and go along.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     load: Callable[[], NDArray[Any]]
     region: Callable[[Region], NDArray[Any]] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        try:
+            pickle.dumps((self.load, self.region))
+        except (pickle.PicklingError, AttributeError, TypeError):
+            # a closure, or what holds an open file: no other process could call it
+            held = _Loaded(self.load())
+            return Deferred, (self.shape, self.dtype, held, held.region)
+        return Deferred, (self.shape, self.dtype, self.load, self.region)
+
+    def __copy__(self) -> "Deferred":
+        return self
+
+    def __deepcopy__(self, memo: Mapping[int, Any]) -> "Deferred":
+        return self  # a reference that never changes
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """Pixels that came along; called, it gives a copy, as a file would."""
+
+    array: NDArray[Any]
+
+    def __call__(self) -> NDArray[Any]:
+        return self.array.copy()
+
+    def region(self, slices: Region) -> NDArray[Any]:
+        return self.array[(slice(None), *slices)].copy()
 
 
 class _Pixels:
