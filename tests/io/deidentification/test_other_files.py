@@ -99,6 +99,20 @@ def test_text_on_a_photograph_goes(folder: Path, tmp_path: Path) -> None:
         assert outcome.counts["burnt-in text", "blacked out"] >= 1
 
 
+def test_text_on_a_page_of_a_fax_or_in_planes_goes(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("rapidocr")
+    grey = picture(text=SECRET)
+    planes = np.stack([picture(text=""), picture(text=SECRET), picture(text="")])
+    for page, more in (
+        (grey > 200, {"photometric": "minisblack"}),
+        (planes, {"photometric": "rgb", "planarconfig": "separate"}),
+    ):
+        tifffile.imwrite(folder / "a.tif", page, **more)
+        outcome, new = copied(folder / "a.tif", tmp_path, Options())
+        assert outcome.counts["burnt-in text", "blacked out"] >= 1
+        assert not tifffile.imread(new)[..., 9:18, 8:90].any()
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [("a.nii", nib.Nifti1Image), ("a.nii.gz", nib.Nifti1Image), ("b.nii.gz", nib.Nifti2Image)],

@@ -1,11 +1,10 @@
 """Text burnt into pixels: found by device rules and by reading the picture, blacked out everywhere.
 
-What is found in one frame is blacked out in all of them. Films are not read frame by frame: text
-that stays shows in the darkest and the brightest value of each pixel over time, and text that comes
-and goes in the largest departure from its mean.
+What is found in one frame is blacked out in all of them. ``film_text.py`` says how every frame of a
+film is searched.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -19,8 +18,6 @@ from osler.io.deidentification.frames import Frame, Frames
 from osler.io.deidentification.options import Options
 from osler.io.input_file import InputFile, decoding
 
-_EACH: Final = 8  # so many frames are read one by one
-_SAMPLED: Final = 5  # of more frames than that, so many are
 _SEGMENTATIONS: Final = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 _SLICES: Final = frozenset(("CT", "MR", "PT"))
 
@@ -46,7 +43,7 @@ def clean(cleaned: Cleaned, file: InputFile, options: Options) -> None:
             raise UnsupportedError(f"'{file.name}': {error}") from None
         boxes = list(cleaned.boxes)
         if look:
-            boxes += text_in(frames, markers=options.markers)
+            boxes += text_in(frames, markers=options.markers, boxes=boxes)
             dataset.BurnedInAnnotation = "NO"
         mask = cleaned.hidden_bits and frames.native and frames.stored < frames.bits
         if boxes or mask:
@@ -73,65 +70,65 @@ def likely(dataset: Dataset) -> bool:
     return not original or str(dataset.get("BurnedInAnnotation", "")) == "YES"
 
 
-def text_in(frames: Frames, *, markers: bool) -> list[Box]:
-    """Rectangles around text in any frame, each once."""
-    from osler.io.deidentification import text_boxes
+def text_in(frames: Frames, *, markers: bool, boxes: Iterable[Box] = ()) -> list[Box]:
+    """Rectangles around text in any frame, each once.
 
-    found: list[Box] = []
-    for picture in _pictures(frames):
-        found += [b for b in text_boxes.find(picture, markers=markers) if b not in found]
-    return found
+    Args:
+        frames: every one of them is searched.
+        markers: leave side and view markers out.
+        boxes: rectangles that go anyway, in every frame.
+    """
+    from osler.io.deidentification import film_text
 
-
-def _pictures(frames: Frames) -> Iterator[NDArray[np.uint8]]:
-    """Grey pictures that together show all text of all frames."""
-    count = len(frames)
-    chosen = range(count) if count <= _EACH else _spread(count)
-    for index in chosen:
-        yield _as_bytes(_grey(frames[index], frames))
-    if count > _EACH:
-        yield from _over_time(frames)
+    return film_text.search(_pictures(frames), markers=markers, boxes=boxes).boxes
 
 
-def _spread(count: int) -> list[int]:
-    return sorted({round(i * (count - 1) / (_SAMPLED - 1)) for i in range(_SAMPLED)})
-
-
-def _over_time(frames: Frames) -> Iterator[NDArray[np.uint8]]:
-    first = _grey(frames[0], frames).astype(np.float32)
-    low, high, total = first.copy(), first.copy(), np.zeros(first.shape, np.float64)
+def _pictures(frames: Frames) -> Iterator[tuple[NDArray[np.uint8], bool]]:
+    """Each frame in 8 bits, and whether its grey values are in another scale than those before."""
+    scale: tuple[float, float] | None = None
     for index in range(len(frames)):
-        grey = _grey(frames[index], frames)
-        np.minimum(low, grey, out=low)
-        np.maximum(high, grey, out=high)
-        total += grey
-    mean = (total / len(frames)).astype(np.float32)
-    departure = np.zeros_like(mean)
-    for index in range(len(frames)):
-        np.maximum(departure, np.abs(_grey(frames[index], frames) - mean), out=departure)
-    for picture in (low, high, departure):
-        if picture.max() > picture.min():
-            yield _as_bytes(picture)
+        frame = _visible(frames[index], frames)
+        if frame.dtype == np.uint8:
+            yield frame, False
+            continue
+        values = np.nan_to_num(frame.astype(np.float32))
+        own = _range(values)
+        anew = scale is None or _differ(scale, own)
+        if scale is None or anew:
+            scale = own
+        low, high = scale
+        scaled = np.clip((values - low) / (high - low), 0, 1)
+        yield np.asarray(np.round(scaled * 255), np.uint8), anew
 
 
-def _grey(frame: Frame, frames: Frames) -> Frame:
-    """One channel: brightness of a colour frame."""
-    if frame.ndim == 2:
-        return frame
-    if frames.photometric.startswith("YBR") and frames.syntax_keeps_ybr:
-        return frame[..., 0]
-    return np.asarray(frame.mean(axis=2))
-
-
-def _as_bytes(grey: Frame) -> NDArray[np.uint8]:
-    if grey.dtype == np.uint8:
-        return np.ascontiguousarray(grey)
-    values = np.nan_to_num(grey.astype(np.float32))
-    low, high = np.percentile(values, (0.5, 99.9))
+def _range(values: NDArray[np.float32]) -> tuple[float, float]:
+    low, high = (float(v) for v in np.percentile(values, (0.5, 99.9)))
     if high - low < 1e-6:
-        low, high = values.min(), max(values.max(), values.min() + 1)
-    scaled = np.clip((values - low) / (high - low), 0, 1)
-    return np.asarray(np.round(scaled * 255), np.uint8)
+        low, high = float(values.min()), float(max(values.max(), values.min() + 1))
+    return low, high
+
+
+def _differ(scale: tuple[float, float], own: tuple[float, float]) -> bool:
+    """Whether grey values would be another tenth darker or brighter in the other scale."""
+    most = 0.1 * (scale[1] - scale[0])
+    return max(abs(a - b) for a, b in zip(scale, own, strict=True)) > most
+
+
+def _visible(frame: Frame, frames: Frames) -> Frame:
+    """A frame as a person sees it: grey, or red, green and blue in 8 bits."""
+    if frames.photometric == "PALETTE COLOR" and "RedPaletteColorLookupTableData" in frames.dataset:
+        from pydicom.pixels.processing import apply_color_lut
+
+        frame = apply_color_lut(frame, frames.dataset)[..., :3]
+    elif frame.ndim == 2 or frame.shape[2] < 3:
+        return frame if frame.ndim == 2 else frame[..., 0]
+    elif frames.photometric.startswith("YBR") and frames.syntax_keeps_ybr:
+        from pydicom.pixels.processing import convert_color_space
+
+        frame = convert_color_space(frame, "YBR_FULL", "RGB")
+    if frame.dtype.itemsize > 1:
+        frame = frame >> max(int(frame.max()).bit_length() - 8, 0)
+    return np.ascontiguousarray(frame[..., :3], np.uint8)
 
 
 def _spoilt(frames: Frames, index: int, boxes: Sequence[Box], *, mask: bool) -> Frame:

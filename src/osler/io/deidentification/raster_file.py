@@ -44,10 +44,8 @@ def clean(file: InputFile, options: Options) -> Picture:
     """
     kind = "TIFF" if is_tiff(file.head) else "JPEG" if is_jpeg(file.head) else "picture"
     with decoding(file, kind):
-        if is_tiff(file.head):
-            return _tiff(file, options)
         try:
-            return _stream(file, options)
+            return _tiff(file, options) if is_tiff(file.head) else _stream(file, options)
         except UnsupportedError as error:
             raise UnsupportedError(f"'{file.name}': {error}") from None
         except UnreadableError as error:
@@ -66,7 +64,7 @@ def _stream(file: InputFile, options: Options) -> Picture:
         picture.ending, data = ".png", raster_bytes.png(data, picture.counts)
     with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "BMP")) as image:
         check_size(file, width=image.width, height=image.height, max_pixels=MAX_PIXELS)
-        boxes = _text(np.asarray(image.convert("L")), options)
+        boxes = _text(np.asarray(image.convert("RGB")), options)
         if boxes or picture.ending == ".bmp":
             data = _drawn(image, boxes, picture)
     picture.write = lambda path: _save(data, path)
@@ -77,12 +75,12 @@ def _save(data: bytes, path: Path) -> None:
     path.write_bytes(data)
 
 
-def _text(grey: Any, options: Options) -> list[Box]:
+def _text(picture: Any, options: Options) -> list[Box]:
     from osler.io.deidentification import text_boxes
 
     if options.pixels == "rules":
         return []
-    return text_boxes.find(grey, markers=options.markers)
+    return text_boxes.find(picture, markers=options.markers)
 
 
 def _drawn(image: Any, boxes: list[Box], picture: Picture) -> bytes:
@@ -139,18 +137,31 @@ def _pages(pages: Any, options: Options, picture: Picture) -> Iterator[tuple[Any
     for page in pages:
         array = page.asarray()
         colour = array.ndim == 3 and array.shape[-1] in (3, 4) and page.planarconfig == 1
-        grey = array[..., :3].mean(axis=-1) if colour else array
-        if grey.ndim == 2 and array.dtype != bool:
-            scaled = grey.astype(np.float32)
-            low, high = float(scaled.min()), float(scaled.max())
-            eight = np.uint8((scaled - low) * (255 / max(high - low, 1e-6)))
-            boxes = _text(np.asarray(eight), options)
+        reads = options.pixels != "rules"
+        boxes = _text(_eight_bits(array, colour=colour), options) if reads else []
+        if boxes:
             array = np.array(array)
-            for box in boxes:
-                array[box.top : box.bottom, box.left : box.right] = 0
-            if boxes:
-                picture.counts["burnt-in text", "blacked out"] += len(boxes)
+            picture.counts["burnt-in text", "blacked out"] += len(boxes)
+        for box in boxes:
+            rows, columns = slice(box.top, box.bottom), slice(box.left, box.right)
+            array[(rows, columns) if colour or array.ndim == 2 else (..., rows, columns)] = 0
         yield array, _how(page, colour=colour)
+
+
+def _eight_bits(array: Any, *, colour: bool) -> Any:
+    """A page as a person sees it, ``(H, W)`` or ``(H, W, 3)``.
+
+    Raises:
+        UnsupportedError: it is neither grey nor in colours.
+    """
+    if array.ndim == 3 and not colour and array.shape[0] <= 4:  # planes of colours
+        array, colour = np.moveaxis(array, 0, -1), True
+    if array.ndim != 2 and not colour:
+        raise UnsupportedError(f"its pages have the shape {array.shape}, which is not searched")
+    seen = array[..., :3] if colour and array.shape[-1] >= 3 else array
+    scaled = (seen if seen.ndim == 2 or seen.shape[-1] == 3 else seen[..., 0]).astype(np.float32)
+    low, high = float(scaled.min()), float(scaled.max())
+    return np.uint8((scaled - low) * (255 / max(high - low, 1e-6)))
 
 
 def _how(page: Any, *, colour: bool) -> dict[str, Any]:

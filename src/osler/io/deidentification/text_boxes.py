@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from typing import Any, Final
@@ -43,6 +44,7 @@ def _engine() -> Any:
                 "Global.use_cls": False,  # upside-down lines are found all the same
                 "Det.limit_type": "min",
                 "Det.limit_side_len": _SHORT_SIDE,
+                "EngineConfig.onnxruntime.enable_cpu_mem_arena": True,  # a fifth faster
                 "EngineConfig.onnxruntime.intra_op_num_threads": int(
                     os.environ.get("OSLER_THREADS", "-1")
                 ),
@@ -66,27 +68,77 @@ def require() -> None:
         raise MissingExtraError("rapidocr", extra="deidentify", purpose="find text in pixels")
 
 
-def find(picture: NDArray[np.uint8], *, markers: bool) -> list[Box]:
+def find(
+    picture: NDArray[np.uint8],
+    *,
+    markers: bool,
+    whole: tuple[int, ...] | None = None,
+    known: Sequence[Box] = (),
+) -> list[Box]:
     """Rectangles around text.
 
+    The detector looks first; what it finds is read only to tell text from anatomy and markers.
+
     Args:
-        picture: ``(H, W)`` grey.
+        picture: ``(H, W)`` grey or ``(H, W, 3)`` colour.
         markers: leave side and view markers ("L", "PA") out.
+        whole: shape of the picture that this is a part of, so that it is looked at in its scale.
+        known: rectangles found before; what lies within one is not read again, nor told.
     """
-    if min(picture.shape) < _SMALLEST:
+    if min(picture.shape[:2]) < _SMALLEST:
         return []
-    result = _engine()(np.repeat(picture[..., None], 3, axis=2))
+    colour = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
+    colour = np.ascontiguousarray(colour)
+    corners = [
+        corner
+        for corner in _detected(colour, _least_side(colour.shape, whole or colour.shape))
+        if not any(_within(_around(corner, picture.shape), box) for box in known)
+    ]
+    if not corners:
+        return []
+    engine = _engine()
+    words = engine.recognize_txt(engine.crop_text_regions(colour, corners)).txts
+    return [
+        _around(corner, picture.shape)
+        for corner, text in zip(corners, words, strict=True)
+        if _tells(text, markers=markers)
+    ]
+
+
+def _within(inner: Box, outer: Box) -> bool:
+    """Whether a rectangle lies in another, but for the margin around it."""
+    return (
+        inner.left + _MARGIN >= outer.left
+        and inner.top + _MARGIN >= outer.top
+        and inner.right - _MARGIN <= outer.right
+        and inner.bottom - _MARGIN <= outer.bottom
+    )
+
+
+def _detected(colour: NDArray[np.uint8], least_side: int) -> NDArray[np.float32]:
+    """Corners of what looks like lines of text, ``(N, 4, 2)`` in pixels."""
+    engine = _engine()
+    if engine.text_det is None:
+        engine._load_det_model()
+    engine.text_det.limit_side_len = least_side
+    result = engine(colour, use_det=True, use_cls=False, use_rec=False)
     if result is None or result.boxes is None:
-        return []
-    found = []
-    for corners, text in zip(result.boxes, result.txts, strict=True):
-        word = re.sub(r"[^\w]+", "", text).upper()
-        if markers and _MARKERS.fullmatch(word):
-            continue
-        if len(word) < 2:
-            continue  # anatomy that looks like a stroke reads as nothing, or as a single sign
-        found.append(_around(corners, picture.shape))
-    return found
+        return np.zeros((0, 4, 2), np.float32)
+    return np.asarray(result.boxes, np.float32)
+
+
+def _least_side(shape: tuple[int, ...], whole: tuple[int, ...]) -> int:
+    """To how many pixels the shorter side is enlarged, where it is less."""
+    scale = max(_SHORT_SIDE / min(whole[:2]), 1.0)
+    return max(round(min(shape[:2]) * scale), 32)
+
+
+def _tells(text: str, *, markers: bool) -> bool:
+    """Whether a line of text is one that goes."""
+    word = re.sub(r"[^\w]+", "", text).upper()
+    if markers and _MARKERS.fullmatch(word):
+        return False
+    return len(word) >= 2  # anatomy that looks like a stroke reads as nothing or as a single sign
 
 
 def _around(corners: Any, shape: tuple[int, ...]) -> Box:

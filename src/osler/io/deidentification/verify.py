@@ -86,7 +86,7 @@ def _in_other(
 
         with Image.open(path) as image:
             for page in ImageSequence.Iterator(image):
-                if text_boxes.find(np.asarray(page.convert("L")), markers=options.markers):
+                if text_boxes.find(np.asarray(page.convert("RGB")), markers=options.markers):
                     yield "text in its pixels"
 
 
