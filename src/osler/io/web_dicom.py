@@ -110,7 +110,7 @@ class Service:
         return found
 
     def _json(self, url: str, **query: str) -> list[Json]:
-        from osler.io.web_session import asking, checked
+        from osler.io.web_session import asking, checked, json_of
 
         kinds = ("application/dicom+json", "application/json")
         with asking(url, what="DICOM in JSON"):
@@ -118,7 +118,7 @@ class Service:
             with self.session.get(url, params=query, headers=accept) as response:
                 if response.status_code == 204:
                     return []
-                found = checked(response, url, *kinds).json()
+                found = json_of(checked(response, url, *kinds), url)
         if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
             raise UnreadableError(f"'{url}' does not give a list of DICOM data sets in JSON")
         return found
@@ -430,14 +430,14 @@ class _Parts:
 
 def _answer(response: Any, url: str) -> Json:
     """What a service says became of the files (PS3.18, 10.5.3)."""
-    from osler.io.web_session import refused
+    from osler.io.web_session import json_of, refused
 
     status = response.status_code
     stated = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     told = stated in ("application/dicom+json", "application/json")
     if status not in (200, 202, 409) or (status == 409 and not told):
         raise refused(url, status)
-    found = response.json() if told else None
+    found = json_of(response, url) if told else None
     if isinstance(found, list) and len(found) == 1:
         found = found[0]
     if not isinstance(found, dict):

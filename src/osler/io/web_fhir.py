@@ -79,11 +79,11 @@ class _Server:
     """A FHIR server, asked about one patient."""
 
     def __init__(self, address: Address, access: "Access") -> None:
-        from osler.io.web_session import session_for
+        from osler.io.web_session import MAX_JSON, session_for
 
         self._address = address
         self._session = session_for(address.base, access)
-        self._left = access.max_bytes
+        self._left = self._most = min(access.max_bytes, MAX_JSON)  # all of it is in memory
 
     def close(self) -> None:
         """Close its connections."""
@@ -142,7 +142,7 @@ class _Server:
         return url
 
     def _get(self, url: str, query: dict[str, str]) -> Resource:
-        from osler.io.web_session import asking, checked
+        from osler.io.web_session import asking, checked, json_of
 
         kind = urlsplit(url).path.removeprefix(urlsplit(self._address.base).path)
         shown = self._address.base + ("" if "/Patient/" in kind else kind)
@@ -155,11 +155,13 @@ class _Server:
                         "the server's own id, not a number of the hospital"
                     )
                 checked(response, shown, *_JSON)
-                words = response.content
-                self._left -= len(words)
-                if self._left < 0:
-                    raise TooLargeError(f"'{shown}' answers with too much; raise max_bytes")
-                found = json.loads(words)
+                found = json_of(response, shown)
+                self._left -= len(response.content)
+        if self._left < 0:
+            raise TooLargeError(
+                f"'{self._address.base}' answers with more than {self._most:,} bytes about one "
+                "patient; ask for less"
+            )
         if not isinstance(found, dict):
             raise UnreadableError(f"'{shown}' does not answer with a FHIR resource")
         return found

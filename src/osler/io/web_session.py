@@ -5,22 +5,23 @@ nothing are asked again; a redirect to another host is refused; credentials come
 from the environment, for the host they were given for, and stand in no message and in no log.
 """
 
+import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 from urllib3.util.retry import Retry
 
 from osler.errors import InputError, OslerError, TooLargeError, UnreadableError
+from osler.io.web_deadline import PunctualAdapter
 
 MAX_BYTES: Final = 4 << 30
 """Most that one call fetches."""
@@ -28,9 +29,15 @@ MAX_BYTES: Final = 4 << 30
 MAX_JSON: Final = 128 << 20
 """Most bytes of an answer that is taken into memory."""
 
+MOST_VALUES: Final = 12_000_000
+"""Most values in an answer in JSON: each takes some sixty bytes, however short it is written."""
+
 THREADS: Final = 4
 """Requests that are under way at once."""
 
+_HARMLESS = ("GET", "HEAD")
+_BUSY = (502, 503, 504)
+_PAUSES = (0.3, 0.6)  # seconds
 _LOGS = ("urllib3.connectionpool", "urllib3.util.retry", "dicomweb_client.web")
 _BLOCK = 1 << 16
 _LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -156,20 +163,21 @@ class _Session(requests.Session):
         return super().get_redirect_target(resp) if resp.request.method in ("GET", "HEAD") else None
 
 
-class _Guard(HTTPAdapter):
+class _Guard(PunctualAdapter):
     """Lets requests to one host through, and bounds what it answers."""
 
     def __init__(self, origin: tuple[str, str, int], access: Access) -> None:
+        # only where nothing was answered: what was answered would be read to its end, however long
         again = Retry(
             total=2,
             redirect=0,
+            status=0,
             backoff_factor=0.3,
-            allowed_methods=("GET", "HEAD"),
-            status_forcelist=(502, 503, 504),
+            allowed_methods=_HARMLESS,
             raise_on_status=False,
             respect_retry_after_header=False,
         )
-        super().__init__(max_retries=again, pool_maxsize=2 * THREADS)
+        super().__init__(2 * access.timeout, max_retries=again, pool_maxsize=2 * THREADS)
         self._origin, self._access = origin, access
 
     def send(
@@ -186,14 +194,33 @@ class _Guard(HTTPAdapter):
             )
         kwargs["timeout"] = (min(10.0, self._access.timeout), self._access.timeout)
         kwargs["stream"] = True
-        with _silent():
-            response = super().send(request, *args, **kwargs)
+        response = self._asked(request, *args, **kwargs)
+        if response.is_redirect:
+            # what stands in it is of no use, and would be read to its end, however long
+            response.close()
+            response._content = b""
+            return response
         in_memory = "json" in str(request.headers.get("Accept", "")) or request.method == "POST"
         most = min(MAX_JSON, self._access.max_bytes) if in_memory else self._access.max_bytes
         blocks = _bounded(
             response.raw, most=most, seconds=self._access.max_seconds, host=self._origin[1]
         )
         setattr(response.raw, "stream", blocks)  # noqa: B010 - a method of this answer alone
+        return response
+
+    def _asked(
+        self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
+    ) -> requests.Response:
+        """Asked again where the host is busy, and nothing changes by it."""
+        for pause in (*_PAUSES, None):
+            with _silent():
+                response = super().send(request, *args, **kwargs)
+            if pause is None or response.status_code not in _BUSY:
+                break
+            if request.method not in _HARMLESS:
+                break
+            response.close()
+            time.sleep(pause)
         return response
 
 
@@ -307,11 +334,19 @@ def checked(response: requests.Response, shown: str, *kinds: str) -> requests.Re
     return response
 
 
-def total_of(headers: Mapping[str, str]) -> int | None:
-    """The length that an answer states."""
-    with suppress(ValueError):
-        return int(headers.get("Content-Length", ""))
-    return None
+def json_of(response: requests.Response, shown: str) -> Any:
+    """An answer in JSON.
+
+    Raises:
+        TooLargeError: it holds more values than fit into memory.
+        ValueError: it is no JSON.
+    """
+    words = response.content
+    if sum(words.count(mark) for mark in (b"[", b"{", b",")) > MOST_VALUES:
+        raise TooLargeError(
+            f"'{shown}' answers with more than {MOST_VALUES:,} values in JSON; ask for less"
+        )
+    return json.loads(words)
 
 
 @contextmanager
