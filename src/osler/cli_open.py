@@ -147,6 +147,15 @@ def convert(
             "without masks is taken for such a volume.",
         ),
     ] = False,
+    findings: Annotated[
+        str,
+        typer.Option(
+            "--findings",
+            metavar="KIND",
+            help="Write what was found instead of the image: seg, sr, rtstruct or gsps, a DICOM "
+            "object each. With --masks, structure sets and presentation states outline masks too.",
+        ),
+    ] = "",
     to: Annotated[
         str, typer.Option("--to", metavar="EXT", help="The format in a folder, for what it fits.")
     ] = "",
@@ -176,7 +185,7 @@ def convert(
         from osler import console_open
         from osler.io.conversion import Plan, convert
 
-        plan = Plan(item, masks, lossy, overwrite, to)
+        plan = Plan(item, masks, lossy, overwrite, to, findings)
         done = convert(source, target, plan, case=case, **options_of(option, pattern))
         console_open.print_conversion(done, quiet=quiet)
     raise typer.Exit(SOME_FAILED if done.failed else 0)

@@ -38,6 +38,8 @@ class Plan:
     Attributes:
         item: name of the one item to write; empty for the only one that fits.
         masks: write the masks (as a DICOM segmentation, or as one label volume), not the image.
+        findings: write what was found as a DICOM object of this kind (see
+            ``dicom_statements_out``), not the image; ``masks`` then adds the outlines of masks.
         lossy: write grey values as they are displayed where the format cannot hold them.
         overwrite: replace what lies there.
         to: extension of the files in a folder, for what it fits; empty for one by kind.
@@ -48,6 +50,7 @@ class Plan:
     lossy: bool = False
     overwrite: bool = False
     to: str = ""
+    findings: str = ""
 
 
 @dataclass(slots=True)
@@ -97,6 +100,8 @@ def convert(
             "a URL cannot be written to here; write a file, and send DICOM with osler.io.send"
         )
     into = _is_folder(target)
+    if plan.findings:
+        _check_findings(plan, target, into=into)
     if not into:
         _check_extension(Path(target))
     if plan.to:
@@ -120,6 +125,17 @@ def convert(
         raise InputError(f"nothing of '{printable(source)}' can be read: {out.failed[-1][1]}")
     _to_file(one, source, Path(target), plan, out)
     return out
+
+
+def _check_findings(plan: Plan, target: str | Path, *, into: bool) -> None:
+    from osler.io.dicom_statements_out import KINDS
+
+    if plan.findings not in KINDS:
+        raise InputError(
+            f"findings are not written as '{plan.findings}'; choose one of {', '.join(KINDS)}"
+        )
+    if not into and not os.fspath(target).lower().endswith(".dcm"):
+        raise OutputError(f"findings are written as DICOM; name '{printable(target)}' NAME.dcm")
 
 
 def _is_rows(source: str, target: str | Path) -> bool:
@@ -250,6 +266,10 @@ def _chosen(case: Case, name: str, plan: Plan) -> Item:
 
 
 def _to_file(case: Case, source: str, target: Path, plan: Plan, out: Conversion) -> None:
+    if plan.findings:
+        _check_free(target, plan, source)
+        out.written.append((_statements(case, target, plan), ()))
+        return
     item = _chosen(case, target.name.lower(), plan)
     _check_free(target, plan, source)
     lost = _written(case, item, target, plan)
@@ -260,6 +280,12 @@ def _to_file(case: Case, source: str, target: Path, plan: Plan, out: Conversion)
     if kinds:
         lost.append("findings: " + ", ".join(f"{n} {kind}" for kind, n in kinds.items()))
     out.written.append((target, tuple(lost)))
+
+
+def _statements(case: Case, target: Path, plan: Plan) -> Path:
+    from osler.io.dicom_statements_out import write_statements
+
+    return write_statements(case, plan.findings, target, item=plan.item or None, masks=plan.masks)
 
 
 def _findings_left(case: Case, target: Path) -> dict[str, int]:
@@ -362,6 +388,14 @@ def _masks_of_values(image: Image) -> list[Mask]:
 def _to_folder(case: Case, folder: Path, plan: Plan, out: Conversion) -> None:
     """Every item of a case, or the named one; what fails does not keep the rest."""
     out.failed += case.left_out
+    if plan.findings:
+        target = folder / case.id / f"{plan.findings}.dcm"
+        try:
+            _check_free(target, plan)
+            out.written.append((_statements(case, target, plan), ()))
+        except OslerError as error:
+            out.failed.append((case.id, str(error)))
+        return
     items = [item for item in case.items.values() if plan.item in ("", item.name)]
     alone = len(case.items) == 1
     for item, extension in _with_extensions(items, plan):

@@ -4,7 +4,7 @@ import re
 from typing import TYPE_CHECKING
 
 from osler.io import dicom_header as header
-from osler.record import Code, Laterality, vocab
+from osler.record import Code, Laterality, Source, vocab
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -49,6 +49,25 @@ def side(code: Code) -> Laterality | None:
 def slug(text: str) -> str:
     """Words as an id: letters, digits, dots and dashes."""
     return re.sub(r"[^\w.]+", "-", text.strip().lower()).strip("-") or "unnamed"
+
+
+_LEARNT = "123110"  # DCM, Artificial Intelligence
+
+
+def algorithm_of(item: "Dataset", name: str = "") -> Source:
+    """Who an Algorithm Identification (PS3.3 10.16) names; only our own networks are bundles.
+
+    Args:
+        item: of the sequence.
+        name: where the item names none.
+    """
+    family = code_of(item, "AlgorithmFamilyCodeSequence")
+    ours = header.text(item, "AlgorithmSource") == "Osler"
+    learnt = ours and family is not None and family.value == _LEARNT
+    stated = header.text(item, "AlgorithmName") or name
+    return Source(
+        "bundle" if learnt else "algorithm", stated, header.text(item, "AlgorithmVersion")
+    )
 
 
 _UNITS = {code.value: unit for unit, code in vocab.UNITS.items()}

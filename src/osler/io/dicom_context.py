@@ -120,6 +120,18 @@ def planes_of(images: Sequence[Image]) -> dict[str, Target]:
     return known
 
 
+def frame_number(image: Image, plane: int) -> int:
+    """The number of the frame, from 1, that is a plane of an image of one multi-frame file."""
+    known = image.header.get("FrameNumber")
+    return int(known[plane]) if isinstance(known, tuple) else plane + 1
+
+
+def plane_of_frame(image: Image, number: int) -> int:
+    """The plane that a frame of a multi-frame file became; as it is numbered where not known."""
+    known = image.header.get("FrameNumber")
+    return known.index(number) if isinstance(known, tuple) and number in known else number - 1
+
+
 def _instance(path: str) -> str:
     import pydicom
 

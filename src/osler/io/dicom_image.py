@@ -213,7 +213,17 @@ def described(
         channels=arrangement.names,
         times=arrangement.times,
         window=turned(window, layout, rescale) if pixels.invert else window,
+        header=_sorted_frames(arrangement),
     )
+
+
+def _sorted_frames(arrangement: Arrangement) -> dict[str, tuple[int, ...]]:
+    """The number of the frame, from 1, of each plane, where the planes are sorted otherwise."""
+    if arrangement.channels > 1:
+        return {}
+    order = sorted(range(len(arrangement.places)), key=lambda index: arrangement.places[index])
+    plain = order == list(range(len(order)))
+    return {} if plain else {"FrameNumber": tuple(index + 1 for index in order)}
 
 
 def turned(

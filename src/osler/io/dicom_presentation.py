@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 
 from osler.io import dicom_header as header
 from osler.io.contour_fill import fill_plane
-from osler.io.dicom_context import Target, planes_of
+from osler.io.dicom_codes import slug
+from osler.io.dicom_context import Target, plane_of_frame, planes_of
 from osler.io.dicom_seg_in import unused
 from osler.io.dicom_sr_groups import outline
 from osler.io.dicom_whole import read_whole
@@ -63,7 +65,7 @@ def _targets(item: "Dataset", known: dict[str, Target]) -> list[Target]:
         frames = reference.get("ReferencedFrameNumber")
         frame = int(header.text(reference, "ReferencedFrameNumber") or 0) if frames else 0
         if image is not None and plane is None and len(image.shape) == 3 and frame:
-            plane = frame - 1
+            plane = plane_of_frame(image, frame)
         if image is not None:
             out.append((image, plane))
     return out or [(None, None)]
@@ -71,60 +73,99 @@ def _targets(item: "Dataset", known: dict[str, Target]) -> list[Target]:
 
 def _annotations(dataset: "Dataset", known: dict[str, Target]) -> Iterator[Finding]:
     source = Source("person", "author of the annotation")
+    lines: dict[tuple[object, ...], list[_Line]] = {}
     for layer in dataset.get("GraphicAnnotationSequence") or ():
         targets = _targets(layer, known)
-        texts = list(layer.get("TextObjectSequence") or ())
-        for target in targets:
-            image, _ = target
-            item = image.name if image is not None else None
-            for one in texts:
-                words = str(one.get("UnformattedTextValue") or "").strip()
-                if words:
-                    yield Passage(
-                        id="annotation", name="Annotation", source=source, item=item, text=words
-                    )
-            for graphic in layer.get("GraphicObjectSequence") or ():
-                finding = _graphic(graphic, target, source)
-                if finding is not None:
-                    yield finding
+        named = dict.fromkeys(image.name if image is not None else None for image, _ in targets)
+        for one in layer.get("TextObjectSequence") or ():
+            words = str(one.get("UnformattedTextValue") or "").strip()
+            for item in named if words else ():  # once for a volume, however many its slices
+                yield Passage(
+                    id="annotation", name="Annotation", source=source, item=item, text=words
+                )
+        for graphic in layer.get("GraphicObjectSequence") or ():
+            for target in targets:
+                line = _line(graphic, target)
+                if line is not None:
+                    # parts of one thing carry one UID; without it each is a thing of its own
+                    uid = header.text(graphic, "TrackingUID") or len(lines)
+                    lines.setdefault((uid, line.item, line.closed, line.flags), []).append(line)
+    for together in lines.values():
+        yield _drawing(together, source)
 
 
-def _graphic(graphic: "Dataset", target: Target, source: Source) -> Finding | None:
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One graphic on one image: ``(N, 2)`` of ``(h, w)``, and the plane of a volume."""
+
+    name: str
+    image: Image | None
+    plane: int | None
+    points: NDArray[np.float64]
+    closed: bool
+    flags: tuple[str, ...] = ()
+
+    @property
+    def item(self) -> str | None:
+        return self.image.name if self.image is not None else None
+
+
+def _line(graphic: "Dataset", target: Target) -> _Line | None:
     image, plane = target
-    shared: dict[str, Any] = {
-        "id": "drawing",
-        "name": "Drawing",
-        "source": source,
-        "item": image.name if image is not None else None,
-    }
+    name = header.text(graphic, "TrackingID")
     if header.text(graphic, "GraphicAnnotationUnits") == "DISPLAY":
-        return Passage(
-            text="Something was drawn relative to the display.",
-            flags=("drawn-on-display",),
-            **shared,
-        )
+        nothing = np.zeros((0, 2))
+        return _Line(name, image, plane, nothing, closed=False, flags=("drawn-on-display",))
     kind = header.text(graphic, "GraphicType")
     values = np.array(graphic.get("GraphicData") or [], np.float64).ravel()
     if not values.size or values.size % 2 or not np.isfinite(values).all():
         return None
     # DICOM counts (column, row) from the top left corner of the first pixel
-    corners = values.reshape(-1, 2)
-    flat = corners[:, ::-1] - 0.5
+    corners = values.reshape(-1, 2)[:, ::-1] - 0.5
     if kind == "POINT":
-        return Point(position=tuple(_placed(flat, plane)[0].tolist()), **shared)
-    closed = kind in ("CIRCLE", "ELLIPSE") or bool(
-        len(corners) > 3 and np.array_equal(corners[0], corners[-1])
-    )
-    line = outline(kind, flat)
+        return _Line(name, image, plane, corners[:1], closed=False)
+    round_trip = len(corners) > 3 and np.array_equal(corners[0], corners[-1])
     flags = ("line-interpolated",) if kind == "INTERPOLATED" else ()
     flags = (*flags, "filled") if header.text(graphic, "GraphicFilled") == "Y" else flags
-    if closed and image is not None and (plane is None) == (len(image.shape) == 2):
-        voxels = np.zeros(image.shape, np.bool_)
-        inside = fill_plane([line], (image.shape[-2], image.shape[-1]))
-        if plane is None or 0 <= plane < image.shape[0]:
-            voxels[... if plane is None else plane] = inside
-            return Mask(mask=voxels, flags=flags, **shared)
-    return Contour(rings=(_placed(line, plane),), closed=closed, flags=flags, **shared)
+    line = outline(kind, corners[:-1] if round_trip else corners)
+    closed = kind in ("CIRCLE", "ELLIPSE") or round_trip
+    return _Line(name, image, plane, line, closed=closed, flags=flags)
+
+
+def _drawing(lines: list[_Line], source: Source) -> Finding:
+    first = lines[0]
+    image = first.image
+    shared: dict[str, Any] = {
+        "id": slug(first.name) if first.name else "drawing",
+        "name": first.name or "Drawing",
+        "source": source,
+        "item": first.item,
+        "flags": first.flags,
+    }
+    if not len(first.points):
+        return Passage(text="Something was drawn relative to the display.", **shared)
+    rings = tuple(_placed(line.points, line.plane) for line in lines)
+    if len(rings) == 1 and len(rings[0]) == 1:
+        return Point(position=tuple(rings[0][0].tolist()), **shared)
+    mask = _filled(lines, image) if first.closed and image is not None else None
+    if mask is not None:
+        return Mask(mask=mask, **shared)
+    return Contour(rings=rings, closed=first.closed, **shared)
+
+
+def _filled(lines: list[_Line], image: Image) -> NDArray[np.bool_] | None:
+    """What the lines enclose, by the even-odd rule; None where one has no plane in the image."""
+    flat = len(image.shape) == 2
+    planes: dict[int, list[NDArray[np.float64]]] = {}
+    for line in lines:
+        plane = 0 if flat and line.plane is None else line.plane
+        if plane is None or not 0 <= plane < (1 if flat else image.shape[0]):
+            return None
+        planes.setdefault(plane, []).append(line.points)
+    voxels = np.zeros((1,) * flat + image.shape, np.bool_)
+    for plane, rings in planes.items():
+        voxels[plane] = fill_plane(rings, (image.shape[-2], image.shape[-1]))
+    return voxels[0] if flat else voxels
 
 
 def _placed(flat: NDArray[np.float64], plane: int | None) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from osler.errors import UnreadableError
 from osler.io import dicom_header as header
 from osler.io.contour_fill import fill
-from osler.io.dicom_codes import code_of, slug
+from osler.io.dicom_codes import algorithm_of, code_of, slug
 from osler.io.dicom_placing import said
 from osler.io.dicom_seg_in import unused
 from osler.io.dicom_whole import read_whole
@@ -38,6 +38,7 @@ class _Structure:
     name: str
     frame: str
     source: Source
+    flags: tuple[str, ...] = ()
     code: Code | None = None
     closed: list[NDArray[np.float64]] = field(default_factory=list)
     open: list[NDArray[np.float64]] = field(default_factory=list)
@@ -84,18 +85,11 @@ def read_rtstruct(
 def _structures(file: InputFile, dataset: "Dataset") -> list[_Structure]:
     found: dict[str, _Structure] = {}
     for roi in dataset.StructureSetROISequence:
-        automatic = header.text(roi, "ROIGenerationAlgorithm") == "AUTOMATIC"
-        described = header.text(roi, "ROIGenerationDescription")
-        source = (
-            Source("algorithm", described or "contouring program")
-            if automatic
-            else Source("person", "author of the contours")
-        )
         number = header.text(roi, "ROINumber")
         found[number] = _Structure(
             header.text(roi, "ROIName") or f"Structure {number}",
             header.text(roi, "ReferencedFrameOfReferenceUID"),
-            source,
+            *_source(roi),
         )
     for observation in dataset.get("RTROIObservationsSequence") or ():
         structure = found.get(header.text(observation, "ReferencedROINumber"))
@@ -114,6 +108,19 @@ def _structures(file: InputFile, dataset: "Dataset") -> list[_Structure]:
             else:
                 structure.open.append(points)
     return list(found.values())
+
+
+def _source(roi: "Dataset") -> tuple[Source, tuple[str, ...]]:
+    """Who drew it: a program where the file says so, with its name and version where known."""
+    kind = header.text(roi, "ROIGenerationAlgorithm")
+    if kind not in ("AUTOMATIC", "SEMIAUTOMATIC"):
+        return Source("person", "author of the contours"), ()
+    flags = ("semi-automatic",) if kind == "SEMIAUTOMATIC" else ()
+    named = next(iter(roi.get("ROIDerivationAlgorithmIdentificationSequence") or ()), None)
+    if named is not None and header.text(named, "AlgorithmName"):
+        return algorithm_of(named), flags
+    described = header.text(roi, "ROIGenerationDescription")
+    return Source("algorithm", described or "contouring program"), flags
 
 
 def _points(file: InputFile, contour: "Dataset") -> NDArray[np.float64]:
@@ -149,6 +156,7 @@ def _said(structure: _Structure, image: Image | None) -> list[Finding]:
         "name": structure.name,
         "source": structure.source,
         "code": structure.code,
+        "flags": structure.flags,
     }
     out: list[Finding] = []
     if structure.closed:
@@ -178,7 +186,7 @@ def _filled(structure: _Structure, image: Image | None, shared: dict[str, Any]) 
 
             mask = Deferred(size, np.dtype(np.bool_), unpacked)
             return Mask(item=image.name, mask=mask, **shared)
-        shared = shared | {"flags": ("contour-off-plane",)}
+        shared = shared | {"flags": (*structure.flags, "contour-off-plane")}
     return Contour(rings=tuple(structure.closed), frame=structure.frame, **shared)
 
 

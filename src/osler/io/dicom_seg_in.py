@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from osler.errors import TooLargeError, UnreadableError, UnsupportedError
 from osler.io import dicom_header as header
-from osler.io.dicom_codes import code_of, side_of, slug
+from osler.io.dicom_codes import algorithm_of, code_of, side_of, slug
 from osler.io.dicom_layout import IMPLICIT_LITTLE, UNCOMPRESSED
 from osler.io.dicom_placing import placement
 from osler.io.dicom_seg_frames import Grid, SegFrames, Stored, grid, parts
 from osler.io.input_file import InputFile, decoding, unopenable
-from osler.record import Code, Deferred, Image, Mask, Source
+from osler.record import Deferred, Image, Mask, Source
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -375,22 +375,11 @@ def _doubts(description: str) -> tuple[tuple[str, ...], str]:
     return tuple(flags), "; ".join(parts)
 
 
-_LEARNT = Code("123110", "DCM", "Artificial Intelligence")
-
-
 def _source(segment: "Dataset") -> tuple[Source, tuple[str, ...]]:
     kind = header.text(segment, "SegmentAlgorithmType")
-    algorithm = next(iter(segment.get("SegmentationAlgorithmIdentificationSequence") or ()), None)
+    named = next(iter(segment.get("SegmentationAlgorithmIdentificationSequence") or ()), None)
     name = header.text(segment, "SegmentAlgorithmName")
-    version = ""
-    learnt = False
-    if algorithm is not None:
-        name = header.text(algorithm, "AlgorithmName") or name
-        version = header.text(algorithm, "AlgorithmVersion")
-        family = code_of(algorithm, "AlgorithmFamilyCodeSequence")
-        ours = header.text(algorithm, "AlgorithmSource") == "Osler"
-        learnt = ours and family is not None and family.value == _LEARNT.value
-    if kind == "MANUAL" or not name:
+    source = Source("algorithm", name) if named is None else algorithm_of(named, name)
+    if kind == "MANUAL" or not source.name:
         return Source("person", "author of the segmentation"), ()
-    flags = ("semi-automatic",) if kind == "SEMIAUTOMATIC" else ()
-    return Source("bundle" if learnt else "algorithm", name, version), flags
+    return source, (("semi-automatic",) if kind == "SEMIAUTOMATIC" else ())

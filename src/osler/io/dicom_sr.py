@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from osler.errors import OutputError
 from osler.io import identity
 from osler.io.dicom_context import sources, write_dataset
 from osler.io.dicom_photo import side_of, source_dataset
@@ -124,12 +125,20 @@ def write_measurements(
 def _document(writer: "_Writer", evidence: "list[Dataset]") -> "ComprehensiveSR":
     from highdicom.sr import ComprehensiveSR, MeasurementReport
 
+    groups, statements = list(writer.groups()), writer.statements()
+    if not groups and not statements:
+        raise OutputError(
+            f"nothing is said of image '{writer.item}' that a report holds: no measurements, "
+            "labels, points or passages; masks go into a segmentation"
+        )
     report = MeasurementReport(
         observation_context=writer.observer(),
         procedure_reported=coded(vocab.IMAGING_PROCEDURE),
-        imaging_measurements=list(writer.groups()),
+        imaging_measurements=groups or [writer.nothing()],
     )
-    report[0].ContentSequence.extend(writer.statements())
+    if not groups:  # words alone are a report too (TID 1500, row 12), which highdicom cannot say
+        report[0].ContentSequence.pop()
+    report[0].ContentSequence.extend(statements)
     sr = ComprehensiveSR(
         evidence=evidence,
         content=report[0],
@@ -229,6 +238,12 @@ class _Writer:
         for label in self.case.of(Label):
             if label.item in (self.item, None):
                 yield self._label(label)
+
+    def nothing(self) -> Any:
+        """A group without content, to be taken out again."""
+        from highdicom.sr import MeasurementsAndQualitativeEvaluations
+
+        return MeasurementsAndQualitativeEvaluations(tracking_identifier=self._tracking("none"))
 
     def _sorted(self) -> list[_Group]:
         """The measurements under the structure that each is about, in the findings' order."""

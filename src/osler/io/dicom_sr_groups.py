@@ -11,7 +11,7 @@ import numpy as np
 
 from osler.io import dicom_header as header
 from osler.io.dicom_codes import side, slug, unit_of
-from osler.io.dicom_context import planes_of
+from osler.io.dicom_context import plane_of_frame, planes_of
 from osler.io.dicom_sr_tree import Node
 from osler.record import (
     Code,
@@ -239,7 +239,7 @@ class Groups:
                 if image is not None:
                     frame = header.text(reference, "ReferencedFrameNumber")
                     if plane is None and len(image.shape) == 3 and frame.isdecimal():
-                        plane = int(frame) - 1
+                        plane = plane_of_frame(image, int(frame))
                     return image.name, plane
         return None, None
 
