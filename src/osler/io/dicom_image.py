@@ -27,6 +27,7 @@ from osler.io.dicom_layout import (
 )
 from osler.io.dicom_multiframe import Arrangement, arrange, groups
 from osler.io.dicom_overlays import overlays, too_large
+from osler.io.dicom_overlays_embedded import embedded, hidden
 from osler.io.dicom_palette import palette_of
 from osler.io.dicom_pixels import Pixels, Plane
 from osler.io.dicom_values import Rescale, rescale_of, result_type, window_of
@@ -101,6 +102,17 @@ def read_dicom(
             image.flags = (*image.flags, "overlays-left-out")
         else:
             masks = overlays(dataset, item=image.name, shape=image.shape)
+            if layout.shared and image.channel_count == 1:
+                some, flags = embedded(
+                    file,
+                    dataset,
+                    layout,
+                    opened.frames,
+                    depths=_depths(image, layout.frames),
+                    item=image.name,
+                    shape=image.shape,
+                )
+                masks, image.flags = [*masks, *some], (*image.flags, *flags)
         return Content([image], masks, header.patient_id(dataset))
 
 
@@ -123,6 +135,8 @@ def open_image(file: InputFile, *, max_pixels: int) -> Opened:
     layout = layout_of(
         file, dataset, syntax=syntax, real=_real(stream, syntax), max_pixels=max_pixels
     )
+    if hidden(dataset):
+        layout = replace(layout, shared=True)
     inflated = None
     if start is not None:
         limit = stream.tell() + 12 + (layout.frame_bits * 3 // 2 * layout.frames + 7) // 8
@@ -215,6 +229,13 @@ def described(
         window=turned(window, layout, rescale) if pixels.invert else window,
         header=_sorted_frames(arrangement),
     )
+
+
+def _depths(image: Image, frames: int) -> tuple[int, ...]:
+    """The depth of each frame of an image of one channel."""
+    order = image.header.get("FrameNumber") or range(1, frames + 1)
+    depths = {number: depth for depth, number in enumerate(order)}
+    return tuple(depths[number] for number in range(1, frames + 1))
 
 
 def _sorted_frames(arrangement: Arrangement) -> dict[str, tuple[int, ...]]:

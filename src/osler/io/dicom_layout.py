@@ -61,6 +61,7 @@ class Layout:
         syntax: UID of the transfer syntax.
         frames: how many.
         real: whether the samples are floating point.
+        shared: whether unused bits hold overlays, in compressed samples too.
     """
 
     rows: int
@@ -75,6 +76,7 @@ class Layout:
     syntax: str
     frames: int
     real: bool = False
+    shared: bool = False
 
     @property
     def encapsulated(self) -> bool:

@@ -37,7 +37,8 @@ def overlays(dataset: "Dataset", *, item: str, shape: tuple[int, ...]) -> list[M
 
     Returns:
         One mask a plane, flagged ``"overlay-cut-off"`` where a plane reaches beyond the image.
-        A plane whose bits are not there, or lie within the pixels (retired), is passed over.
+        A plane whose bits are not there, or lie within the pixels (``dicom_overlays_embedded``),
+        is passed over.
     """
     found = []
     for group in range(0x6000, 0x6020, 2):
@@ -79,6 +80,9 @@ def _plane(dataset: "Dataset", group: int) -> tuple[NDArray[np.bool_], int, int,
             return None
     except (TypeError, ValueError):
         return None
+    big = getattr(dataset, "original_encoding", (None, True))[1] is False
+    if big and dataset[group, 0x3000].VR == "OW":  # pairs of bytes the other way round (PS3.5 7.3)
+        data = np.frombuffer(data[: len(data) // 2 * 2], ">u2").astype("<u2").tobytes()
     bits = np.unpackbits(np.frombuffer(data, np.uint8), count=size, bitorder="little")
     plane = bits.astype(np.bool_).reshape(count, rows, columns)
     return plane, origin[0] - 1, origin[1] - 1, first, str(value(0x0040, ""))

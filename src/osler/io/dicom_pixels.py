@@ -255,7 +255,7 @@ def stored_values(samples: NDArray[Any], layout: Layout, found: Codestream | Non
     size = layout.dtype.itemsize
     unsigned, signed = np.dtype(f"u{size}"), np.dtype(f"i{size}")
     bits, high = layout.stored, layout.high
-    if found is not None:
+    if found is not None and not layout.shared:
         # a codestream holds values and no unused bits; its own depth and sign are the true ones
         if found.signed is not None:
             bits = found.bits if found.signed != layout.signed else 8 * size
