@@ -12,7 +12,11 @@ import typer
 SOME_FAILED = 3
 """Exit status where something was not understood or not written, and the rest was."""
 
-_NUMBERS: dict[str, type[int] | type[float]] = {"rate": float, "bscans": int, "max_pixels": int}
+_NUMBERS: dict[str, type[int] | type[float]] = {
+    "rate": float, "bscans": int, "max_pixels": int, "timeout": float, "max_seconds": float,
+    "max_bytes": int,
+}  # fmt: skip
+_OF_URLS = ("timeout", "max_seconds", "max_bytes", "anonymous", "endpoint", "plain_credentials")
 
 Source = Annotated[
     str, typer.Argument(metavar="PATH", help="A file of any kind, a folder, or a URL.")
@@ -84,6 +88,7 @@ def _errors(*, debug: bool) -> Iterator[None]:
             known = {
                 "split_by",
                 "max_pixels",
+                *_OF_URLS,
                 *(name for reader in READERS for name in reader.options),
             }
             named = dict.fromkeys(re.findall(r"\b([a-z_]+)=", str(error)))

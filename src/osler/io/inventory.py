@@ -17,6 +17,7 @@ from osler.io.input_file import MAX_PIXELS, opened, printable
 from osler.io.readers import reader_for
 from osler.io.reading import load
 from osler.io.sorting import Cases, Study, sort
+from osler.io.web_address import shown
 from osler.record import Case, Image, Item, Signal, Table, Text
 
 _IDENTITY: Final = {
@@ -66,9 +67,10 @@ def inventory(
         if table is None:
             raise
         return {"path": printable(path), "kind": "table", "table": table}
+    name = printable(shown(path))
     if isinstance(loaded, Cases):
-        return {"path": printable(path), "kind": "folder", **_of_cases(loaded, identity=identity)}
-    return {"path": printable(path), "kind": "file", "case": of_case(loaded, identity=identity)}
+        return {"path": name, "kind": "folder", **_of_cases(loaded, identity=identity)}
+    return {"path": name, "kind": "file", "case": of_case(loaded, identity=identity)}
 
 
 def _of_whole_table(path: str, options: Mapping[str, Any]) -> dict[str, Any] | None:

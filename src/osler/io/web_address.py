@@ -113,6 +113,11 @@ def _fhir(root: str, path: str, query: str) -> Address:
     return Address("fhir", base, base, patient=patient)
 
 
+def shown(path: str) -> str:
+    """A URL as it may be shown, without the query, which may name a patient; a path as it is."""
+    return path.partition("?")[0].partition("#")[0] if is_url(path) else path
+
+
 def service_of(url: str) -> str:
     """The address of a DICOMweb service itself, with or without ``dicomweb+`` before it.
 

@@ -69,7 +69,7 @@ def load_remote(
             found = load_folder(folder.path, max_pixels=max_pixels, **options)
         if isinstance(found, Case):
             return folder.keep(found)
-        return _Fetched(found.studies, found.skipped, found.options, folder)
+        return _Fetched(found.studies, tuple(folder.told(found.skipped)), found.options, folder)
     name = safe_name(unquote(PurePosixPath(urlsplit(address.base).path).name)) or "file"
     with closing(place):
         path = _fetch(folder, name, place.ask(""))

@@ -142,8 +142,12 @@ class Fetched:
             self.keep_item(item, again, at)
         for finding in case.findings.values():
             self.keep_finding(finding)
-        case.left_out = [(self._url(path), self._said(words)) for path, words in case.left_out]
+        case.left_out = self.told(case.left_out)
         return case
+
+    def told(self, files: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Files and reasons, by the URL and not the folder."""
+        return [(self._url(path), self._said(words)) for path, words in files]
 
     def keep_finding(self, finding: Finding) -> None:
         """As ``keep``, for one finding: masks may be deferred."""

@@ -77,8 +77,14 @@ class Access:
     @staticmethod
     def taken_from(options: dict[str, Any]) -> "Access":
         """The options that are about access, taken out of all options."""
-        names = [name for name in Access.__slots__ if name in options]
-        return Access(**{name: options.pop(name) for name in names})
+        given = {name: options.pop(name) for name in Access.__slots__ if name in options}
+        for name, value in given.items():
+            kind = type(Access.__dataclass_fields__[name].default)
+            taken = (int, float) if kind is float else (kind,)
+            if type(value) not in taken or (kind in (int, float) and not 0 < value < 1e15):
+                word = {str: "text", bool: "True or False"}.get(kind, "a positive number")
+                raise InputError(f"the option '{name}' is {word}")  # its value may be a secret
+        return Access(**given)
 
     def for_host(self, host: str) -> "Access":
         """With the environment's credentials, where none were given and they are for this host.
