@@ -233,6 +233,28 @@ def test_headers_and_their_data_are_one_case(tmp_path: Path) -> None:
     assert [Path(path).name for path, _ in sort(tmp_path).skipped] == ["a.mhd", "b.raw"]
 
 
+def test_a_record_of_several_segments_is_one_case(tmp_path: Path) -> None:
+    samples = np.arange(20, dtype="<i2").tobytes()
+    for name in ("part_0001", "part_0002"):
+        put(tmp_path, f"{name}.hea", f"{name} 1 100 20\nother-{name}.bin 16 200/mV\n".encode())
+        put(tmp_path, f"other-{name}.bin", samples)
+    put(tmp_path, "whole.hea", b"whole/3 1 100 45\npart_0001 20\n~ 5\npart_0002 20\n")
+    put(tmp_path, "whole.pwave", b"\x05\x04\0\0")  # a beat at sample 5, and the end
+    put(tmp_path, "alone.hea", b"alone 1 100 20\nalone.dat 16 200/mV\n")
+    put(tmp_path, "alone.dat", samples)
+    put(tmp_path, "alone.qrs", b"\x05\x04\0\0")
+    put(tmp_path, "stray.qrs", b"\x93\xfa\x01\x02" * 50)
+    put(tmp_path, "bad.hea", b"bad/9 1 100 20\npart_0001 20\n")
+    os.mkfifo(tmp_path / "pipe.hea")
+    cases = cases_of(tmp_path)
+    assert [case.id for case in cases] == ["alone", "bad", "whole"]
+    assert {Path(path).name for path, _ in cases.skipped} == {"stray.qrs", "pipe.hea"}
+    whole = cases[2]
+    (signal,) = (whole[name] for name in whole.items)
+    assert signal.array.shape == (1, 45)
+    assert len(whole.findings) == 1
+
+
 def test_folders_of_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no file that is read"):
         load(tmp_path)

@@ -208,6 +208,36 @@ def locate(
     return Frames(start=start, frame_bits=frame_bits, inflate=inflate, swapped=swapped, **common)
 
 
+def native_frame(
+    path: str, name: str, size: int, layout: Layout, *, head: bytes, at: int
+) -> Frames | None:
+    """The one uncompressed little-endian frame of a file, without opening it.
+
+    Args:
+        path: the file.
+        name: its name as it can be printed.
+        size: its length in bytes.
+        layout: what the header says of the samples.
+        head: the first 12 bytes of the element of the pixels.
+        at: where they are.
+
+    Returns:
+        None where ``locate`` has to look.
+    """
+    if layout.encapsulated or layout.syntax == EXPLICIT_BIG or layout.frames != 1:
+        return None
+    if len(head) < 12 or struct.unpack_from("<HH", head) != (0x7FE0, 0x0010):
+        return None
+    explicit = head[4:6] in _LONG_VRS
+    (length,) = struct.unpack_from("<I", head, 8 if explicit else 4)
+    start = at + (12 if explicit else 8)
+    held = min(length, size - start)
+    bits = _native_bits(layout, held)
+    if length == _UNDEFINED or held < (bits + 7) // 8:
+        return None
+    return Frames(path, name, size, start=start, frame_bits=bits)
+
+
 def _native_bits(layout: Layout, held: int) -> int:
     """Bits of a frame; whole chroma where a program left the name of shared chroma behind."""
     whole = layout.rows * layout.columns * layout.samples * layout.allocated

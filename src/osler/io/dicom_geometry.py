@@ -240,6 +240,8 @@ def _refuse_unlike(poses: Sequence[Pose], *, what: str) -> None:
     first = np.array(poses[0].orientation)
     size = np.array(poses[0].spacing)
     for pose in poses[1:]:
+        if (pose.orientation, pose.spacing) == (poses[0].orientation, poses[0].spacing):
+            continue
         if np.abs(np.array(pose.orientation) - first).max() > SAME_DIRECTION:
             raise GeometryError(
                 f"{pose.label} has another direction (ImageOrientationPatient) than "

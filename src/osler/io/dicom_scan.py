@@ -28,6 +28,12 @@ _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM U
 _IMPLICIT = struct.Struct("<HHI").unpack_from
 _EXPLICIT = struct.Struct("<HH2sH").unpack_from
 _LONGEST = 65_536
+_MOST_NESTED = 300_000  # elements in the sequences of one header
+
+_MOST_KNOWN = 4096
+_KNOWN_IMPLICIT: dict[bytes, tuple[int, int]] = {}
+_KNOWN_EXPLICIT: dict[bytes, tuple[int, int]] = {}
+"""The 8 or 12 bytes that say all of an element but its value: to its tag, and its whole length."""
 
 TAGS: dict[str, tuple[int, str]] = {
     "SpecificCharacterSet": (0x00080005, "CS"),
@@ -76,6 +82,10 @@ IDENTITY = (
 """What tells whose a file is, and of which study and series."""
 
 
+class EndlessError(ValueError):
+    """A header has more nested elements than any device writes."""
+
+
 @dataclass(slots=True)
 class Scan:
     """What was found; takes the place of a data set where only these elements are asked for.
@@ -84,12 +94,14 @@ class Scan:
         syntax: UID of the transfer syntax; empty where the file does not say.
         values: tag to bytes.
         pixels: where the element of the pixels starts; None where the end was not reached.
+        head: its first bytes, as far as they have been read.
         tags: keyword to tag and VR of what was asked for.
     """
 
     syntax: str = ""
     values: dict[int, bytes] = field(default_factory=dict)
     pixels: int | None = None
+    head: bytes = b""
     tags: dict[str, tuple[int, str]] = field(default_factory=lambda: TAGS)
 
     def get(self, keyword: str, default: Any = None) -> Any:
@@ -122,7 +134,8 @@ class Scan:
         """The first value as text in the file's own character set; empty where absent."""
         data = self.values.get(self.tags.get(keyword, (0, ""))[0], b"")
         if data.isascii():
-            return data.split(b"\\")[0].decode("ascii").strip(" \0")
+            plain = data.decode("ascii")
+            return (plain.split("\\")[0] if "\\" in plain else plain).strip(" \0")
         from pydicom.charset import convert_encodings, decode_bytes
 
         stated = self.get("SpecificCharacterSet") or "ISO_IR 6"
@@ -239,60 +252,90 @@ def _elements(
     last: int,
 ) -> int:
     """Walk over elements up to tag ``last``; gives where that one starts."""
-    # the block is kept in local names: this loop runs a million times for ten thousand files
-    values, unpack = found.values, _IMPLICIT if implicit else _EXPLICIT
-    block, base, before, vr = walk.block, walk.start, -1, b""
-    while position < walk.size:
-        at = position - base
-        if at < 0 or at + 12 > len(block):
-            block, _ = walk.at(position, min(12, walk.size - position))
-            base, at = walk.start, position - walk.start
-            if len(block) - at < 8:
-                raise EOFError
-        if implicit:
-            group, element, length = unpack(block, at)
+    # this loop runs a million times for ten thousand files: the block is kept in local names, and
+    # what was understood once is looked up by its bytes
+    values, known = found.values, _KNOWN_IMPLICIT if implicit else _KNOWN_EXPLICIT
+    block, base, before = walk.block, walk.start, -1
+    at = position - base
+    while True:
+        header = known.get(block[at : at + 8])
+        if header is not None:
+            tag, after = header[0], at + header[1]
+            if before < tag < last and (tag not in wanted or after <= len(block)):
+                if tag in wanted:
+                    values[tag] = block[at + 8 : after]
+                before, at = tag, after
+                continue
         else:
-            group, element, vr, length = unpack(block, at)
-        tag = group << 16 | element
+            header = known.get(block[at : at + 12])
+            if header is not None and before < header[0] < last and header[0] not in wanted:
+                before, at = header[0], at + header[1]
+                continue
+        position = base + at
+        if position >= walk.size:
+            return position
+        tag, after = _element(walk, position, found, wanted, implicit=implicit, last=last)
         if tag >= last:
             if tag >= _PIXELS:
                 found.pixels = position
+                at = position - walk.start
+                found.head = walk.block[at : at + 12]
             return position
-        position += 8
-        if not implicit and vr in _LONG_VRS:
-            if at + 12 > len(block):
-                raise EOFError
-            length = int.from_bytes(block[at + 8 : at + 12], "little")
-            position += 4
-        elif not implicit and vr not in _SHORT_VRS:
-            raise ValueError("no value representation")
         if tag <= before:
             raise ValueError("elements out of order")
-        before = tag
-        if length == _UNDEFINED:
-            # a UN of undefined length holds implicit elements (PS3.5 6.2.2)
-            position = _skip(walk, position, implicit=implicit or vr == b"UN")
-            block, base = walk.block, walk.start
-            if tag in wanted:
-                values[tag] = b"\1"
-            continue
+        block, base, before = walk.block, walk.start, tag
+        at = after - base
+
+
+def _element(
+    walk: _Walk, position: int, found: Scan, wanted: frozenset[int], *, implicit: bool, last: int
+) -> tuple[int, int]:
+    """The tag at a position, and where the next element starts; a wanted value is kept."""
+    block, at = walk.at(position, min(12, walk.size - position))
+    if len(block) - at < 8:
+        raise EOFError
+    vr, head = b"", block[at : at + 8]
+    if implicit:
+        group, element, length = _IMPLICIT(block, at)
+    else:
+        group, element, vr, length = _EXPLICIT(block, at)
+    tag, after = group << 16 | element, position + 8
+    if tag >= last:
+        return tag, position
+    if not implicit and vr in _LONG_VRS:
+        if at + 12 > len(block):
+            raise EOFError
+        length = int.from_bytes(block[at + 8 : at + 12], "little")
+        after += 4
+        head = block[at : at + 12]
+    elif not implicit and vr not in _SHORT_VRS:
+        raise ValueError("no value representation")
+    if length == _UNDEFINED:
         if tag in wanted:
-            if length > _LONGEST or position + length > walk.size:
-                raise ValueError("an element too long")
-            at = position - base
-            if at + length > len(block):
-                block, at = walk.at(position, length)
-                base = walk.start
-            values[tag] = block[at : at + length]
-        position += length
-    return position
+            found.values[tag] = b"\1"
+        # a UN of undefined length holds implicit elements (PS3.5 6.2.2)
+        return tag, _skip(walk, after, implicit=implicit or vr == b"UN")
+    known = _KNOWN_IMPLICIT if implicit else _KNOWN_EXPLICIT
+    if len(known) >= _MOST_KNOWN:
+        known.clear()
+    known[head] = (tag, len(head) + length)
+    if tag in wanted:
+        if length > _LONGEST or after + length > walk.size:
+            raise ValueError("an element too long")
+        block, at = walk.at(after, length)
+        found.values[tag] = block[at : at + length]
+    return tag, after + length
 
 
 def _skip(walk: _Walk, position: int, *, implicit: bool) -> int:
     """Where a sequence of undefined length ends, its nested ones too."""
     # each level: whether it is an item (which ends with its own delimiter) and its encoding
     levels = [(False, implicit)]
+    left = _MOST_NESTED
     while levels:
+        left -= 1
+        if not left:
+            raise EndlessError("a header that goes on and on")
         is_item, implicit = levels[-1]
         block, at = walk.at(position, 8)
         group, element, length = struct.unpack_from("<HHI", block, at)

@@ -5,15 +5,15 @@ keeps. Geometry as in ``dicom_geometry``.
 """
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from osler.errors import GeometryError, InputError, OslerError, UnreadableError
 from osler.io import dicom_header as header
 from osler.io.content import Content
-from osler.io.dicom_frames import Frames, locate
-from osler.io.dicom_geometry import Allowed, Grid, Pose, grid_of, pose_of_header
+from osler.io.dicom_frames import Frames, locate, native_frame
+from osler.io.dicom_geometry import Allowed, Grid, Pose, grid_of, numbers, pose_of_header
 from osler.io.dicom_image import Opened, described, open_image, pixel_flags, profile_of
 from osler.io.dicom_layout import DEFLATED, EXPLICIT_BIG, Layout, layout_of
 from osler.io.dicom_multiframe import Arrangement
@@ -26,6 +26,11 @@ from osler.record import Image, Origin
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+
+Seen = tuple[Scan, tuple[int, int]]
+"""What a walk over a header found; length in bytes and time of the last change (ns) of its file."""
+
+_REAL = (b"\x08\0", b"\x09\0")  # FloatPixelData and DoubleFloatPixelData, group left out
 
 SPLITTING = (
     *("AcquisitionNumber", "EchoTime", "EchoNumbers", "TemporalPositionIdentifier"),
@@ -64,6 +69,7 @@ def read_series(
     split_by: str | None = None,
     allow_tilt: bool = False,
     allow_irregular: bool = False,
+    seen: "Mapping[str, Seen] | None" = None,
 ) -> Content:
     """Read the files of one series as a volume, in any order.
 
@@ -74,6 +80,8 @@ def read_series(
             ``"EchoTime"``; each value gives an image of its own.
         allow_tilt: keep slices that move sideways; the affine has their shear.
         allow_irregular: keep slices without a regular grid; the image has no affine.
+        seen: headers that have been walked over already, by path; one whose file has changed since
+            is walked over again.
 
     Returns:
         One image (several with ``split_by``), ``(C, D, H, W)``, not decoded yet.
@@ -83,7 +91,9 @@ def read_series(
             direction, size or units; the message names files, element and way out.
         InputError: a file cannot be used, or the files are of several series.
     """
-    slices = [open_slice(path, max_pixels=max_pixels, also=split_by) for path in paths]
+    opener = _Opener(max_pixels, split_by)
+    known = seen or {}
+    slices = [opener.open(path, known.get(os.fspath(path))) for path in paths]
     if not slices:
         raise InputError("a series has no files; name those of one series")
     return volumes(
@@ -128,28 +138,135 @@ def open_slice(path: str | os.PathLike[str], *, max_pixels: int, also: str | Non
     Raises:
         InputError: the file cannot be used, or has several frames.
     """
-    with opened(path) as file, decoding(file, "dicom"):
-        found = _walked(file, also)
-        if found is None:
-            whole = open_image(file, max_pixels=max_pixels)
-            found, layout, frames = of_dataset(whole.dataset), whole.layout, whole.frames
-            rescale = rescale_of(file.name, whole.dataset, layout)
-        else:
-            dataset = cast("Dataset", found)
+    return _Opener(max_pixels, also).open(path)
+
+
+@dataclass(slots=True)
+class _Opener:
+    """Opens the slices of a series; what they have in common is understood once.
+
+    Attributes:
+        max_pixels: refuse a slice of more pixels.
+        also: keyword of an element that is kept besides.
+    """
+
+    max_pixels: int
+    also: str | None = None
+    _layouts: dict[tuple[object, ...], Layout] = field(default_factory=dict)
+    _rescales: dict[tuple[object, ...], Rescale] = field(default_factory=dict)
+    _directions: dict[tuple[object, ...], Pose] = field(default_factory=dict)
+
+    def open(self, path: str | os.PathLike[str], seen: "Seen | None" = None) -> Slice:
+        """As ``open_slice``; what was seen of a file is believed where it has not changed."""
+        name = printable(path)
+        if seen is not None and not self._holds(path, seen):
+            seen = None
+        found, (size, _) = (None, (0, 0)) if seen is None else seen
+        if found is not None and (quick := self._known(os.fspath(path), name, found, size)):
+            return quick
+        with opened(path) as file, decoding(file, "dicom"):
+            if found is None:
+                found = _walked(file, self.also)
+            if found is None:
+                whole = open_image(file, max_pixels=self.max_pixels)
+                found, layout, frames = of_dataset(whole.dataset), whole.layout, whole.frames
+                rescale = rescale_of(file.name, whole.dataset, layout)
+            else:
+                layout = self._layout(file, found)
+                stream = cast(BinaryIO, file.stream)
+                stream.seek(found.pixels or 0)
+                frames = locate(file, stream, cast("Dataset", found), layout)
+                rescale = self._rescale(file.name, found, layout)
+            if layout.frames > 1:
+                raise InputError(
+                    f"'{file.name}' has {layout.frames} frames, so it is a volume or cine by "
+                    "itself; load it alone"
+                )
+            pose = self._pose(file.name, found)
+            return Slice(os.fspath(path), file.name, found, layout, frames, rescale, pose)
+
+    def _holds(self, path: str | os.PathLike[str], seen: "Seen") -> bool:
+        if (self.also and self.also not in TAGS) or not _plain(seen[0]):
+            return False
+        try:
+            status = os.stat(path)
+        except (OSError, ValueError):
+            return False
+        return (status.st_size, status.st_mtime_ns) == seen[1]
+
+    def _known(self, path: str, name: str, found: Scan, size: int) -> Slice | None:
+        """A slice that is stored like one before it, without opening its file."""
+        layout = self._layouts.get(_values(found, _LAYOUT))
+        if layout is None or found.pixels is None:
+            return None
+        frames = native_frame(path, name, size, layout, head=found.head, at=found.pixels)
+        if frames is None:
+            return None
+        rescale = self._rescales.get(_values(found, _LAYOUT + _RESCALE))
+        if rescale is None:
+            return None
+        return Slice(path, name, found, layout, frames, rescale, self._pose(name, found))
+
+    def _layout(self, file: InputFile, found: Scan) -> Layout:
+        key = _values(found, _LAYOUT)
+        layout = self._layouts.get(key)
+        if layout is None:
             layout = layout_of(
-                file, dataset, syntax=found.syntax, real=False, max_pixels=max_pixels
+                file,
+                cast("Dataset", found),
+                syntax=found.syntax,
+                real=False,
+                max_pixels=self.max_pixels,
             )
-            stream = cast(BinaryIO, file.stream)
-            stream.seek(found.pixels or 0)
-            frames = locate(file, stream, dataset, layout)
-            rescale = rescale_of(file.name, dataset, layout)
-        if layout.frames > 1:
-            raise InputError(
-                f"'{file.name}' has {layout.frames} frames, so it is a volume or cine by itself; "
-                "load it alone"
-            )
-        pose = pose_of_header(f"'{file.name}'", cast("Dataset", found))
-        return Slice(os.fspath(path), file.name, found, layout, frames, rescale, pose)
+            if layout.frames == 1:  # how many there may be depends on the file
+                self._layouts[key] = layout
+        return layout
+
+    def _rescale(self, name: str, found: Scan, layout: Layout) -> Rescale:
+        key = _values(found, _LAYOUT + _RESCALE)
+        rescale = self._rescales.get(key)
+        if rescale is None:
+            rescale = self._rescales[key] = rescale_of(name, cast("Dataset", found), layout)
+        return rescale
+
+    def _pose(self, name: str, found: Scan) -> Pose:
+        key = _values(found, _DIRECTION)
+        like = self._directions.get(key)
+        if like is None:
+            like = pose_of_header(f"'{name}'", cast("Dataset", found))
+            self._directions[key] = like
+            return like
+        position = numbers(found.get("ImagePositionPatient"), 3)
+        return Pose(f"'{name}'", position, like.orientation, like.spacing)
+
+
+def _tags(*keywords: str) -> tuple[int, ...]:
+    return tuple(TAGS[keyword][0] for keyword in keywords)
+
+
+_LAYOUT = _tags(
+    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
+    *("NumberOfFrames", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+)
+_RESCALE = _tags(
+    *("RescaleSlope", "RescaleIntercept", "RescaleType", "Units", "Modality", "ImageType"),
+)
+_DIRECTION = _tags("ImageOrientationPatient", "PixelSpacing")
+
+
+def _values(found: Scan, tags: tuple[int, ...]) -> tuple[object, ...]:
+    """What tells two headers apart in these elements."""
+    return (found.syntax, *map(found.values.get, tags))
+
+
+def _plain(found: Scan) -> bool:
+    """Whether the walk found all that there is to know, which takes no general reader."""
+    return (
+        found.pixels is not None
+        and found.syntax not in ("", DEFLATED)
+        and found.head[2:4] not in (b"", *_REAL)
+        and "ModalityLUTSequence" not in found
+    )
 
 
 def _walked(file: InputFile, also: str | None) -> Scan | None:
@@ -159,10 +276,10 @@ def _walked(file: InputFile, also: str | None) -> Scan | None:
         found = scan_tags(cast(BinaryIO, file.stream), tags, last=0x7FE00008)
     except ValueError:
         return None
-    plain = found.pixels is not None and found.syntax not in ("", DEFLATED)
-    file.stream.seek(found.pixels or 0)
-    real = file.stream.read(4)[2:4] in (b"\x08\0", b"\x09\0")
-    return found if plain and not real and "ModalityLUTSequence" not in found else None
+    if not found.head and found.pixels is not None:  # the walk's last block ended there
+        file.stream.seek(found.pixels)
+        found.head = file.stream.read(12)
+    return found if _plain(found) else None
 
 
 def tag_of(keyword: str) -> tuple[int, str]:
@@ -269,12 +386,12 @@ def _refuse_unlike(slices: Sequence[Slice]) -> None:
     for one in slices[1:]:
         pair = f"'{one.name}' and '{first.name}'"
         for keyword in ("PatientID", "SeriesInstanceUID"):
-            if one.scan.text(keyword) != first.scan.text(keyword):
+            if _differ(one, first, keyword):
                 raise InputError(
                     f"{pair} are of different series ({keyword}); give the files of one series, "
                     "or their folder to osler.load"
                 )
-        if one.scan.text("FrameOfReferenceUID") != first.scan.text("FrameOfReferenceUID"):
+        if _differ(one, first, "FrameOfReferenceUID"):
             raise GeometryError(
                 f"{pair} have different frames of reference (FrameOfReferenceUID), so their "
                 "positions cannot be compared; load them apart"
@@ -290,12 +407,23 @@ def _refuse_unlike(slices: Sequence[Slice]) -> None:
                 f"{pair} are in different units (RescaleType, Units), so they are no one volume; "
                 "load them apart"
             )
+        if a is b:
+            continue
         alike = ("samples", "allocated", "signed", "photometric", "real")
         if any(getattr(a, field) != getattr(b, field) for field in alike):
             raise UnreadableError(
                 f"{pair} store their samples differently (SamplesPerPixel, BitsAllocated, "
                 "PixelRepresentation, PhotometricInterpretation); load them apart"
             )
+
+
+def _differ(one: Slice, other: Slice, keyword: str) -> bool:
+    tag = TAGS[keyword][0]
+    if one.scan.values.get(tag) == other.scan.values.get(tag):
+        charset = TAGS["SpecificCharacterSet"][0]
+        if one.scan.values.get(charset) == other.scan.values.get(charset):
+            return False
+    return one.scan.text(keyword) != other.scan.text(keyword)
 
 
 def _image(

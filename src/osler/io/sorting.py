@@ -17,13 +17,14 @@ from typing import Any
 
 from osler.errors import InputError
 from osler.io import dicomdir
-from osler.io.dicom_scan import IDENTITY, TAGS, Scan, scan_tags
+from osler.io.dicom_scan import IDENTITY, TAGS, Scan
 from osler.io.input_file import MAX_PIXELS, printable
 from osler.io.naming import case_id, safe_name
 from osler.io.path_pattern import PathPattern
-from osler.io.readers import READERS, reader_for
+from osler.io.readers import READERS
 from osler.io.searching import OUTPUT_MARK, natural_key
-from osler.io.signatures import HEAD_BYTES, describe, is_dicom, is_dicomdir
+from osler.io.sorting_companions import COMPANIONS, companions
+from osler.io.sorting_files import Looked, in_threads, look
 from osler.record import Case
 
 _SORTED_BY = {
@@ -31,16 +32,14 @@ _SORTED_BY = {
     for keyword in (*IDENTITY, "ImagePositionPatient", "NumberOfFrames", "Rows")
 }
 _ROWS = TAGS["Rows"][0]
-_BLOCK = 8192
+_PIXELS = 0x7FE00008
 _SEG = "1.2.840.10008.5.1.4.1.1.66."
+_MOST_SCANS = 20_000
+"""Headers that are kept until the cases are opened; those of further files are read again."""
 
-COMPANIONS = {
-    "hea": ("dat", "mat", "atr", "ecg", "qrs", "ari"),
-    "hdr": ("img",),
-    "mhd": ("raw", "zraw"),
-    "nhdr": ("raw", "raw.gz", "gz"),
-}
-"""Extension of a header to those of the files that hold its data and are no case by themselves."""
+_LATE = Looked("skipped", "does not answer; check the disk")
+
+__all__ = ("COMPANIONS", "Cases", "DicomFile", "Series", "Study", "load_folder", "sort")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +50,15 @@ class DicomFile:
         path: the file.
         placed: whether it is a single frame with a place in the patient.
         image: whether it has pixels of its own, which those of a segmentation are not.
+        scan: the elements of its header that stacking needs, where they have been kept.
+        stamp: length in bytes and time of the last change (ns) of the file that ``scan`` is of.
     """
 
     path: str
     placed: bool
     image: bool
+    scan: Scan | None = field(default=None, compare=False, repr=False)
+    stamp: tuple[int, int] = field(default=(0, 0), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,19 @@ def sort(folder: str | os.PathLike[str], *, pattern: str | None = None, **option
     Raises:
         InputError: there is no such folder, or the pattern is wrong.
     """
-    sorter = _Sorter(Path(folder), PathPattern(pattern) if pattern else None)
+    return _sorted(folder, pattern, options)
+
+
+def _sorted(
+    folder: str | os.PathLike[str],
+    pattern: str | None,
+    options: dict[str, Any],
+    *,
+    for_opening: bool = False,
+) -> Cases:
+    sorter = _Sorter(
+        Path(folder), PathPattern(pattern) if pattern else None, for_opening=for_opening
+    )
     sorter.walk()
     return sorter.cases(options)
 
@@ -167,7 +182,7 @@ def load_folder(
         InputError: nothing that is read lies there, or nothing of the one case can be read.
     """
     refuse_unknown(options)
-    cases = sort(folder, pattern=pattern, **options)
+    cases = _sorted(folder, pattern, options, for_opening=True)
     if len(cases) == 1:
         return cases[0]
     if not cases.studies:
@@ -206,9 +221,13 @@ class _Found:
 class _Sorter:
     """Collects what lies in a folder."""
 
-    def __init__(self, root: Path, pattern: PathPattern | None) -> None:
+    def __init__(
+        self, root: Path, pattern: PathPattern | None, *, for_opening: bool = False
+    ) -> None:
         self.root = root
         self.pattern = pattern
+        self._keeps_scans = for_opening
+        self._tags, self._last = (TAGS, _PIXELS) if for_opening else (_SORTED_BY, _ROWS + 1)
         self.dicom: list[_Found] = []
         self.others: list[str] = []
         self.skipped: dict[str, str] = {}
@@ -221,15 +240,20 @@ class _Sorter:
             status = os.stat(self.root)
             if not stat.S_ISDIR(status.st_mode):
                 raise InputError(f"'{printable(self.root)}' is no folder; give a folder to sort")
-            self._folder(os.fspath(self.root), status)
+            paths = self._list(os.fspath(self.root), status)
         except (OSError, ValueError) as error:
             from osler.io.input_file import unopenable
 
             raise unopenable(printable(self.root), error) from None
+        looked = in_threads(lambda path: look(path, self._tags, self._last), paths, late=_LATE)
+        for path, what in zip(paths, looked, strict=True):
+            self._file(path, what)
         for index in self._indices:
             self.skipped.update(dicomdir.missing(index))
 
-    def _folder(self, folder: str, status: os.stat_result) -> None:
+    def _list(self, folder: str, status: os.stat_result) -> list[str]:
+        """The files of a folder and of all below it that may be a case's."""
+        paths: list[str] = []
         pending = [(folder, status)]
         while pending:
             folder, status = pending.pop()
@@ -249,44 +273,33 @@ class _Sorter:
                 self.skipped[folder] = f"an output folder (it holds {OUTPUT_MARK})"
                 continue
             entries.sort(key=_name)
-            companions = _companions(names)
+            belonging = companions(folder, names)
             for entry in entries:
                 try:
                     if entry.is_dir():
                         pending.append((entry.path, entry.stat()))
-                    elif entry.name not in companions:
-                        self._file(entry.path)
+                    elif entry.name not in belonging:
+                        paths.append(entry.path)
                 except OSError as error:
                     self.skipped[entry.path] = f"cannot be opened ({error.strerror})"
+        return paths
 
-    def _file(self, path: str) -> None:
-        with open(path, "rb", buffering=0, opener=_without_waiting) as stream:
-            status = os.fstat(stream.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                self.skipped[path] = "no regular file"
-                return
-            block = stream.read(_BLOCK)
-            head = block[:HEAD_BYTES]
-            if not head:
-                self.skipped[path] = "empty"
-            elif not is_dicom(head):
-                extension = os.path.splitext(path)[1][1:].lower()
-                if reader_for(head, extension):
-                    self.others.append(path)
-                else:
-                    self.skipped[path] = f"{describe(head)}, which is not read"
-            elif is_dicomdir(head):
-                self._indices.append(path)
-            else:
-                self._dicom_file(path, stream, block, status.st_size)
+    def _file(self, path: str, what: Looked) -> None:
+        if what.kind == "skipped":
+            self.skipped[path] = what.reason
+        elif what.kind == "index":
+            self._indices.append(path)
+        elif what.kind == "other":
+            self.others.append(path)
+        else:
+            self._dicom_file(path, what)
 
-    def _dicom_file(self, path: str, stream: Any, block: bytes, size: int) -> None:
-        try:
-            found = scan_tags(stream, _SORTED_BY, last=_ROWS + 1, head=block, size=size)
-            if not found.values:
-                found = dicomdir.identity(path, _SORTED_BY)
-        except Exception as error:  # noqa: BLE001 - damaged headers raise anything
-            found = _by_general_reader(path, error)
+    def _dicom_file(self, path: str, what: Looked) -> None:
+        # the general reader changes what all threads share, so it works here
+        found = what.scan
+        kept = found is not None and bool(found.values)
+        if found is None or not found.values:
+            found = _by_general_reader(path)
         if "SOPClassUID" not in found and "Modality" not in found and "Rows" not in found:
             self.skipped[path] = "a DICOM file whose header cannot be read"
             return
@@ -301,6 +314,7 @@ class _Sorter:
         number = found.get("SeriesNumber")
         frames = found.get("NumberOfFrames")
         several = isinstance(frames, int) and frames > 1
+        keep = kept and self._keeps_scans and len(self.dicom) < _MOST_SCANS
         self.dicom.append(
             _Found(
                 found.text("PatientID"),
@@ -312,6 +326,8 @@ class _Sorter:
                     path,
                     placed="ImagePositionPatient" in found and "Rows" in found and not several,
                     image="Rows" in found and not found.text("SOPClassUID").startswith(_SEG),
+                    scan=found if keep else None,
+                    stamp=what.stamp,
                 ),
             )
         )
@@ -378,27 +394,11 @@ def _path(file: DicomFile) -> str:
     return file.path
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    # a pipe without a writer would wait for ever
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _companions(names: set[str]) -> set[str]:
-    """Files that hold the data of a header beside them."""
-    found: set[str] = set()
-    for name in names:
-        stem, dot, extension = name.rpartition(".")
-        if dot:
-            found.update(f"{stem}.{other}" for other in COMPANIONS.get(extension.lower(), ()))
-    return found & names
-
-
-def _by_general_reader(path: str, error: Exception) -> Scan:
+def _by_general_reader(path: str) -> Scan:
     """A file that cannot be walked over, through pydicom; nothing where that fails too."""
     try:
         return dicomdir.identity(path, _SORTED_BY)
     except Exception:  # noqa: BLE001 - damaged headers raise anything
-        del error
         return Scan(tags=_SORTED_BY)
 
 

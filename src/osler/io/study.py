@@ -68,7 +68,8 @@ def images_of(files: "list[DicomFile]", max_pixels: int, options: dict[str, Any]
     """The volume of several slices, or the image or the findings of one file."""
     known = {name: value for name, value in options.items() if name in _GEOMETRY}
     if len(files) > 1:
-        return read_series([file.path for file in files], max_pixels=max_pixels, **known)
+        seen = {file.path: (file.scan, file.stamp) for file in files if file.scan is not None}
+        return read_series([file.path for file in files], max_pixels=max_pixels, seen=seen, **known)
     known.pop("split_by", None)
     with opened(files[0].path) as file:
         content = read_findings(file, "dicom", max_pixels=max_pixels)
