@@ -5,7 +5,8 @@
     │   ├── UnreadableError   damaged, empty, truncated, or not what its content claims
     │   ├── UnsupportedError  a sound file of a kind (or with a feature) that is not read
     │   ├── TooLargeError     would decode to more than the limit allows
-    │   └── GeometryError     position, spacing or orientation cannot be trusted
+    │   ├── GeometryError     position, spacing or orientation cannot be trusted
+    │   └── WeightsError      a checkpoint does not fit the network
     ├── OutputError           a result cannot be written
     ├── BundleError           a model bundle is damaged, unsafe or of an unknown version
     ├── RecipeError           a recipe, cohort or option is wrong
@@ -38,6 +39,10 @@ class TooLargeError(InputError):
 
 class GeometryError(InputError):
     """Position, spacing or orientation cannot be trusted."""
+
+
+class WeightsError(InputError):
+    """A checkpoint is sound but does not fit the network."""
 
 
 class OutputError(OslerError):

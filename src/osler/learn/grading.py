@@ -103,7 +103,7 @@ def learn_grading(recipe: Recipe, recipe_path: Path) -> Grading:
 
 def lesion_features(recipe: Recipe, recipe_path: Path) -> LesionFeatures:
     """The lesion network that the recipe starts from, with its map of features."""
-    net = models.create("unet", labels=4, **recipe.network.options)
+    net = models.create("unet", weights="random", labels=4, **recipe.network.options)
     assert isinstance(net, UNet)
     if recipe.network.start is None:
         raise RecipeError("a grading recipe needs network.start, a lesion network's checkpoint")

@@ -55,7 +55,9 @@ def learn_quality(
     rng = np.random.default_rng([recipe.learner.seed, 7])
     checks = [make_example(held, rng, side) for _ in range(_HELD)]
     torch.manual_seed(recipe.learner.seed)
-    net = models.create(recipe.network.name, labels=SCORES, **recipe.network.options)
+    net = models.create(
+        recipe.network.name, weights="random", labels=SCORES, **recipe.network.options
+    )
 
     def loss(net: nn.Module, step: int, device: torch.device) -> Tensor:
         rng = np.random.default_rng([recipe.learner.seed, 11, step])

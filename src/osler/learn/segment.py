@@ -61,7 +61,9 @@ def learn_segmentation(recipe: Recipe, recipe_path: Path, *, folder: Path, resum
         )
     torch.manual_seed(recipe.learner.seed)
     outputs = len(recipe.targets) + int(recipe.exclusive)
-    net = models.create(recipe.network.name, labels=outputs, **recipe.network.options)
+    net = models.create(
+        recipe.network.name, weights="random", labels=outputs, **recipe.network.options
+    )
     if recipe.network.start:
         models.start_from(net, recipe_path.parent / recipe.network.start)
     learner = recipe.learner

@@ -1,45 +1,36 @@
-"""Networks: torch modules that know no case and no file format."""
+"""Networks: every system of the field behind one door. They know no case and no file format.
 
-import pickle
-from collections.abc import Callable
+    net = osler.models.create("retfound-vit-large", checkpoint="RETFound_mae_natureCFP.pth")
+    osler.models.list("*fundus*")       their cards: what they take and give, licences, paper
+
+Importing this package loads no torch: the list and the cards are data.
+"""
+
+import builtins
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
+from osler.models.card import Card, System
+from osler.models.catalogue import SYSTEMS, find, matching
+from osler.models.creating import create, recognise
 
-from osler.errors import RecipeError
-from osler.models.classifier import Classifier
-from osler.models.unet import UNet
+if TYPE_CHECKING:
+    from torch import nn
 
-__all__ = ("NETWORKS", "create", "start_from")
-
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "classifier": Classifier,
-    "unet": UNet,
-}
+__all__ = ("SYSTEMS", "Card", "System", "create", "find", "list", "recognise", "start_from")
 
 
-def create(name: str, **options: Any) -> nn.Module:
-    """Build a network at random weights.
+def list(pattern: str = "*") -> builtins.list[Card]:
+    """The cards of all networks, or of those that match a pattern.
 
     Args:
-        name: a key of ``NETWORKS``.
-        options: passed to it.
-
-    Raises:
-        RecipeError: no network has this name, or it does not take an option.
+        pattern: of name, title, group, summary or task, with ``*`` and ``?``.
     """
-    if name not in NETWORKS:
-        raise RecipeError(f"no network is called '{name}'; there are: {', '.join(NETWORKS)}")
-    try:
-        return NETWORKS[name](**options)
-    except TypeError as error:
-        raise RecipeError(f"the network '{name}' does not take these options: {error}") from error
+    return [system.card for system in matching(pattern)]
 
 
-def start_from(net: nn.Module, path: Path) -> int:
-    """Copy the weights of a checkpoint into ``net`` where name and shape agree.
+def start_from(net: "nn.Module", path: Path) -> int:
+    """Copy the weights of a checkpoint of Osler's own into ``net`` where name and shape agree.
 
     Returns:
         how many tensors were copied.
@@ -47,19 +38,17 @@ def start_from(net: nn.Module, path: Path) -> int:
     Raises:
         RecipeError: the file is absent or no checkpoint, or fewer than half of the tensors agree.
     """
+    from osler.errors import InputError, RecipeError
+    from osler.models.checkpoints.reading import read_checkpoint
+
     if not path.is_file():
         raise RecipeError(f"the starting weights '{path}' do not exist; train them first")
     try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        stored: dict[str, Any] = read_checkpoint(path).tensors
+    except InputError as error:
         raise RecipeError(f"the starting weights '{path}' are damaged or no checkpoint") from error
-    stored = stored.get("best", stored) if isinstance(stored, dict) else {}
     own = net.state_dict()
-    same = {
-        k: v
-        for k, v in stored.items()
-        if k in own and isinstance(v, torch.Tensor) and own[k].shape == v.shape
-    }
+    same = {k: v for k, v in stored.items() if k in own and own[k].shape == v.shape}
     if len(same) < len(own) / 2:
         raise RecipeError(f"'{path}' fits only {len(same)} of {len(own)} tensors of the network")
     net.load_state_dict(same, strict=False)

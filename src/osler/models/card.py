@@ -1,0 +1,156 @@
+"""The card of a network: what it is, what it takes and gives, whose it is. No torch is needed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from osler.errors import RecipeError
+from osler.models.preprocessing import Preprocessing
+
+Group = Literal[
+    "general vision",
+    "retinal foundation",
+    "grading",
+    "segmentation",
+    "cross-modal",
+    "image and language",
+    "generative language",
+    "generation and registration",
+    "signals, tables, omics",
+]
+Answer = Literal[
+    "features",
+    "classification",
+    "segmentation",
+    "promptable segmentation",
+    "zero-shot",
+    "captioning",
+    "question answering",
+    "generation",
+    "reconstruction",
+    "registration",
+]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Input(_Strict):
+    """One thing that a network takes.
+
+    Attributes:
+        name: as the argument of ``forward`` is called.
+        kind: what it is.
+        shape: in words or letters, such as ``(B, 3, H, W)``.
+        sizes: which sizes it can take, such as ``any multiple of 16``.
+        optional: it may be absent.
+    """
+
+    name: str
+    kind: Literal["image", "volume", "text", "signal", "table", "genes", "prompt", "noise", "label"]
+    shape: str
+    sizes: str = ""
+    optional: bool = False
+
+
+class Paper(_Strict):
+    """Where a method was published."""
+
+    title: str
+    year: int
+    link: str = Field(pattern=r"^(doi:|arXiv:|https://)")
+
+
+class Card(_Strict):
+    """What a person must know of a network before using it.
+
+    Attributes:
+        name: as ``create`` takes it.
+        title: as its authors call it.
+        group: the part of the field it belongs to.
+        summary: one sentence for a user.
+        answers: what it can be asked.
+        inputs: what it takes, in the order of ``forward``.
+        gives: what ``forward`` returns, with shapes.
+        paper: where it was published; None for a network of Osler's own.
+        source: the official repository; None where there is none.
+        code_licence: of the official code, which is not used here.
+        weights_licence: of the published weights; None where none are published.
+        weights: how a person gets them, and the name of the file.
+        options: what the published network was built with.
+        tiny: options that differ in a small network of the same layout, for tests.
+        preprocessing: what the published weights expect of a picture.
+        exportable: an ONNX graph of it exists and equals it.
+        pyramid: it gives feature maps of several scales (``pyramid(x)``).
+        parameters: number, as published.
+        gflops: multiply-adds of one forward of the published network, in thousands of millions.
+        notes: official mistakes that are mirrored behind an option, limits, interpretations.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    title: str
+    group: Group
+    summary: str
+    answers: list[Answer] = Field(min_length=1)
+    inputs: list[Input] = Field(min_length=1)
+    gives: str
+    paper: Paper | None = None
+    source: str | None = None
+    code_licence: str
+    weights_licence: str | None = None
+    weights: str | None = None
+    options: dict[str, Any] = {}
+    tiny: dict[str, Any] = {}
+    preprocessing: Preprocessing | None = None
+    exportable: bool = True
+    pyramid: bool = False
+    parameters: int | None = None
+    gflops: float | None = None
+    notes: list[str] = []
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """One entry of the list of networks.
+
+    Attributes:
+        name: of the network and of its card, ``cards/NAME.yaml``.
+        builder: ``"module:function"`` that takes the options and returns the network.
+    """
+
+    name: str
+    builder: str
+
+    @property
+    def card(self) -> Card:
+        """Its card, read once."""
+        return read_card(self.name)
+
+    @property
+    def module(self) -> str:
+        """The module that builds it, and knows the layouts of its checkpoints (``LAYOUTS``)."""
+        return self.builder.partition(":")[0]
+
+
+@cache
+def read_card(name: str) -> Card:
+    """The card of that name.
+
+    Raises:
+        RecipeError: there is none, or it is wrong.
+    """
+    file = files("osler.models") / "cards" / f"{name}.yaml"
+    if not file.is_file():
+        raise RecipeError(f"the network '{name}' has no card; write models/cards/{name}.yaml")
+    said: Mapping[str, Any] = yaml.safe_load(file.read_text("utf-8"))
+    try:
+        card = Card.model_validate({"name": name, **said})
+    except ValidationError as error:
+        raise RecipeError(f"the card of the network '{name}' is wrong:\n{error}") from error
+    return card

@@ -1,0 +1,55 @@
+"""Every network there is, in one list that a person can read. No torch is needed to read it."""
+
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+from osler.errors import RecipeError
+from osler.models.card import System
+
+SYSTEMS: tuple[System, ...] = (
+    # general vision
+    System("unet", "osler.models.unet:UNet"),
+    System("classifier", "osler.models.classifier:Classifier"),
+    # retinal foundation models
+    System("retfound-vit-large", "osler.models.retfound:retfound"),
+    System("retfound-dinov2-vit-large", "osler.models.retfound:retfound_dinov2"),
+)
+
+
+def find(name: str) -> System:
+    """The network of that name.
+
+    Raises:
+        RecipeError: there is none; the message names the nearest.
+    """
+    for system in SYSTEMS:
+        if system.name == name:
+            return system
+    names = [system.name for system in SYSTEMS]
+    near = get_close_matches(name, names, n=3, cutoff=0.3)
+    raise RecipeError(
+        f"no network is called '{name}'; the nearest are "
+        f"{', '.join(map(repr, near or names[:5]))}; 'osler models list' shows all"
+    )
+
+
+def matching(pattern: str = "*") -> list[System]:
+    """The networks whose name, title, group or inputs match a pattern, in the list's order.
+
+    Args:
+        pattern: with ``*`` and ``?``; upper and lower case are the same. A word without them is
+            found anywhere.
+    """
+    wanted = pattern.casefold()
+    if not set("*?[") & set(wanted):
+        wanted = f"*{wanted}*"
+    return [
+        system
+        for system in SYSTEMS
+        if any(fnmatchcase(text.casefold(), wanted) for text in _described(system))
+    ]
+
+
+def _described(system: System) -> list[str]:
+    card = system.card
+    return [card.name, card.title, card.group, card.summary, *card.answers]

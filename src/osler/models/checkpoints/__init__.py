@@ -1,0 +1,1 @@
+"""Published checkpoints: read safely, recognised, translated, reported."""

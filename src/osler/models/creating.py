@@ -1,0 +1,115 @@
+"""Build a network by its name, with published weights or, when told so, without."""
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from osler.errors import MissingExtraError, RecipeError, WeightsError
+from osler.models.card import System
+from osler.models.catalogue import SYSTEMS, find
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from osler.models.checkpoints.layout import Layout
+    from osler.models.checkpoints.reading import Stored
+
+
+def create(
+    name: str,
+    *,
+    checkpoint: str | Path | None = None,
+    weights: Literal["random"] | None = None,
+    partial: bool = False,
+    **options: Any,
+) -> "nn.Module":
+    """Build a network.
+
+    Args:
+        name: as ``osler models list`` shows it.
+        checkpoint: a file or folder with published weights, in the layout they were published in;
+            sizes that its shapes tell are taken from it.
+        weights: ``"random"`` builds it without a checkpoint; nothing is ever downloaded.
+        partial: accept a checkpoint that brings nine tenths of the encoder or more.
+        options: what the card's ``options`` say otherwise, such as ``num_classes=5``.
+
+    Returns:
+        The network in eval mode, with its card as ``net.card`` and, from a checkpoint, what
+        became of each tensor as ``net.report``.
+
+    Raises:
+        RecipeError: no network has this name or it does not take an option, or neither a
+            checkpoint nor random weights were named.
+        InputError: the checkpoint is absent, damaged, refused or does not fit.
+        MissingExtraError: torch is not installed.
+    """
+    system = find(name)
+    _need_torch(f"build the network '{name}'")
+    if (checkpoint is None) == (weights is None):
+        raise RecipeError(
+            f"say where the weights of '{name}' come from: checkpoint=FILE"
+            + (f" ({system.card.weights})" if system.card.weights else "")
+            + ', or weights="random" for a network that knows nothing yet'
+        )
+    if checkpoint is None:
+        return _build(system, {**system.card.options, **options})
+    from osler.models.checkpoints.layout import load_weights
+    from osler.models.checkpoints.reading import read_checkpoint
+
+    stored = read_checkpoint(checkpoint)
+    layout = layout_for(system, stored)
+    net = _build(system, {**system.card.options, **layout.inferred(stored), **options})
+    net.report = load_weights(net, stored, layout, partial=partial)  # type: ignore[assignment]
+    return net
+
+
+def _build(system: System, options: dict[str, Any]) -> "nn.Module":
+    module, _, function = system.builder.partition(":")
+    try:
+        net: nn.Module = getattr(import_module(module), function)(**options)
+    except TypeError as error:
+        raise RecipeError(
+            f"the network '{system.name}' does not take these options: {error}"
+        ) from error
+    net.card = system.card  # type: ignore[assignment]
+    return net.eval()
+
+
+def _need_torch(purpose: str) -> None:
+    if find_spec("torch") is None:
+        raise MissingExtraError("torch", extra="train", purpose=purpose)
+
+
+def layouts(system: System) -> "list[Layout]":
+    """The layouts in which a network's weights were published."""
+    known: tuple[Layout, ...] = getattr(import_module(system.module), "LAYOUTS", ())
+    return [layout for layout in known if system.name in layout.systems]
+
+
+def layout_for(system: System, stored: "Stored") -> "Layout":
+    """The layout of a checkpoint, as one of a network's own.
+
+    Raises:
+        WeightsError: it is of none; the message says which other network it looks like.
+    """
+    for layout in layouts(system):
+        if layout.fits(stored.tensors):
+            return layout
+    others = [other.name for other, _ in recognise(stored)]
+    known = ", ".join(layout.name for layout in layouts(system)) or "none"
+    raise WeightsError(
+        f"'{stored.path}' is not in a layout of '{system.name}' (known: {known}). "
+        + (f"It looks like {' or '.join(others)}. " if others else "")
+        + f"Its first names: {', '.join(list(stored.tensors)[:10])}"
+    )
+
+
+def recognise(stored: "Stored") -> "list[tuple[System, Layout]]":
+    """Which networks a checkpoint may belong to, by its names, in the order of the list."""
+    return [
+        (system, layout)
+        for system in SYSTEMS
+        for layout in layouts(system)
+        if layout.fits(stored.tensors)
+    ]

@@ -1,0 +1,77 @@
+"""RETFound: vision transformers pretrained on retinal photographs and OCT.
+
+Source: Zhou et al. 2023, "A foundation model for generalizable disease detection from retinal
+images", Nature, doi:10.1038/s41586-023-06555-x.
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+from osler.models.checkpoints.layout import Layout
+from osler.models.vit import VisionTransformer, vit_options
+
+
+class RetFound(VisionTransformer):
+    """A ViT that averages patches and normalises the average.
+
+    Args:
+        fc_norm_twice: normalise the average twice before the head, as the official code has done
+            since February 2025 under timm 0.9; which of the two a fine-tuned checkpoint wants
+            depends on when it was trained and is not written in it.
+        options: of ``VisionTransformer``.
+    """
+
+    def __init__(self, *, fc_norm_twice: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.fc_norm_twice = fc_norm_twice
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, 3, H, W)`` to scores ``(B, num_classes)``, or to features ``(B, D)``."""
+        x = self.features(x)
+        return self.head(self.fc_norm(x) if self.fc_norm_twice else x)
+
+
+def retfound(**options: Any) -> RetFound:
+    """RETFound by masked autoencoding; options of ``RetFound``."""
+    return RetFound(**{"pool": "avg", "norm": "after", **options})
+
+
+def retfound_dinov2(**options: Any) -> VisionTransformer:
+    """RETFound by DINOv2; options of ``VisionTransformer``."""
+    return VisionTransformer(**{"pool": "token", "layer_scale": True, **options})
+
+
+_MAE = "retfound-vit-large"
+_DINO = "retfound-dinov2-vit-large"
+
+LAYOUTS = (
+    Layout(
+        "RETFound, pretrained (MAE)",
+        (_MAE,),
+        marks=(r"^decoder_blocks\.0\.", r"^blocks\.0\.attn\.qkv", r"^mask_token$"),
+        drop=(r"^decoder_", r"^mask_token$", r"^norm\."),
+        heads=(r"^head\.", r"^fc_norm\."),
+        options=vit_options,
+        grids={"pos_embed": 1},
+    ),
+    Layout(
+        "RETFound, fine-tuned",
+        (_MAE,),
+        marks=(r"^fc_norm\.weight", r"^blocks\.0\.attn\.qkv", r"^head\."),
+        without=(r"\.ls1\.gamma",),
+        options=vit_options,
+        grids={"pos_embed": 1},
+    ),
+    Layout(
+        "RETFound, DINOv2",
+        (_DINO,),
+        marks=(r"blocks\.0\.(0\.)?ls1\.gamma",),
+        strip=("backbone.",),
+        # blocks in chunks, as DINOv2 saves them: blocks.CHUNK.BLOCK
+        rename=((r"^blocks\.\d+\.(\d+)\.", r"blocks.\1."),),
+        drop=(r"^dino_head\.", r"^ibot_head\.", r"^mask_token$"),
+        options=vit_options,
+        grids={"pos_embed": 1},
+    ),
+)
