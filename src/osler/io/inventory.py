@@ -61,7 +61,7 @@ def inventory(
     if os.path.isdir(path):
         return _of_folder(path, identity=identity, options=options)
     try:
-        loaded = load(path, **options)
+        loaded = load(path, **{"at_once": False, **options})
     except UnsupportedError:
         table = _of_whole_table(path, options)
         if table is None:

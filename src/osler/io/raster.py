@@ -6,7 +6,10 @@ describe paper, not the retina, so there is never a spacing. TIFF files that are
 """
 
 import math
+import struct
+from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -24,7 +27,8 @@ from osler.io.input_file import (
     decoding,
 )
 from osler.io.tiff import read_special
-from osler.record import Image
+from osler.io.volume_data import Piece, unchanged
+from osler.record import Deferred, Image, Origin
 
 _ORIENTATION, _EXIF_IFD = 0x0112, 0x8769
 _TAKEN, _TAKEN_OFFSET = 0x9003, 0x9011
@@ -33,6 +37,14 @@ _NEW_SUBFILE_TYPE = 254
 _UNSUPPORTED_WORDS = ("unknown pixel mode", "Unsupported BMP", "cannot handle", "not yet supported")
 
 _PNG_BYTES_A_PIXEL = {"L": 0.25, "I;16": 2, "LA": 2, "RGB": 3, "RGBA": 4}
+
+# modes that become one thing whatever their pixels are
+_OF_HEADER = {
+    "jpeg": ("L", "RGB", "CMYK", "YCbCr"),
+    "png": ("1", "L", "P", "RGB", "I;16"),
+    "bmp": ("1", "L", "P", "RGB"),
+}
+_PNG_TEXT = (b"tEXt", b"zTXt", b"iTXt")
 
 # EXIF 2.32 4.6.4 A: how the stored rows and columns become the picture, on (H, W, ...) arrays
 _TURNS: dict[int, tuple[bool, bool, bool]] = {
@@ -47,13 +59,17 @@ _TURNS: dict[int, tuple[bool, bool, bool]] = {
 }
 
 
-def read_raster(file: InputFile, format: str, *, max_pixels: int) -> tuple[Image, None]:
+def read_raster(
+    file: InputFile, format: str, *, max_pixels: int, at_once: bool = True
+) -> tuple[Image, None]:
     """Read a photograph; no raster format says whose it is, so there is no patient.
 
     Args:
         file: the opened file.
         format: ``"jpeg"``, ``"png"``, ``"tiff"`` or ``"bmp"``.
         max_pixels: refuse more pixels than this.
+        at_once: decode it now, so that damage is told now; else it waits where its header tells
+            all about it.
 
     Raises:
         UnreadableError: damaged or incomplete.
@@ -73,6 +89,8 @@ def read_raster(file: InputFile, format: str, *, max_pixels: int) -> tuple[Image
             most=_most_pixels_a_byte(picture, format),
         )
         flags = (*_page_flags(picture), *_end_flags(file, format))
+        if not at_once and _tells_all(file, format, picture):
+            return _waiting(file, format, picture, flags, max_pixels=max_pixels), None
         turned_by_decoder = _tiff_orientation(picture)
         array, pixel_flags = _decode(file, picture)
         # only now: to find the EXIF of a PNG, Pillow decodes it
@@ -92,6 +110,66 @@ def read_raster(file: InputFile, format: str, *, max_pixels: int) -> tuple[Image
         flags=(*file.extension_flags(format), *flags, *exif_flags, *pixel_flags),
     )
     return image, None
+
+
+def _tells_all(file: InputFile, format: str, picture: ImageFile.ImageFile) -> bool:
+    """Whether the header says what the decoded picture will be, with all that is to be flagged."""
+    if picture.mode not in _OF_HEADER.get(format, ()) or "transparency" in picture.info:
+        return False
+    return format != "png" or "exif" in picture.info or not _late_exif(file)
+
+
+def _late_exif(file: InputFile) -> bool:
+    """Whether a PNG has EXIF after its pixels, or as text: the decoder alone finds that."""
+    at = 8
+    file.stream.seek(at)
+    while len(head := file.stream.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        if kind == b"eXIf" or (kind in _PNG_TEXT and b"exif" in file.stream.read(80)[:80]):
+            return True
+        at += 12 + length
+        file.stream.seek(at)
+    return False
+
+
+def _waiting(
+    file: InputFile, format: str, picture: ImageFile.ImageFile, flags: Flags, *, max_pixels: int
+) -> Image:
+    """The picture by its header; its pixels stay in the file."""
+    one = Pillow.new(picture.mode, (1, 1))
+    one.info = picture.info
+    pixel, pixel_flags = _finished(file, one, _rawmode(picture))
+    stated = format == "jpeg" or "exif" in picture.info
+    orientation, acquired, exif_flags = _exif(picture) if stated else (1, None, ())
+    if orientation in _TURNS:
+        exif_flags = (*exif_flags, "exif-orientation-applied")
+    size = (picture.height, picture.width)
+    size = size[::-1] if _TURNS.get(orientation, (False,))[0] else size
+    shape = (1 if pixel.ndim == 2 else 3, *size)
+    later = _Later(file.path, file.size, format, max_pixels)
+    return Image(
+        name="photo",
+        array=Deferred(shape, pixel.dtype, later),
+        modality="OP",
+        acquired=acquired,
+        origin=Origin(path=file.name, sha256="", format=format),
+        flags=(*file.extension_flags(format), *flags, *exif_flags, *pixel_flags),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Later:
+    """The pixels of a photograph, decoded when they are asked for."""
+
+    path: Path
+    size: int
+    format: str
+    max_pixels: int
+
+    def __call__(self) -> NDArray[Any]:
+        with unchanged(Piece(self.path, self.size), self.format) as file:
+            image, _ = read_raster(file, self.format, max_pixels=self.max_pixels)
+            return image.array
 
 
 def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
@@ -202,6 +280,11 @@ def _decode(file: InputFile, picture: ImageFile.ImageFile) -> tuple[NDArray[Any]
             f"'{file.name}' has {picture.width} x {picture.height} pixels, more than its decoder "
             "takes; export it smaller"
         ) from None
+    return _finished(file, picture, rawmode)
+
+
+def _finished(file: InputFile, picture: Pillow.Image, rawmode: str) -> tuple[NDArray[Any], Flags]:
+    """A decoded picture as grey or sRGB."""
     if picture.mode.startswith("I") or picture.mode == "F":
         return _deep_grey(file, picture)
     plain, flags = _plain(file, picture)

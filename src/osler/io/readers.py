@@ -33,6 +33,8 @@ class Reader:
         title: what a person calls it.
         keeps: what of the file is in the case.
         drops: what of it is not read, or refused.
+        waits: whether ``read`` takes ``at_once``, and can leave pixels in the file without it that
+            it decodes at once by default.
     """
 
     format: str
@@ -44,6 +46,7 @@ class Reader:
     title: str = ""
     keeps: str = ""
     drops: str = ""
+    waits: bool = False
 
 
 def _dicom(file: InputFile, format: str, *, max_pixels: int, **options: Any) -> Content:
@@ -59,7 +62,7 @@ def _dicom(file: InputFile, format: str, *, max_pixels: int, **options: Any) -> 
 def _raster(file: InputFile, format: str, *, max_pixels: int, **options: Any) -> Content:
     from osler.io.raster import read_raster
 
-    image, patient_id = read_raster(file, format, max_pixels=max_pixels)
+    image, patient_id = read_raster(file, format, max_pixels=max_pixels, **options)
     return Content([image], patient_id=patient_id)
 
 
@@ -100,6 +103,7 @@ READERS: tuple[Reader, ...] = (
         keeps="values after rescale with their unit, place, spacing, times, side, window, overlays "
         "as findings, the whole header but for pixels; statements of other objects as findings",
         drops="video codecs, whole slide images, companded waveforms; names of observers",
+        waits=True,
     ),
     Reader(
         "jpeg",
@@ -108,6 +112,7 @@ READERS: tuple[Reader, ...] = (
         title="JPEG",
         keeps="the picture in sRGB by its embedded profile, turned upright; when it was taken",
         drops="resolution, which is a printer's and no length; the rest of EXIF",
+        waits=True,
     ),
     Reader(
         "png",
@@ -116,6 +121,7 @@ READERS: tuple[Reader, ...] = (
         title="PNG",
         keeps="the picture in 8 or 16 bits of grey, or sRGB of 8",
         drops="transparency, resolution, further frames; colour of 16 bits becomes 8",
+        waits=True,
     ),
     Reader(
         "tiff",
@@ -125,6 +131,7 @@ READERS: tuple[Reader, ...] = (
         keeps="integers and floats, alike pages as a volume, spacing and times of OME, ImageJ and "
         "Aperio; pages of any size by window",
         drops="pages that are not alike, smaller copies of the picture, place in the patient",
+        waits=True,
     ),
     Reader(
         "bmp",
@@ -133,6 +140,7 @@ READERS: tuple[Reader, ...] = (
         title="BMP",
         keeps="the picture in sRGB or grey of 8 bits",
         drops="resolution",
+        waits=True,
     ),
     Reader(
         "nifti",

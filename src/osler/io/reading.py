@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 def load(
-    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, **options: Any
+    path: str | os.PathLike[str],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    at_once: bool = True,
+    **options: Any,
 ) -> "Case | Cases":
     """Open a file as a case, or a folder as the cases in it; content decides how, not the name.
 
@@ -27,6 +31,8 @@ def load(
         path: a file of any kind that is read, a folder, a DICOMDIR for its folder, or a URL (see
             ``web_address``).
         max_pixels: refuse an image of more pixels, before it is decoded.
+        at_once: decode a single photograph or slice now, so that damage is told now; volumes
+            wait until their pixels are asked for. Else it waits too.
         options: what only some formats take, as their errors name it, such as ``prefer``; for a
             folder also ``pattern``, for a URL also the fields of ``web_session.Access``.
 
@@ -39,13 +45,13 @@ def load(
     if is_url(path):
         from osler.io.web import load_url
 
-        return load_url(os.fspath(path), max_pixels=max_pixels, **options)
+        return load_url(os.fspath(path), max_pixels=max_pixels, at_once=at_once, **options)
     if os.path.isdir(path):
         return load_folder(path, max_pixels=max_pixels, **options)
     if _is_index(path):
         folder = os.path.dirname(os.path.abspath(path))
         return load_folder(folder, max_pixels=max_pixels, **options)
-    return load_file(path, max_pixels=max_pixels, **options)
+    return load_file(path, max_pixels=max_pixels, at_once=at_once, **options)
 
 
 def _is_index(path: str | os.PathLike[str]) -> bool:
@@ -56,7 +62,11 @@ def _is_index(path: str | os.PathLike[str]) -> bool:
 
 
 def load_file(
-    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, **options: Any
+    path: str | os.PathLike[str],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    at_once: bool = True,
+    **options: Any,
 ) -> Case:
     """Open one file as a case; the content decides how, not the name.
 
@@ -66,6 +76,7 @@ def load_file(
     Args:
         path: a file of any kind that is read.
         max_pixels: refuse an image of more pixels, before it is decoded.
+        at_once: as in ``load``.
         options: what only some formats take, as their errors name it, such as ``prefer``.
 
     Raises:
@@ -80,11 +91,11 @@ def load_file(
     if is_url(path):
         from osler.io.web import load_url
 
-        found = load_url(os.fspath(path), max_pixels=max_pixels, **options)
+        found = load_url(os.fspath(path), max_pixels=max_pixels, at_once=at_once, **options)
         if not isinstance(found, Case):
             raise InputError("the URL names several cases; open it with osler.load")
         return found
-    content = read_file(path, max_pixels=max_pixels, **options)
+    content = read_file(path, max_pixels=max_pixels, at_once=at_once, **options)
     case = Case(case_id(path), content.patient_id, {item.name: item for item in content.items})
     for finding in content.findings:
         case.add(finding)
@@ -92,7 +103,11 @@ def load_file(
 
 
 def read_file(
-    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, **options: Any
+    path: str | os.PathLike[str],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    at_once: bool = True,
+    **options: Any,
 ) -> Content:
     """What one file holds; as ``load_file``, which makes a case of it."""
     with opened(path) as file:
@@ -106,6 +121,8 @@ def read_file(
                     f"'{file.name}' is {reader.format}, which takes no option '{option}'; it "
                     f"takes: {known}"
                 )
+        if reader.waits and not at_once:
+            options["at_once"] = False
         return reader.read(file, reader.format, max_pixels=max_pixels, **options)
 
 

@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 _OF_STUDIES = ("allow_tilt", "allow_irregular", "split_by")
 
 
-def load_url(url: str, *, max_pixels: int, **options: Any) -> "Case | Cases":
+def load_url(url: str, *, max_pixels: int, at_once: bool = True, **options: Any) -> "Case | Cases":
     """Open what a URL names.
 
     Args:
         url: as in ``web_address``.
         max_pixels: refuse an image of more pixels.
+        at_once: as in ``reading.load``, for files.
         options: fields of ``Access``, and those of the readers.
 
     Raises:
@@ -41,7 +42,7 @@ def load_url(url: str, *, max_pixels: int, **options: Any) -> "Case | Cases":
         return load_fhir(address, access=access, max_pixels=max_pixels)
     from osler.io.web_files import load_remote
 
-    return load_remote(address, access=access, max_pixels=max_pixels, **options)
+    return load_remote(address, access=access, max_pixels=max_pixels, at_once=at_once, **options)
 
 
 def _refuse_unknown(options: dict[str, Any], known: tuple[str, ...]) -> None:

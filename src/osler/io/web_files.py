@@ -40,7 +40,7 @@ _IMAGES: Final = re.compile(  # SOP classes of images (PS3.4 B.5), in their file
 
 
 def load_remote(
-    address: Address, *, access: "Access", max_pixels: int, **options: Any
+    address: Address, *, access: "Access", max_pixels: int, at_once: bool = True, **options: Any
 ) -> Case | Cases:
     """Fetch a file, and open it; in an object store also a folder, whose URL ends in ``/``.
 
@@ -51,6 +51,7 @@ def load_remote(
         address: of kind ``"file"`` or ``"store"``.
         access: how it is asked.
         max_pixels: refuse an image of more pixels.
+        at_once: as in ``reading.load``.
         options: of the readers; for an object store also ``endpoint`` (the address of a service
             that is not Amazon's, else ``AWS_ENDPOINT_URL``) and ``anonymous``.
 
@@ -75,7 +76,8 @@ def load_remote(
         path = _fetch(folder, name, place.ask(""))
         _fetch_companions(folder, place, path)
     with folder.named():
-        return folder.keep(load_file(path, max_pixels=max_pixels, **options), again)
+        case = load_file(path, max_pixels=max_pixels, at_once=at_once, **options)
+        return folder.keep(case, again)
 
 
 def _again(
