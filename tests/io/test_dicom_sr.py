@@ -103,6 +103,11 @@ def test_what_was_not_computed_has_a_reason_and_no_number(tmp_path: Path) -> Non
     texts = [i.value for i in vein[0].ContentSequence if i.ValueType == "TEXT"]
     reason = "crve.hubbard not computed: the image does not say its spacing in µm"
     assert reason in texts
+    said = next(i for i in vein[0].ContentSequence if i.get("TextValue") == reason)
+    (unit,) = said.ContentSequence
+    assert (unit.name.meaning, unit.value.value, unit.value.scheme_designator) == (
+        *("Units", "um", "UCUM"),
+    )
     assert "temporal-angle.vein few-vessels" in texts
     assert sum(m.name.value == "crve" for m in vein.get_measurements()) == 1
 

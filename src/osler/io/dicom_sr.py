@@ -2,7 +2,8 @@
 
 A group of measurements stands for each structure that has a segment, and points at it. A group
 of the whole photograph takes what belongs to no one structure, and each label has a group of its
-own, since each has its own algorithm. What was not computed has no number: a text says why.
+own, since each has its own algorithm. What was not computed has no number: a text says why, and in
+what unit it would be.
 
 1. DICOM PS3.16, TID 1500, 1410 and 1501.
 """
@@ -309,7 +310,7 @@ class _Writer:
         for measurement in group.measurements:
             if measurement.value is None:
                 reason = f"not computed: {measurement.reason}"
-                built[0].ContentSequence.append(remark(measurement, reason))
+                built[0].ContentSequence.append(remark(measurement, reason, unit=measurement.unit))
             for words in filter(None, (*measurement.flags, measurement.note)):
                 built[0].ContentSequence.append(remark(measurement, words))
         return built

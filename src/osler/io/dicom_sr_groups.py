@@ -12,6 +12,7 @@ import numpy as np
 from osler.io import dicom_header as header
 from osler.io.dicom_codes import side, slug, unit_of
 from osler.io.dicom_context import plane_of_frame, planes_of
+from osler.io.dicom_sr_parts import UNITS
 from osler.io.dicom_sr_tree import Node
 from osler.record import (
     Code,
@@ -123,6 +124,7 @@ class Groups:
         shared: dict[str, Any],
     ) -> Iterator[Measurement]:
         remarks = [n.text for n in group.children if n.kind == "TEXT" and n.concept != _TRACKING_ID]
+        reasons = dict(found for text in remarks if (found := _not_computed(text)))
         for node in numbers:
             value, unit = node.number
             wanted = _text(node, _TRACKING_ID)
@@ -137,7 +139,7 @@ class Groups:
                 code=node.name,
                 value=value,
                 unit=unit_of(unit),
-                reason="" if value is not None else _qualifier(node),
+                reason="" if value is not None else reasons.pop(wanted, "") or _qualifier(node),
                 method=method.meaning if method else "",
                 region=region.meaning if region else "",
                 structure=tracked if evidence or tracked not in ("", self.item) else "",
@@ -150,15 +152,16 @@ class Groups:
                 | ({"laterality": laterality} if laterality else {}),
             )
         for node in group.children:
-            if node.kind == "TEXT" and (found := re.match(r"(\S+) not computed: (.+)", node.text)):
-                flags, note = _remarks(remarks, found[1])
+            found = _not_computed(node.text) if node.kind == "TEXT" else None
+            if found is not None and found[0] in reasons:  # no number speaks of it
+                flags, note = _remarks(remarks, found[0])
                 yield Measurement(
-                    id=self.unused(found[1]),
+                    id=self.unused(found[0]),
                     name=node.name.meaning if node.name else "Measurement",
                     code=node.name,
                     value=None,
-                    unit="1",
-                    reason=found[2],
+                    unit=unit_of(_value(node, UNITS.value)),
+                    reason=found[1],
                     evidence=evidence,
                     flags=flags,
                     note=note,
@@ -311,6 +314,12 @@ def _site(node: Node) -> tuple[Code | None, Laterality | None, Code | None]:
 def _qualifier(node: Node) -> str:
     said = node.dataset.get("NumericValueQualifierCodeSequence")
     return (header.text(said[0], "CodeMeaning") if said else "") or "the report gives no value"
+
+
+def _not_computed(text: str) -> tuple[str, str] | None:
+    """The id and the reason in a remark of our writer about a number that is missing."""
+    found = re.match(r"(\S+) not computed: (.+)", text, re.DOTALL)
+    return (found[1], found[2]) if found else None
 
 
 def _remarks(remarks: Sequence[str], id: str) -> tuple[tuple[str, ...], str]:

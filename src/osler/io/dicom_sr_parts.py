@@ -4,7 +4,11 @@ from typing import Any
 
 from osler.io import identity
 from osler.io.dicom_seg import coded
-from osler.record import Label, Measurement, Source, vocab
+from osler.record import Code, Label, Measurement, Source, vocab
+
+UNITS = Code("246514001", "SCT", "Units")
+"""What a missing number would be in. A NUM item has no place for a unit without a value (PS3.3
+C.18.1), and highdicom reads no report with such an item: it stands under the words that say why."""
 
 
 def chances(label: Label) -> list[tuple[str, float]]:
@@ -21,14 +25,26 @@ def doubt(flag: str) -> Any:
     return QualitativeEvaluation(coded(vocab.DOUBT), coded(vocab.flag(flag)))
 
 
-def remark(measurement: Measurement, text: str) -> Any:
-    """Words about a measurement, named by what it measures; its number stands without them."""
-    from highdicom.sr import TextContentItem
+def remark(measurement: Measurement, text: str, *, unit: str = "") -> Any:
+    """Words about a measurement, named by what it measures; its number stands without them.
+
+    Args:
+        measurement: the measurement.
+        text: the words.
+        unit: what it would be in, where it has no number to say so.
+    """
+    from highdicom.sr import CodeContentItem, ContentSequence, TextContentItem
 
     code = measurement.code or vocab.measure(measurement.id, measurement.name)
-    return TextContentItem(
+    item = TextContentItem(
         name=coded(code), value=f"{measurement.id} {text}", relationship_type="CONTAINS"
     )
+    if unit:
+        modifier = CodeContentItem(
+            name=coded(UNITS), value=coded(vocab.unit(unit)), relationship_type="HAS CONCEPT MOD"
+        )
+        item.ContentSequence = ContentSequence([modifier])
+    return item
 
 
 def algorithm(source: Source) -> Any:
