@@ -312,7 +312,7 @@ def deidentify(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Copy files without anybody's identity: DICOM, photographs, volumes, tables, text.
+    """Copy files without anybody's identity: DICOM, photographs, volumes, signals, documents.
 
     What cannot be cleaned is named and not copied. OUT/deidentification has the report.
 

@@ -43,6 +43,13 @@ class Scrubber:
         self._known = known
         self._model = model
 
+    def knowing(self, more: Known) -> "Scrubber":
+        """A scrubber that knows more people besides."""
+        known = Known()
+        known.update(self._known)
+        known.update(more)
+        return Scrubber(known, model=self._model)
+
     def clean(self, text: str) -> str:
         """The text with a placeholder for every passage."""
         return replace(text, self.passages(text))

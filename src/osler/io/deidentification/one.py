@@ -8,80 +8,20 @@ import os
 import secrets
 import time
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 from osler.errors import InputError, MissingExtraError, OslerError, UnsupportedError
-from osler.io.deidentification.free_text import Model, Scrubber
-from osler.io.deidentification.key import Key
-from osler.io.deidentification.known import Known
-from osler.io.deidentification.names_of_files import place
-from osler.io.deidentification.options import Options
+from osler.io.deidentification.draft import Draft, Setting
+from osler.io.deidentification.kinds import kind_of, known_of
 from osler.io.input_file import InputFile, opened, printable
-from osler.io.signatures import (
-    describe,
-    is_bmp,
-    is_dicom,
-    is_dicomdir,
-    is_jpeg,
-    is_png,
-    is_tiff,
-)
+from osler.io.signatures import is_dicomdir
 
-_NEIGHBOURS: Final = 200
-"""So many DICOM files of a folder tell whom the other files there may be about."""
+__all__ = ["Copied", "Draft", "Setting", "check", "copy", "hushed"]
 
 Status = Literal["copied", "refused", "failed", "left out"]
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What is the same for every file of a run.
-
-    Attributes:
-        source: the folder (or file) that the copies are made of.
-        out: the folder they go into.
-        options: what is kept.
-        key: the secret that replacements are derived from.
-        model: finds more in free text than the rules do.
-    """
-
-    source: Path
-    out: Path
-    options: Options
-    key: Key
-    model: Model | None = None
-
-    def relative(self, path: Path) -> str:
-        """The path below the source folder."""
-        return os.path.relpath(path, self.source if self.source.is_dir() else self.source.parent)
-
-    def id_of(self, path: Path) -> str:
-        """Stands for a file of the source; it tells nothing without the key."""
-        return self.key.name("path", self.relative(path), length=16)
-
-
-@dataclass(slots=True)
-class Draft:
-    """A copy that is about to be written.
-
-    Attributes:
-        place: names of the folders and the file, below the output folder.
-        write: writes the file.
-        counts: what was done to what, how often.
-        notes: what a person should know.
-        known: what must not be found in the copy.
-    """
-
-    place: tuple[str, ...]
-    write: Callable[[Path], None]
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
-    known: Known = field(default_factory=Known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,123 +73,6 @@ def hushed() -> Iterator[None]:
         logger.setLevel(before)
 
 
-Maker = Callable[[InputFile, Setting], Draft]
-
-
-def _dicom(file: InputFile, setting: Setting) -> Draft:
-    from osler.io.deidentification import burnt_in, dicom_file
-
-    cleaned = dicom_file.clean(
-        file,
-        options=setting.options,
-        key=setting.key,
-        model=setting.model,
-        relative=setting.relative(file.path),
-    )
-    burnt_in.clean(cleaned, file, setting.options)
-    return Draft(
-        cleaned.place,
-        lambda path: dicom_file.write(cleaned, path),
-        cleaned.counts,
-        cleaned.notes,
-        cleaned.patient.known,
-    )
-
-
-def _raster(file: InputFile, setting: Setting) -> Draft:
-    from osler.io.deidentification import raster_file
-
-    picture = raster_file.clean(file, setting.options)
-    where = place(setting.relative(file.path), picture.ending, setting.key)
-    known = _nearby(file.path.parent, setting)
-    return Draft(where, picture.write, picture.counts, picture.notes, known)
-
-
-def _nifti(file: InputFile, setting: Setting) -> Draft:
-    from osler.io.deidentification import nifti_file
-
-    counts: Counter[tuple[str, str]] = Counter()
-    ending = ".nii.gz" if file.head.startswith(b"\x1f\x8b") else ".nii"
-    where = place(setting.relative(file.path), ending, setting.key)
-    known = _nearby(file.path.parent, setting)
-    return Draft(where, lambda path: nifti_file.write(file, path, counts), counts, known=known)
-
-
-def _text(file: InputFile, setting: Setting) -> Draft:
-    from osler.io.deidentification import text_file
-
-    known = _nearby(file.path.parent, setting)
-    text, counts = text_file.clean(file, Scrubber(known, model=setting.model))
-    where = place(setting.relative(file.path), ".txt", setting.key)
-    return Draft(where, lambda path: text_file.write(text, path), counts, known=known)
-
-
-def _table(file: InputFile, setting: Setting) -> Draft:
-    from osler.io.deidentification import table_file, text_file
-
-    known, relative = _nearby(file.path.parent, setting), setting.relative(file.path)
-    table = table_file.Table(
-        setting.options,
-        setting.key,
-        Scrubber(known, model=setting.model),
-        relative=relative,
-        source=file.path.parent,
-    )
-    text = table.clean(file)
-    where = place(relative, file.path.suffix.lower(), setting.key)
-    return Draft(where, lambda path: text_file.write(text, path), table.counts, known=known)
-
-
-def _nearby(folder: Path, setting: Setting) -> Known:
-    """What the DICOM files of a folder tell of their patients, for the files beside them."""
-    return _of_folder(str(folder), setting)
-
-
-@lru_cache(maxsize=64)
-def _of_folder(folder: str, setting: Setting) -> Known:
-    from osler.io.deidentification import dicom_file
-
-    known, looked = Known(), 0
-    for entry in sorted(os.scandir(folder), key=lambda e: e.name):
-        if looked >= _NEIGHBOURS or not entry.is_file():
-            continue
-        with contextlib.suppress(OslerError), opened(entry.path) as file:
-            if is_dicom(file.head) and not is_dicomdir(file.head):
-                looked += 1
-                patient = dicom_file.patient_of(dicom_file.read(file), setting.options, setting.key)
-                known.update(patient.known)
-    known.uids.clear()
-    return known
-
-
-def _has_ending(*endings: str) -> Callable[[InputFile], bool]:
-    def accepts(file: InputFile) -> bool:
-        return file.path.suffix.lower() in endings
-
-    return accepts
-
-
-def _is_raster(file: InputFile) -> bool:
-    head = file.head
-    return is_jpeg(head) or is_png(head) or is_tiff(head) or is_bmp(head)
-
-
-def _is_nifti(file: InputFile) -> bool:
-    from osler.io.deidentification import nifti_file
-
-    return nifti_file.accepts(file)
-
-
-# Kinds of files that are cleaned, in the order in which they are tried; any other is not copied.
-MAKERS: list[tuple[str, Callable[[InputFile], bool], Maker]] = [
-    ("dicom", lambda file: is_dicom(file.head), _dicom),
-    ("raster", _is_raster, _raster),
-    ("nifti", _is_nifti, _nifti),
-    ("table", _has_ending(".csv", ".tsv"), _table),
-    ("text", _has_ending(".txt", ".text"), _text),
-]
-
-
 def check(copied: Copied, setting: Setting) -> list[str]:
     """Look through a copy once more, by its original's header read afresh.
 
@@ -261,22 +84,13 @@ def check(copied: Copied, setting: Setting) -> list[str]:
     target = setting.out / copied.place
     try:
         with hushed(), opened(copied.source) as file:
-            _, maker = _maker(file)
-            nearby = _nearby(file.path.parent, setting)
-            known = _known(file, setting) if maker is _dicom else nearby
+            known = known_of(file, setting)
             found = verify.left(target, known, setting.options, thorough=True)
         return found + verify.in_name(copied.place, known)
     except OslerError as error:
         return [f"something that could not be checked ({type(error).__name__})"]
     except Exception as error:  # noqa: BLE001 - what cannot be checked is not clean
         return [f"something that could not be checked ({type(error).__name__})"]
-
-
-def _known(file: InputFile, setting: Setting) -> Known:
-    from osler.io.deidentification import dicom_file
-
-    dataset = dicom_file.read(file)
-    return dicom_file.patient_of(dataset, setting.options, setting.key).known
 
 
 def copy(path: Path, setting: Setting) -> Copied:
@@ -289,8 +103,8 @@ def copy(path: Path, setting: Setting) -> Copied:
             if is_dicomdir(file.head):
                 why = f"'{name}' is a DICOMDIR, an index that holds nothing but names"
                 return Copied(path, "left out", "dicomdir", error=why)
-            format, maker = _maker(file)
-            draft = maker(file, setting)
+            kind = kind_of(file)
+            format, draft = kind.format, kind.make(file, setting)
             target = setting.out.joinpath(*draft.place)
             digest = _put(draft, target, file, setting)
     except UnsupportedError as error:
@@ -315,15 +129,6 @@ def copy(path: Path, setting: Setting) -> Copied:
         tuple(draft.notes),
         sha256=digest,
         seconds=round(time.monotonic() - begun, 3),
-    )
-
-
-def _maker(file: InputFile) -> tuple[str, Maker]:
-    for format, accepts, maker in MAKERS:
-        if accepts(file):
-            return format, maker
-    raise UnsupportedError(
-        f"'{file.name}' is {describe(file.head)}, which is not cleaned, so it was not copied"
     )
 
 

@@ -1,11 +1,14 @@
 """The second pass: look through a copy for anything that is left of anybody."""
 
+import gzip
+import io
 import re
 import warnings
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, cast
 
 import numpy as np
 import pydicom
@@ -16,6 +19,7 @@ from osler.io.deidentification.known import Known
 from osler.io.deidentification.options import Options
 from osler.io.deidentification.profile import Action, action_of, row_of, safe_private
 from osler.io.deidentification.uids import is_standard
+from osler.io.record_signatures import is_edf, is_pdf, is_zip
 from osler.io.signatures import (
     HEAD_BYTES,
     describe,
@@ -63,23 +67,35 @@ def left(path: Path, known: Known, options: Options, *, thorough: bool = False) 
 def _in_other(
     path: Path, head: bytes, known: Known, options: Options, *, thorough: bool
 ) -> Iterator[str]:
-    """What photographs, volumes, tables and texts still tell."""
-    from osler.io.deidentification import nifti_file, raster_bytes, text_boxes
+    """What photographs, volumes, recordings, documents, tables and texts still tell."""
+    from osler.io.deidentification import docx_file, edf_file, nifti_file, pdf_file
 
-    if path.name.endswith((".txt", ".csv", ".tsv")) or _is_text(head):
-        if Scrubber(known).known_only(text := path.read_text("utf-8")) != text:
+    if is_edf(head):
+        yield from edf_file.left(path, known)
+    elif is_zip(head):
+        yield from docx_file.left(path, known, options, thorough=thorough)
+    elif is_pdf(head):
+        yield from pdf_file.left(path, known)
+    elif is_jpeg(head) or is_png(head) or is_tiff(head) or is_bmp(head):
+        yield from _in_picture(path, head, options, thorough=thorough)
+    elif path.name.endswith((".txt", ".csv", ".tsv")) or _is_text(head):
+        if Scrubber(known).known_only(text := path.read_text("utf-8", "replace")) != text:
             yield "something of a patient in its text"
         elif path.name.endswith(".txt") and Scrubber(known).passages(text):
             yield "something of somebody in its text"
-        return
+    else:
+        yield from nifti_file.words_left(path)
+
+
+def _in_picture(path: Path, head: bytes, options: Options, *, thorough: bool) -> Iterator[str]:
+    """What a photograph still tells, in its tags and in its pixels."""
+    from osler.io.deidentification import raster_bytes, text_boxes
+
     counts: raster_bytes.Counts = Counter()
     if is_jpeg(head):
         raster_bytes.jpeg(path.read_bytes(), counts)
     elif is_png(head):
         raster_bytes.png(path.read_bytes(), counts)
-    elif not (is_tiff(head) or is_bmp(head)):
-        yield from nifti_file.words_left(path)
-        return
     yield from (name for name, _ in counts)
     if thorough and options.pixels != "rules":
         from PIL import Image, ImageSequence
@@ -119,12 +135,29 @@ def _in_bytes(path: Path, known: Known) -> Iterator[str]:
         return
     kinds = {data: kind for kind, data in needles}
     pattern = re.compile(b"|".join(_bounded(data) for data in sorted(kinds, key=len, reverse=True)))
-    before = b""
-    with path.open("rb") as stream:
+    for stream in _streams(path):
+        before = b""
         while block := stream.read(_BLOCK):
             for match in pattern.finditer((before + block).lower()):
                 yield kinds.get(match[0], "ID")
             before = block[-_OVERLAP:]
+
+
+def _streams(path: Path) -> Iterator[BinaryIO]:
+    """The bytes of a file, and of what is compressed in it."""
+    with path.open("rb") as stream:
+        head = stream.read(4)
+        stream.seek(0)
+        yield stream
+    if head.startswith(b"\x1f\x8b"):
+        with gzip.open(path, "rb") as inner:
+            yield cast("BinaryIO", inner)
+    if is_zip(head):
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                yield io.BytesIO(name.encode())
+                with archive.open(name) as member:
+                    yield cast("BinaryIO", member)
 
 
 def _bounded(data: bytes) -> bytes:

@@ -1,0 +1,280 @@
+"""The kinds of files that are cleaned, in the order in which they are tried."""
+
+import contextlib
+import os
+from collections import Counter
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from osler.errors import OslerError, UnsupportedError
+from osler.io.deidentification.draft import Draft, Setting
+from osler.io.deidentification.free_text import Scrubber
+from osler.io.deidentification.known import Known
+from osler.io.deidentification.names_of_files import place
+from osler.io.input_file import InputFile, opened
+from osler.io.record_signatures import is_edf, is_pdf, is_zip
+from osler.io.signal_wfdb_header import is_wfdb_header
+from osler.io.signatures import (
+    describe,
+    is_bmp,
+    is_dicom,
+    is_dicomdir,
+    is_jpeg,
+    is_png,
+    is_tiff,
+)
+
+_NEIGHBOURS: Final = 200
+"""So many files of a folder tell whom the other files there may be about."""
+
+Told = Callable[[InputFile, Setting], Known]
+
+
+class Kind(NamedTuple):
+    """A kind of files.
+
+    Attributes:
+        format: its name in the report.
+        accepts: whether a file is of this kind.
+        make: makes the copy.
+        told: what a file's own header tells of somebody; None where it has none to ask.
+    """
+
+    format: str
+    accepts: Callable[[InputFile], bool]
+    make: Callable[[InputFile, Setting], Draft]
+    told: Told | None = None
+
+
+def kind_of(file: InputFile) -> Kind:
+    """The kind of a file.
+
+    Raises:
+        UnsupportedError: it is of none.
+    """
+    for kind in KINDS:
+        if kind.accepts(file):
+            return kind
+    raise UnsupportedError(
+        f"'{file.name}' is {describe(file.head)}, which is not cleaned, so it was not copied"
+    )
+
+
+def known_of(file: InputFile, setting: Setting) -> Known:
+    """What must not be found in the copy of a file: its own header's words and its folder's."""
+    kind = kind_of(file)
+    known = Known()
+    if kind.format != "dicom":
+        known.update(_nearby(file, setting))
+    if kind.told is not None:
+        known.update(kind.told(file, setting))
+    return known
+
+
+def _nearby(file: InputFile, setting: Setting) -> Known:
+    """What the files of a folder tell of their patients, for the other files beside them."""
+    return _of_folder(str(file.path.parent), setting)
+
+
+@lru_cache(maxsize=64)
+def _of_folder(folder: str, setting: Setting) -> Known:
+    known, looked = Known(), 0
+    for entry in sorted(os.scandir(folder), key=lambda e: e.name):
+        if looked >= _NEIGHBOURS or not entry.is_file():
+            continue
+        with contextlib.suppress(OslerError), opened(entry.path) as file:
+            told = next((k.told for k in KINDS if k.told and k.accepts(file)), None)
+            if told is not None and not is_dicomdir(file.head):
+                looked += 1
+                known.update(told(file, setting))
+    known.uids.clear()
+    return known
+
+
+def _dicom(file: InputFile, setting: Setting) -> Draft:
+    from osler.io.deidentification import burnt_in, dicom_file
+
+    cleaned = dicom_file.clean(
+        file,
+        options=setting.options,
+        key=setting.key,
+        model=setting.model,
+        relative=setting.relative(file.path),
+    )
+    burnt_in.clean(cleaned, file, setting.options)
+    return Draft(
+        cleaned.place,
+        lambda path: dicom_file.write(cleaned, path),
+        cleaned.counts,
+        cleaned.notes,
+        cleaned.patient.known,
+    )
+
+
+def _dicom_told(file: InputFile, setting: Setting) -> Known:
+    from osler.io.deidentification import dicom_file
+
+    dataset = dicom_file.read(file)
+    return dicom_file.patient_of(dataset, setting.options, setting.key).known
+
+
+def _raster(file: InputFile, setting: Setting) -> Draft:
+    from osler.io.deidentification import raster_file
+
+    picture = raster_file.clean(file, setting.options)
+    where = place(setting.relative(file.path), picture.ending, setting.key)
+    return Draft(where, picture.write, picture.counts, picture.notes, _nearby(file, setting))
+
+
+def _nifti(file: InputFile, setting: Setting) -> Draft:
+    from osler.io.deidentification import nifti_file
+
+    counts: Counter[tuple[str, str]] = Counter()
+    relative = setting.relative(file.path)
+    where = nifti_file.place_of(file, relative, setting.key)
+    known = _nearby(file, setting)
+    return Draft(where, lambda path: nifti_file.write(file, path, counts), counts, known=known)
+
+
+def _edf(file: InputFile, setting: Setting) -> Draft:
+    from osler.io.deidentification import edf_file
+
+    known = known_of(file, setting)
+    recording = edf_file.clean(
+        file, setting.options, setting.key, Scrubber(known, model=setting.model)
+    )
+    where = place(setting.relative(file.path), recording.ending, setting.key)
+    return Draft(where, recording.write, recording.counts, recording.notes, known)
+
+
+def _edf_told(file: InputFile, setting: Setting) -> Known:
+    from osler.io.deidentification import edf_file
+
+    return edf_file.told(file, dates=setting.options.dates != "keep")
+
+
+def _wfdb(file: InputFile, setting: Setting) -> Draft:
+    from osler.io.deidentification import wfdb_header
+
+    known = known_of(file, setting)
+    header = wfdb_header.Cleaner(
+        setting.options,
+        setting.key,
+        Scrubber(known, model=setting.model),
+        relative=setting.relative(file.path),
+    )
+    text = header.clean(file)
+    where = wfdb_header.place_of(setting.relative(file.path), setting.key)
+    return Draft(where, lambda path: _put(text, path), header.counts, header.notes, known)
+
+
+def _wfdb_told(file: InputFile, setting: Setting) -> Known:
+    from osler.io.deidentification import wfdb_header
+
+    return wfdb_header.told(file, dates=setting.options.dates != "keep")
+
+
+def _wfdb_part(file: InputFile, setting: Setting) -> Draft:
+    from osler.io.deidentification import wfdb_header, wfdb_parts
+
+    known = _nearby(file, setting)
+    counts: Counter[tuple[str, str]] = Counter()
+    write = wfdb_parts.clean(file, Scrubber(known, model=setting.model), counts)
+    where = wfdb_header.place_of(setting.relative(file.path), setting.key)
+    return Draft(where, write, counts, known=known)
+
+
+def _is_wfdb_part(file: InputFile) -> bool:
+    from osler.io.deidentification import wfdb_parts
+
+    return wfdb_parts.role_of(file.path) is not None
+
+
+def _docx(file: InputFile, setting: Setting) -> Draft:
+    from osler.io.deidentification import docx_file
+
+    known = _nearby(file, setting)
+    document = docx_file.clean(file, setting.options, Scrubber(known, model=setting.model))
+    where = place(setting.relative(file.path), ".docx", setting.key)
+    return Draft(where, document.write, document.counts, document.notes, known)
+
+
+def _is_docx(file: InputFile) -> bool:
+    from osler.io.deidentification import docx_file
+
+    return is_zip(file.head) and docx_file.accepts(file)
+
+
+def _pdf(file: InputFile, setting: Setting) -> Draft:
+    from osler.io.deidentification import pdf_file
+
+    known = _nearby(file, setting)
+    document = pdf_file.clean(file, Scrubber(known, model=setting.model))
+    where = place(setting.relative(file.path), document.ending, setting.key)
+    return Draft(where, document.write, document.counts, document.notes, known)
+
+
+def _text(file: InputFile, setting: Setting) -> Draft:
+    from osler.io.deidentification import text_file
+
+    known = _nearby(file, setting)
+    text, counts = text_file.clean(file, Scrubber(known, model=setting.model))
+    where = place(setting.relative(file.path), ".txt", setting.key)
+    return Draft(where, lambda path: _put(text, path), counts, known=known)
+
+
+def _table(file: InputFile, setting: Setting) -> Draft:
+    from osler.io.deidentification import table_file
+
+    known, relative = _nearby(file, setting), setting.relative(file.path)
+    table = table_file.Table(
+        setting.options,
+        setting.key,
+        Scrubber(known, model=setting.model),
+        relative=relative,
+        source=file.path.parent,
+    )
+    text = table.clean(file)
+    where = place(relative, file.path.suffix.lower(), setting.key)
+    return Draft(where, lambda path: _put(text, path), table.counts, known=known)
+
+
+def _put(text: str, path: Path) -> None:
+    from osler.io.deidentification import text_file
+
+    text_file.write(text, path)
+
+
+def _has_ending(*endings: str) -> Callable[[InputFile], bool]:
+    def accepts(file: InputFile) -> bool:
+        return file.path.suffix.lower() in endings
+
+    return accepts
+
+
+def _is_raster(file: InputFile) -> bool:
+    head = file.head
+    return is_jpeg(head) or is_png(head) or is_tiff(head) or is_bmp(head)
+
+
+def _is_nifti(file: InputFile) -> bool:
+    from osler.io.deidentification import nifti_file
+
+    return nifti_file.accepts(file)
+
+
+KINDS: Final[list[Kind]] = [
+    Kind("dicom", lambda file: is_dicom(file.head), _dicom, _dicom_told),
+    Kind("raster", _is_raster, _raster),
+    Kind("nifti", _is_nifti, _nifti),
+    Kind("edf", lambda file: is_edf(file.head), _edf, _edf_told),
+    Kind("docx", _is_docx, _docx),
+    Kind("pdf", lambda file: is_pdf(file.head), _pdf),
+    Kind("table", _has_ending(".csv", ".tsv"), _table),
+    Kind("text", _has_ending(".txt", ".text"), _text),
+    Kind("wfdb", lambda file: is_wfdb_header(file.head), _wfdb, _wfdb_told),
+    Kind("wfdb", _is_wfdb_part, _wfdb_part),
+]
+"""Any other is not copied."""
