@@ -18,6 +18,7 @@ from osler.io import volume_grid as grid
 from osler.io.input_file import InputFile, decoding
 from osler.io.siblings import numbered, sibling
 from osler.io.volume_data import Encoding, Piece, Voxels
+from osler.io.volume_note import KEY, read_note
 from osler.record import Image, Origin
 
 _MOST_HEADER: Final = 1 << 20
@@ -64,6 +65,9 @@ def read_metaimage(file: InputFile, format: str, *, max_pixels: int) -> Image:
             )
         affine, spacing, flags = _place(file, fields, len(sizes))
         voxels = _voxels(file, format, fields, files, end, sizes, channels)
+        note = read_note(fields.get(KEY))
+        if note.plane and len(sizes) == 3 and sizes[2] == 1:
+            voxels, spacing = voxels.without(0), spacing and spacing[1:]
         held = voxels.deferred(max_pixels=max_pixels)
     return Image(
         name="volume",
@@ -78,6 +82,7 @@ def read_metaimage(file: InputFile, format: str, *, max_pixels: int) -> Image:
             *file.extension_flags(format), *flags,
             *(("time-step-unknown",) if len(sizes) == 4 else ()),
         ),
+        channels=note.channels if len(note.channels) == held.shape[0] else (),
         header={"metaimage": dict(fields)},
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ from osler.errors import OutputError
 from osler.io import volume_grid as grid
 from osler.io.atomic_file import replacing
 from osler.io.metaimage import letters_of
+from osler.io.volume_note import KEY, note_of
 from osler.io.volume_values import plain_values
 from osler.record import Image
 
@@ -23,7 +24,7 @@ _OURS: Final = {
     "CompressedData", "CompressedDataSize", "TransformMatrix", "Rotation", "Orientation", "Offset",
     "Position", "Origin", "CenterOfRotation", "AnatomicalOrientation", "ElementSpacing",
     "ElementSize", "DistanceUnits", "DimSize", "ElementNumberOfChannels", "ElementType",
-    "HeaderSize", "ElementDataFile",
+    "HeaderSize", "ElementDataFile", KEY,
 }  # fmt: skip
 
 
@@ -78,12 +79,14 @@ def write_metaimage(image: Image, path: str | Path) -> Path:
 
 def _fields(image: Image, *, four: bool) -> dict[str, str]:
     """The fields of size and place; what is not known is left out."""
-    shape = list(reversed(image.shape)) + ([image.channel_count] if four else [])
+    plane = image.affine is not None and len(image.shape) == 2
+    shape = list(reversed((1, *image.shape) if plane else image.shape))
+    shape += [image.channel_count] if four else []
     fields = {
         "NDims": str(len(shape)), "BinaryData": "True", "BinaryDataByteOrderMSB": "False",
         "CompressedData": "True",
     }  # fmt: skip
-    if image.affine is not None and len(image.shape) == 3:
+    if image.affine is not None:
         affine = grid.reversed_axes(image.affine)
         steps = np.linalg.norm(affine[:3, :3], axis=0)
         turn, origin = np.eye(len(shape)), np.zeros(len(shape))
@@ -95,6 +98,8 @@ def _fields(image: Image, *, four: bool) -> dict[str, str]:
         fields["ElementSpacing"] = _words([*steps, *([1.0] if four else [])])
     elif image.spacing is not None:
         fields["ElementSpacing"] = _words([*reversed(image.spacing), *([1.0] if four else [])])
+    note = note_of(image, plane=plane)
+    fields |= {KEY: note} if note else {}
     fields["DimSize"] = " ".join(map(str, shape))
     if image.channel_count > 1 and not four:
         fields["ElementNumberOfChannels"] = str(image.channel_count)

@@ -21,6 +21,7 @@ from osler.io import volume_grid as grid
 from osler.io.input_file import InputFile, decoding
 from osler.io.siblings import sibling
 from osler.io.volume_data import GZIP_MAGIC, Change, Piece, Voxels
+from osler.io.volume_note import KEY, Note, read_note
 from osler.record import Image, Origin
 
 Prefer = Literal["sform", "qform", "none"]
@@ -32,6 +33,8 @@ SECONDS: Final = {8: 1.0, 16: 1e-3, 24: 1e-6}
 """xyzt_units & 56 to seconds."""
 
 RGB, RGBA = 128, 2304
+COMMENT: Final = 6  # NIFTI_ECODE_COMMENT
+OURS: Final = f"{KEY} ".encode()
 _VECTORS: Final = {1005, 1006, 1007}  # symmetric matrices, displacements, vectors
 
 _TYPES: Final = {
@@ -107,12 +110,16 @@ def read_nifti(
         shape = _shape(file, header)
         place = place_of(header, name=file.name, prefer=prefer)
         voxels, flags = _voxels(file, format, header, shape)
+        note = note_in(header.extensions)
+        flat = int(header.fields["dim"][0]) <= 2 or (note.plane and shape[2] == 1)
+        if flat:
+            voxels = voxels.without(1 if voxels.channel_axis == 0 else 0)
         held = voxels.deferred(max_pixels=max_pixels)
         channels, times, more = _channels(header, held.shape[0])
-        flat = int(header.fields["dim"][0]) <= 2
+        channels = note.channels if len(note.channels) == held.shape[0] else channels
     return Image(
         name="volume",
-        array=_without_depth(voxels).deferred(max_pixels=max_pixels) if flat else held,
+        array=held,
         spacing=place.spacing[1:] if flat and place.spacing else place.spacing,
         affine=place.affine,
         origin=Origin(
@@ -186,6 +193,15 @@ def _extensions(data: bytes, order: str) -> tuple[tuple[int, bytes], ...]:
         found.append((code, data[at + 8 : at + size]))
         at += size
     return tuple(found)
+
+
+def note_in(extensions: tuple[tuple[int, bytes], ...]) -> Note:
+    """Our own remark among the extensions of a header."""
+    found = (
+        content for code, content in extensions if code == COMMENT and content.startswith(OURS)
+    )
+    text = next(found, b"").removeprefix(OURS).rstrip(b"\0")
+    return read_note(text.decode("utf-8", "replace"))
 
 
 def _shape(file: InputFile, header: Header) -> tuple[int, ...]:
@@ -332,17 +348,6 @@ def _image_file(file: InputFile) -> tuple[Any, int, bool]:
     raise UnreadableError(
         f"'{file.name}' is the header of a pair, and the file with its voxels (.img) is not beside "
         "it; put both into one folder"
-    )
-
-
-def _without_depth(voxels: Voxels) -> Voxels:
-    """The same voxels of a plane, ``(C, H, W)``."""
-    from dataclasses import replace
-
-    axis = 1 if voxels.channel_axis == 0 else 0
-    shape = voxels.shape[:axis] + voxels.shape[axis + 1 :]
-    return replace(
-        voxels, shape=shape, channel_axis=0 if voxels.channel_axis == 0 else len(shape) - 1
     )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from osler.io import nifti
 from osler.io import volume_grid as grid
 from osler.io.atomic_file import replacing
+from osler.io.volume_note import note_of
 from osler.io.volume_values import even_step, is_colour, plain_values
 from osler.record import Image
 
@@ -46,6 +47,7 @@ def write_nifti(image: Image, path: str | Path) -> Path:
     """
     path = Path(path)
     fields, extensions, order = _header_for(image)
+    extensions = _with_note(image, extensions, plane=int(fields["dim"][0]) > 2)
     stored = _stored(image, fields)
     if stored is None:
         fields["scl_slope"], fields["scl_inter"] = np.nan, np.nan
@@ -65,6 +67,15 @@ def write_nifti(image: Image, path: str | Path) -> Path:
     with replacing(path) as part, part.open("wb") as out:
         _emit(out, head.ljust(start, b"\0"), data, packed=path.name.lower().endswith(".gz"))
     return path
+
+
+def _with_note(
+    image: Image, extensions: tuple[tuple[int, bytes], ...], *, plane: bool
+) -> tuple[tuple[int, bytes], ...]:
+    """The extensions with our remark, where there is something to say, as the last."""
+    kept = tuple(one for one in extensions if not one[1].startswith(nifti.OURS))
+    note = note_of(image, plane=plane and len(image.shape) == 2)
+    return (*kept, (nifti.COMMENT, nifti.OURS + note.encode())) if note else kept
 
 
 def _emit(out: Any, head: bytes, data: NDArray[Any], *, packed: bool) -> None:
@@ -132,7 +143,8 @@ def _fits(old: Mapping[str, Any], image: Image) -> bool:
     sizes = [*dim[1 : dim[0] + 1], *[1] * 7][:7]
     width, height, depth, *others = sizes
     colour = {nifti.RGB: 3, nifti.RGBA: 4}.get(int(old["datatype"]), 1)
-    shape = (height, width) if dim[0] <= 2 else (depth, height, width)
+    plane = nifti.note_in(tuple(old["extensions"])).plane and depth == 1
+    shape = (height, width) if dim[0] <= 2 or plane else (depth, height, width)
     count = int(np.prod(others)) * colour
     return tuple(shape) == image.shape and count == image.channel_count
 

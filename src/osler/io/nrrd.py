@@ -20,6 +20,7 @@ from osler.io.input_file import InputFile, decoding
 from osler.io.partial_file import need
 from osler.io.siblings import numbered, sibling
 from osler.io.volume_data import Encoding, Piece, Voxels
+from osler.io.volume_note import KEY, read_note
 from osler.record import Image, Origin
 
 _MOST_HEADER: Final = 1 << 20
@@ -113,8 +114,12 @@ def read_nrrd(file: InputFile, format: str, *, max_pixels: int) -> Image:
         space, channel = axes_of(header, len(sizes), file.name)
         affine, spacing, flags = place_of(header, space, file.name)
         voxels = _voxels(file, format, header, sizes, channel)
+        note = read_note(header.pairs.get(KEY))
+        if note.plane and len(space) == 3 and sizes[space[2]] == 1:
+            voxels, spacing = voxels.without(len(sizes) - 1 - space[2]), spacing and spacing[1:]
         held = voxels.deferred(max_pixels=max_pixels)
         names, times, more = _channels(header, channel, held.shape[0])
+        names = note.channels if len(note.channels) == held.shape[0] else names
     return Image(
         name="volume",
         array=held,

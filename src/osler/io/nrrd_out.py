@@ -9,6 +9,7 @@ import numpy as np
 from osler.io import nrrd
 from osler.io import volume_grid as grid
 from osler.io.atomic_file import replacing
+from osler.io.volume_note import KEY, note_of, read_note
 from osler.io.volume_values import even_step, is_colour, plain_values
 from osler.record import Image
 
@@ -37,7 +38,12 @@ def write_nrrd(image: Image, path: str | Path) -> Path:
 
     path = Path(path)
     array = plain_values(image)
-    fields, pairs, channel_axis = _header_for(image)
+    fields, pairs, channel_axis, plane = _header_for(image)
+    note = note_of(image, plane=plane)
+    pairs = {key: value for key, value in pairs.items() if key != KEY} | (
+        {KEY: note} if note else {}
+    )
+    array = array[:, None] if plane else array
     array = array[0] if channel_axis is None else np.moveaxis(array, 0, channel_axis)
     data = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     fields |= {"type": _TYPES[data.dtype.str[1:]], "encoding": "gzip", "endian": "little"}
@@ -61,27 +67,35 @@ def write_nrrd(image: Image, path: str | Path) -> Path:
     return path
 
 
-def _header_for(image: Image) -> tuple[dict[str, str], dict[str, str], int | None]:
-    """Fields, key/value pairs, and where in the stored array (slowest first) the channels go."""
+def _header_for(image: Image) -> tuple[dict[str, str], dict[str, str], int | None, bool]:
+    """Fields, key/value pairs, the axis of the channels, and whether there is one slice of a plane.
+
+    The axis is that of the stored array, slowest first.
+    """
     old = image.header.get("nrrd")
-    if isinstance(old, Mapping):
-        header = nrrd.parsed(old)
-        count = len(header.values["sizes"])
-        space, channel = nrrd.axes_of(header, count, image.name)
-        axis = None if channel is None else count - 1 - channel
-        if _same_grid(header, space, axis, image):
-            fields = {k: v for k, v in header.fields.items() if k not in _OF_THE_FILE}
-            return fields, header.pairs, axis
-        fields = {k: header.fields[k] for k in ("content", "sample units") if k in header.fields}
-        new, axis = _fresh(image)
-        return fields | new, header.pairs, axis
     new, axis = _fresh(image)
-    return new, {}, axis
+    if not isinstance(old, Mapping):
+        return new, {}, axis, _is_plane(image)
+    header = nrrd.parsed(old)
+    count = len(header.values["sizes"])
+    space, channel = nrrd.axes_of(header, count, image.name)
+    kept_axis = None if channel is None else count - 1 - channel
+    if _same_grid(header, space, kept_axis, image):
+        fields = {k: v for k, v in header.fields.items() if k not in _OF_THE_FILE}
+        return fields, header.pairs, kept_axis, len(space) > len(image.shape)
+    fields = {k: header.fields[k] for k in ("content", "sample units") if k in header.fields}
+    return fields | new, header.pairs, axis, _is_plane(image)
+
+
+def _is_plane(image: Image) -> bool:
+    return image.affine is not None and len(image.shape) == 2
 
 
 def _same_grid(header: nrrd.Header, space: tuple[int, ...], axis: int | None, image: Image) -> bool:
     sizes = list(reversed([int(n) for n in header.values["sizes"]]))
     channels = 1 if axis is None else sizes.pop(axis)
+    if read_note(header.pairs.get(KEY)).plane and len(image.shape) == 2 and sizes[:1] == [1]:
+        sizes.pop(0)
     if tuple(sizes) != image.shape or channels != image.channel_count:
         return False
     affine, spacing, _ = nrrd.place_of(header, space, image.name)
@@ -93,7 +107,8 @@ def _same_grid(header: nrrd.Header, space: tuple[int, ...], axis: int | None, im
 
 def _fresh(image: Image) -> tuple[dict[str, str], int | None]:
     """Fields for an image without any, and the axis of its channels: colour lies together."""
-    sizes, kinds = list(reversed(image.shape)), ["domain"] * len(image.shape)
+    shape = (1, *image.shape) if _is_plane(image) else image.shape
+    sizes, kinds = list(reversed(shape)), ["domain"] * len(shape)
     at: int | None = None
     if image.channel_count > 1:
         colour = is_colour(image)
@@ -112,7 +127,7 @@ def _fresh(image: Image) -> tuple[dict[str, str], int | None]:
     steps = ["nan"] * len(sizes)
     units = ['""'] * len(sizes)
     if image.affine is not None:
-        columns = grid.reversed_axes(image.affine)[:3, : len(image.shape)].T
+        columns = grid.reversed_axes(image.affine)[:3, :3].T
         directions = [_vector(column) for column in columns]
         if at is not None:
             directions.insert(at, "none")

@@ -6,7 +6,7 @@ import mmap
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -89,6 +89,14 @@ class Voxels:
     def piece_bytes(self) -> int:
         """Bytes of voxels in each piece, inflated."""
         return math.prod(self.shape) * self.stored.itemsize // len(self.pieces)
+
+    def without(self, axis: int) -> "Voxels":
+        """The same voxels without an axis of ``shape`` that has one step, such as a plane's."""
+        channels = self.channel_axis
+        if channels is not None and channels > axis:
+            channels -= 1
+        shape = self.shape[:axis] + self.shape[axis + 1 :]
+        return replace(self, shape=shape, channel_axis=channels)
 
     def check(self) -> None:
         """Refuse what the header alone shows to be impossible.

@@ -1,0 +1,52 @@
+"""What an image says that a volume format has no field for, as a remark that we read back.
+
+It stands where the format keeps what programs add: a key/value pair of NRRD, a further field of
+MetaImage, a comment extension of NIfTI. Other programs pass over it.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from osler.io.volume_values import is_colour
+from osler.record import Image
+
+KEY: Final = "osler"
+_LONGEST: Final = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a remark says.
+
+    Attributes:
+        plane: the volume of one slice was an image ``(C, H, W)``: only so has it a place in the
+            patient, or an axis of time.
+        channels: a name for each.
+    """
+
+    plane: bool = False
+    channels: tuple[str, ...] = ()
+
+
+def note_of(image: Image, *, plane: bool) -> str:
+    """The remark for an image; empty where there is nothing to say."""
+    said: dict[str, Any] = {"plane": True} if plane else {}
+    if image.channels and not is_colour(image):
+        said["channels"] = list(image.channels)
+    return json.dumps(said) if said else ""
+
+
+def read_note(text: str | None) -> Note:
+    """What a remark says; what is no remark of ours says nothing."""
+    if not text or len(text) > _LONGEST:
+        return Note()
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        return Note()
+    if not isinstance(said, dict):
+        return Note()
+    names = said.get("channels")
+    sound = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return Note(said.get("plane") is True, tuple(names) if sound and names else ())
