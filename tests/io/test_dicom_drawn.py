@@ -258,8 +258,10 @@ def test_documents_written(tmp_path: Path) -> None:
     assert "well" in load(path)["report"].text
     with pytest.raises(OutputError, match="no PDF"):
         write_document(image.origin.path, path)
-    with pytest.raises(OutputError, match="U\\+6C49"):
-        write_document(Text("report", "汉"), path)
+    with pytest.raises(OutputError, match="U\\+0E01"):
+        write_document(Text("report", "ก"), path)
+    path = write_document(Text("report", "汉"), path, about=image)
+    assert errors(path) == []
 
 
 def test_a_waveform_is_copied_untouched(tmp_path: Path) -> None:

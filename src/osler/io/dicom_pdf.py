@@ -95,8 +95,8 @@ def write_document(
     """Write a PDF file, or a text set as PDF, as an Encapsulated PDF.
 
     Args:
-        document: a PDF file, or a text. Text is set in a font that every reader has, which holds
-            Western European letters only.
+        document: a PDF file, or a text. Text is set in fonts that readers have: European and East
+            Asian letters (see ``pdf_typeset``).
         path: the file, which appears whole or not at all.
         about: the item whose patient and study it belongs to.
         title: what the document is.
@@ -107,7 +107,7 @@ def write_document(
         The path.
 
     Raises:
-        OutputError: the file is no PDF, the text has letters that the font lacks, or the file
+        OutputError: the file is no PDF, the text has letters that the fonts lack, or the file
             cannot be written.
     """
     at = at or datetime.now().astimezone()
