@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import osler
-from osler import cli_data, cli_open
+from osler import cli_data, cli_models, cli_open
 from osler.errors import BundleError, InputError, OslerError, OutputError, RecipeError
 
 if TYPE_CHECKING:
     from osler.batch import Batch, Outcome
+    from osler.io.deidentification import Options
 
 FAILED, USAGE, SOME_FAILED = 1, 2, 3
 """Exit status: the program could not do its work; was asked wrongly; some cases failed."""
@@ -37,6 +38,7 @@ app = typer.Typer(
 bundles_app = typer.Typer(help="The models that came with Osler.", invoke_without_command=True)
 app.add_typer(bundles_app, name="bundles")
 app.add_typer(cli_data.app, name="data")
+app.add_typer(cli_models.app, name="models")
 app.command()(cli_open.info)
 app.command()(cli_open.convert)
 app.command()(cli_open.view)
@@ -277,7 +279,9 @@ def fit(
 @app.command()
 def deidentify(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A folder of files, or one file.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder for the copies.")],
+    out: Annotated[
+        Path | None, typer.Argument(metavar="OUT", help="A new folder for the copies.")
+    ] = None,
     dates: Annotated[
         Dates, typer.Option("--dates", help="Remove dates, shift them per patient, or keep them.")
     ] = Dates.REMOVE,
@@ -309,6 +313,10 @@ def deidentify(
     no_verify: Annotated[
         bool, typer.Option("--no-verify", help="Leave out the second pass over the copies.")
     ] = False,
+    verify_only: Annotated[
+        bool,
+        typer.Option("--verify-only", help="Copy nothing: look through IN, a folder of copies."),
+    ] = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -317,13 +325,20 @@ def deidentify(
     What cannot be cleaned is named and not copied. OUT/deidentification has the report.
 
     Exit status: 0 all were copied and nothing was found left; 3 some were not copied, or the second
-    pass found something; 2 wrong usage; 130 interrupted (the same command goes on).
+    pass (or --verify-only) found something; 2 wrong usage; 130 interrupted (the same command goes
+    on).
     """
     with _errors(debug=debug):
         from osler import console
         from osler.batch import deidentify as work
 
         options = work.options_of(dates.value, keep or (), clean or (), pixels.value)
+        if verify_only:
+            if out is not None:
+                raise InputError("--verify-only takes one folder, that of the copies")
+            raise typer.Exit(_verified(source, options, jobs=jobs, quiet=quiet))
+        if out is None:
+            raise InputError("name a new folder for the copies: osler deidentify IN OUT")
         with console.Progress(shown=not quiet) as progress:
             result = work.run(
                 source,
@@ -346,6 +361,30 @@ def deidentify(
     if result.signal:
         raise typer.Exit(128 + result.signal)
     raise typer.Exit(0 if result.clean else SOME_FAILED)
+
+
+def _verified(folder: Path, options: "Options", *, jobs: int, quiet: bool) -> int:
+    """Look through copies; the exit status."""
+    from osler import console
+    from osler.batch import deidentify_verify
+    from osler.io.deidentification.one import Copied
+
+    with console.Progress(shown=not quiet) as progress:
+        result = deidentify_verify.run(
+            folder,
+            options=options,
+            jobs=jobs,
+            started=progress.start,
+            told=lambda path: progress.done(Copied(path, "copied", place=path.name)),  # type: ignore[arg-type]
+            stopping=progress.stopping,
+        )
+    for place, kinds in result.found.items():
+        _say(f"osler: '{place}' still holds {', '.join(kinds)}")
+    if not quiet:
+        _say(result.sentence())
+    if result.signal:
+        return 128 + result.signal
+    return 0 if result.clean else SOME_FAILED
 
 
 @bundles_app.callback()

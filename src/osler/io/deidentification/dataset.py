@@ -275,6 +275,11 @@ class Cleaner:
         self.counts[f"({tag.group:04X},{tag.element:04X}) {name}".strip(), how] += 1
 
 
+def is_free_text(vr: str) -> bool:
+    """Whether people write what they like in attributes of a VR."""
+    return vr in _FREE_TEXT
+
+
 def _is_standard(tag: BaseTag) -> bool:
     return dictionary_has_tag(tag) or repeater_has_tag(tag)
 

@@ -6,7 +6,7 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,6 +15,7 @@ from osler.errors import UnsupportedError
 from osler.io.deidentification.dates import Offset
 from osler.io.deidentification.free_text import Scrubber
 from osler.io.deidentification.key import Key
+from osler.io.deidentification.known import Known
 from osler.io.deidentification.names_of_files import place
 from osler.io.deidentification.options import Options
 from osler.io.deidentification.text_file import decoded
@@ -147,6 +148,42 @@ class Table:
         time = row.offset.time(clock) if clock else None
         day = match[2].join((moved[:4], moved[4:6], moved[6:]))
         return f"{day} {time[:2]}:{time[2:4]}:{time[4:6] or '00'}" if time else day
+
+
+def left(file: InputFile, options: Options) -> Iterator[str]:
+    """What a cleaned table still tells, by its columns and by the rules."""
+    text = decoded(file)
+    delimiter = "\t" if file.path.suffix.lower() == ".tsv" else _delimiter(text)
+    rows = [r for r in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if r]
+    scrubber = Scrubber(Known())
+    for at, name in enumerate(rows[0] if rows else []):
+        kind = next((k for k, p in COLUMNS if p.search(name)), "")
+        cells = [row[at] for row in rows[1:] if at < len(row) and row[at].strip()]
+        if kind in ("date", "place") and not _is_gone(kind, options):
+            continue
+        if kind and kind in _CLEANED:
+            if not all(_CLEANED[kind].fullmatch(cell) for cell in cells):
+                yield f"something in a column of {kind}"
+        elif not kind and any(not _NUMBER.match(c) and scrubber.passages(c) for c in cells):
+            yield "something of somebody in a column of text"
+
+
+def _is_gone(kind: str, options: Options) -> bool:
+    return options.dates == "remove" if kind == "date" else not options.institution
+
+
+_CLEANED: Final = {
+    "birth": re.compile(""),
+    "contact": re.compile(""),
+    "name": re.compile(r"\[NAME\]"),
+    "place": re.compile(r"\[PLACE\]"),
+    "patient": re.compile(r"[A-Z2-7]{12}"),
+    "number": re.compile(r"[A-Z2-7]{12}"),
+    "file": re.compile(r"\[URL\]|([FSEIRN][A-Z2-7]{10,12}/)*[NIR][A-Z2-7]{10,12}(\.[\w.]{1,12})?"),
+    "age": re.compile(r"(?!9[1-9]|1\d\d).*", re.DOTALL),
+    "date": _NUMBER,
+}
+"""What the cells of a column look like once they are clean."""
 
 
 def _age(cell: str) -> str:

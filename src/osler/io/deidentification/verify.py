@@ -19,6 +19,7 @@ from osler.io.deidentification.known import Known
 from osler.io.deidentification.options import Options
 from osler.io.deidentification.profile import Action, action_of, row_of, safe_private
 from osler.io.deidentification.uids import is_standard
+from osler.io.input_file import opened
 from osler.io.record_signatures import is_edf, is_pdf, is_zip
 from osler.io.signatures import (
     HEAD_BYTES,
@@ -68,7 +69,7 @@ def _in_other(
     path: Path, head: bytes, known: Known, options: Options, *, thorough: bool
 ) -> Iterator[str]:
     """What photographs, volumes, recordings, documents, tables and texts still tell."""
-    from osler.io.deidentification import docx_file, edf_file, nifti_file, pdf_file
+    from osler.io.deidentification import docx_file, edf_file, nifti_file, pdf_file, wfdb_parts
 
     if is_edf(head):
         yield from edf_file.left(path, known)
@@ -83,6 +84,9 @@ def _in_other(
             yield "something of a patient in its text"
         elif path.name.endswith(".txt") and Scrubber(known).passages(text):
             yield "something of somebody in its text"
+    elif (role := wfdb_parts.role_of(path)) is not None and role.format == 0:
+        with opened(path) as file:
+            yield from wfdb_parts.left(file, Scrubber(known))
     else:
         yield from nifti_file.words_left(path)
 

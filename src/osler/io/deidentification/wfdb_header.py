@@ -8,6 +8,7 @@ Source: header(5) of the WFDB Applications Guide, PhysioNet.
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -170,6 +171,23 @@ class Cleaner:
         if new != text:
             self.counts["WFDB comments", "cleaned"] += 1
         return new
+
+
+def left(file: InputFile, options: Options) -> Iterator[str]:
+    """What a cleaned header still tells."""
+    lines = _decoded(file).splitlines()
+    record = next((line.split() for line in lines if _is_plain(line)), [])
+    if len(record) > 4 and options.dates == "remove":
+        yield "a base time"
+    if record and not re.fullmatch(r"R[A-Z2-7]{12}(/\d+)?", record[0]):
+        yield "a record's name"
+    scrubber = Scrubber(Known())
+    for line in lines:
+        if line.lstrip().startswith("#"):
+            match = _KEYED.fullmatch(line.lstrip()[1:])
+            codes = match is not None and _CODES.fullmatch(match[2]) is not None
+            if not codes and scrubber.passages(line):
+                yield "something of somebody in a comment"
 
 
 _GONE: Final = {

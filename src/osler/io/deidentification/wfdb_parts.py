@@ -5,7 +5,7 @@ Source: signal(5) and annot(5) of the WFDB Applications Guide, PhysioNet.
 
 import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -167,6 +167,14 @@ def _annotations(file: InputFile, scrubber: Scrubber, counts: Counts) -> bytes:
             out += data[at : at + size]
         at += size
     raise UnreadableError(f"'{file.name}' has no end, or is no file of annotations; copy it again")
+
+
+def left(file: InputFile, scrubber: Scrubber) -> Iterator[str]:
+    """What cleaned annotations still tell."""
+    counts: Counts = Counter()
+    _annotations(file, scrubber, counts)
+    if +counts:
+        yield "something of somebody in an annotation"
 
 
 def _note(data: bytes, scrubber: Scrubber, counts: Counts) -> bytes:
