@@ -2,22 +2,48 @@
 
     net = osler.models.create("retfound-vit-large", checkpoint="RETFound_mae_natureCFP.pth")
     osler.models.list("*fundus*")       their cards: what they take and give, licences, paper
+    osler.models.inspect("FILE.pth")    what a checkpoint is, without running anything in it
+    osler.models.keep(net, "folder")    out again: Hugging Face folder, MONAI bundle, ONNX
 
 Importing this package loads no torch: the list and the cards are data.
 """
 
 import builtins
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from osler.models.card import Card, System
 from osler.models.catalogue import SYSTEMS, find, matching
-from osler.models.creating import create, recognise
+from osler.models.creating import create, need_torch, recognise
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ("SYSTEMS", "Card", "System", "create", "find", "list", "recognise", "start_from")
+    from osler.models.checkpoints.inspecting import inspect
+    from osler.models.keeping import keep
+
+__all__ = (
+    "SYSTEMS",
+    "Card",
+    "System",
+    "create",
+    "find",
+    "inspect",
+    "keep",
+    "list",
+    "recognise",
+    "start_from",
+)
+
+_NEED_TORCH = {"inspect": "osler.models.checkpoints.inspecting", "keep": "osler.models.keeping"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NEED_TORCH:
+        need_torch(f"use osler.models.{name}")
+        return getattr(import_module(_NEED_TORCH[name]), name)
+    raise AttributeError(f"module 'osler.models' has no attribute '{name}'")
 
 
 def list(pattern: str = "*") -> builtins.list[Card]:

@@ -45,7 +45,7 @@ def create(
         MissingExtraError: torch is not installed.
     """
     system = find(name)
-    _need_torch(f"build the network '{name}'")
+    need_torch(f"build the network '{name}'")
     if (checkpoint is None) == (weights is None):
         raise RecipeError(
             f"say where the weights of '{name}' come from: checkpoint=FILE"
@@ -59,7 +59,8 @@ def create(
 
     stored = read_checkpoint(checkpoint)
     layout = layout_for(system, stored)
-    net = _build(system, {**system.card.options, **layout.inferred(stored), **options})
+    kept = stored.facts.get("osler", {}).get("osler_options", {})
+    net = _build(system, {**system.card.options, **layout.inferred(stored), **kept, **options})
     net.report = load_weights(net, stored, layout, partial=partial)  # type: ignore[assignment]
     return net
 
@@ -73,10 +74,12 @@ def _build(system: System, options: dict[str, Any]) -> "nn.Module":
             f"the network '{system.name}' does not take these options: {error}"
         ) from error
     net.card = system.card  # type: ignore[assignment]
+    net.options = options  # type: ignore[assignment]
     return net.eval()
 
 
-def _need_torch(purpose: str) -> None:
+def need_torch(purpose: str) -> None:
+    """Say what to install where torch is absent."""
     if find_spec("torch") is None:
         raise MissingExtraError("torch", extra="train", purpose=purpose)
 
@@ -93,8 +96,11 @@ def layout_for(system: System, stored: "Stored") -> "Layout":
     Raises:
         WeightsError: it is of none; the message says which other network it looks like.
     """
+    kept = stored.facts.get("osler")
+    if kept and kept["osler_network"] == system.name:
+        return _kept(system)
     for layout in layouts(system):
-        if layout.fits(stored.tensors):
+        if not kept and layout.fits(stored.tensors):
             return layout
     others = [other.name for other, _ in recognise(stored)]
     known = ", ".join(layout.name for layout in layouts(system)) or "none"
@@ -107,9 +113,27 @@ def layout_for(system: System, stored: "Stored") -> "Layout":
 
 def recognise(stored: "Stored") -> "list[tuple[System, Layout]]":
     """Which networks a checkpoint may belong to, by its names, in the order of the list."""
+    kept = stored.facts.get("osler")
+    if kept:
+        system = find(str(kept["osler_network"]))
+        return [(system, _kept(system))]
     return [
         (system, layout)
         for system in SYSTEMS
         for layout in layouts(system)
         if layout.fits(stored.tensors)
     ]
+
+
+def _kept(system: System) -> "Layout":
+    """The layout of a network that Osler wrote: its own names, and what may differ as ever."""
+    from osler.models.checkpoints.layout import Layout
+
+    published = layouts(system)
+    return Layout(
+        "kept by Osler",
+        (system.name,),
+        marks=(),
+        heads=tuple({head for one in published for head in one.heads}),
+        grids={name: prefix for one in published for name, prefix in one.grids.items()},
+    )

@@ -92,11 +92,12 @@ class Step(BaseModel):
             return values / np.float32(self.divide)
         if self.min_max is not None:
             low, high = values.min(), values.max()
-            return (values - low) / np.maximum(high - low, np.float32(1e-8))
+            return np.asarray((values - low) / np.maximum(high - low, np.float32(1e-8)), np.float32)
         if self.standardise is not None:
             mean, std = values.mean(axis=(0, 1)), values.std(axis=(0, 1))
             return np.asarray((values - mean) / np.maximum(std, np.float32(1e-8)), np.float32)
-        return (values - np.float32(self.mean)) / np.float32(self.std)
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        return np.asarray((values - mean) / std, np.float32)
 
 
 class Preprocessing(BaseModel):

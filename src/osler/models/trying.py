@@ -1,6 +1,7 @@
 """Small networks of every layout, and inputs that fit them: for tests, tutorials and counting."""
 
-import io
+import logging
+import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
@@ -21,33 +22,44 @@ def tiny(name: str, **options: Any) -> nn.Module:
 
 
 def example(
-    name: str, *, batch: int = 2, size: tuple[int, int] | None = None, published: bool = False
+    name: str,
+    *,
+    batch: int = 2,
+    size: tuple[int, ...] | None = None,
+    published: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> Inputs:
     """Inputs by the names of ``forward``'s arguments.
 
-    A module whose networks take more than one picture says so by ``example(name, options, batch,
-    size)`` of its own.
+    A module whose networks take more than one picture or volume says so by a function of its own,
+    ``example(name, options, batch, size)``.
 
     Args:
         name: of the network.
         batch: number of samples.
-        size: ``(H, W)`` of pictures; None takes what the network was built for.
+        size: ``(H, W)`` of pictures, ``(D, H, W)`` of volumes; None takes what the network was
+            built for.
         published: for the network as published instead of the small one.
+        options: for a network that was built with these instead.
     """
     system = find(name)
     card = system.card
-    options = {**card.options, **({} if published else card.tiny)}
+    if options is None:
+        options = {**card.options, **({} if published else card.tiny)}
+    if published and size is None:
+        size = card.inputs[0].size
     own: Callable[..., Inputs] | None = getattr(import_module(system.module), "example", None)
     if own is not None:
         return own(name, options, batch, size)
-    if [one.kind for one in card.inputs] != ["image"]:
+    if [one.kind for one in card.inputs] not in (["image"], ["volume"]):
         raise RecipeError(f"write 'example' in {system.module}: '{name}' takes more than a picture")
-    side = options.get("image_size", 64)
+    flat = card.inputs[0].kind == "image"
+    side = options.get("image_size", 64 if flat else 32)
     channels = options.get("channels") or _channels(card.inputs[0].shape)
     generator = torch.Generator().manual_seed(0)
     return {
         card.inputs[0].name: torch.rand(
-            batch, channels, *(size or (side, side)), generator=generator
+            batch, channels, *(size or (side,) * (2 if flat else 3)), generator=generator
         )
     }
 
@@ -67,11 +79,17 @@ def first_tensor(said: Any) -> Tensor:
 
 def export(net: nn.Module, inputs: Inputs) -> bytes:
     """An ONNX graph for inputs of these sizes, its inputs called as ``forward``'s arguments are."""
-    buffer = io.BytesIO()
-    with torch.inference_mode():
-        program = torch.onnx.export(
-            net, kwargs=inputs, dynamo=True, input_names=list(inputs), verbose=False
-        )
+    exporter = logging.getLogger("torch.onnx")
+    level = exporter.level
+    with torch.inference_mode(), warnings.catch_warnings():
+        # the exporter warns of its own internals, and that torchvision is absent
+        warnings.simplefilter("ignore")
+        exporter.setLevel(logging.ERROR)
+        try:
+            program = torch.onnx.export(
+                net, kwargs=inputs, dynamo=True, input_names=list(inputs), verbose=False
+            )
+        finally:
+            exporter.setLevel(level)
     assert program is not None
-    program.save(buffer)
-    return buffer.getvalue()
+    return program.model_proto.SerializeToString()

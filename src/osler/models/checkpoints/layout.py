@@ -17,6 +17,7 @@ LEAST = 0.9
 
 Tensors = dict[str, Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
+Refit = Callable[[Tensor, torch.Size], Tensor | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class Layout:
         options: what the shapes (after ``strip`` and ``rename``) say about how to build it.
         grids: our names of position embeddings, with the number of prefix tokens before the grid;
             they are resized to the network's.
+        fits_by: regular expressions of **our** names, with what makes a tensor of another shape fit
+            the shape due (it may return None where it cannot); the report says it was reshaped.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Layout:
     transform: Callable[[Tensors, nn.Module], Tensors] | None = None
     options: Callable[[Shapes], dict[str, Any]] | None = None
     grids: Mapping[str, int] = field(default_factory=dict)
+    fits_by: tuple[tuple[str, Refit], ...] = ()
 
     def fits(self, names: Iterable[str]) -> bool:
         """Whether a checkpoint with these names is of this layout."""
@@ -169,6 +173,10 @@ def load_weights(
         if fitted.shape != own[name].shape and name in layout.grids:
             fitted = resize_grid(value, own[name].shape[1], prefix=layout.grids[name])
             report.reshaped.append((name, tuple(value.shape), tuple(fitted.shape)))
+        elif fitted.shape != own[name].shape:
+            fitted = _refitted(name, value, own[name].shape, layout)
+            if fitted is not value:
+                report.reshaped.append((name, tuple(value.shape), tuple(fitted.shape)))
         if fitted.shape == own[name].shape:
             filled[name] = fitted.to(own[name].dtype)
         elif _is_any(name, layout.heads):
@@ -187,6 +195,14 @@ def load_weights(
         raise WeightsError(_misfit(report, absent, wrong, list(renamed)))
     net.load_state_dict(filled, strict=False)
     return report
+
+
+def _refitted(name: str, value: Tensor, due: torch.Size, layout: Layout) -> Tensor:
+    for pattern, refit in layout.fits_by:
+        if re.search(pattern, name):
+            fitted = refit(value, due)
+            return value if fitted is None else fitted
+    return value
 
 
 def _is_any(name: str, patterns: Iterable[str]) -> bool:

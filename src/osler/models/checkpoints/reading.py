@@ -14,7 +14,15 @@ from torch import Tensor
 
 from osler.errors import InputError, UnreadableError, UnsupportedError
 
-WRAPPERS = ("best", "model", "teacher", "state_dict", "visionfm_state_dict", "model_state_dict")
+WRAPPERS = (
+    "best",
+    "model",
+    "teacher",
+    "state_dict",
+    "visionfm_state_dict",
+    "model_state_dict",
+    "network_weights",
+)
 """Names under which the weights lie in a checkpoint, in the order in which they are looked for."""
 
 PREFIXES = ("module.", "_orig_mod.")
@@ -78,19 +86,41 @@ def read_checkpoint(path: str | Path) -> Stored:
         return Stored(path, _arrays(path))
     if head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04"):
         return _unwrapped(path, _unpickled(path))
-    return Stored(path, _safe(path))
+    tensors, about = _safe(path)
+    return _unwrapped_safe(path, tensors, about)
 
 
-def _safe(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def _safe(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
 
     try:
-        return load_file(path)
+        with safe_open(path, framework="pt") as stored:
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            return tensors, stored.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise UnreadableError(
             f"the checkpoint '{path}' is neither a file of torch nor of safetensors, or is damaged"
         ) from error
+
+
+def _unwrapped_safe(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> Stored:
+    facts: dict[str, Any] = {}
+    if "osler" in about:
+        facts["osler"] = _kept(path, about["osler"])
+    tensors, stripped = strip(tensors)
+    return Stored(path, tensors, None, stripped, facts=facts)
+
+
+def _kept(path: Path, text: str) -> dict[str, Any]:
+    """What Osler wrote of a network beside its weights."""
+    try:
+        said = json.loads(text)
+        return {
+            "osler_network": str(said["osler_network"]),
+            "osler_options": dict(said["osler_options"]),
+        }
+    except (ValueError, KeyError, TypeError) as error:
+        raise UnreadableError(f"what '{path}' says of its network is damaged") from error
 
 
 def _arrays(path: Path) -> dict[str, Tensor]:
@@ -139,7 +169,8 @@ def _unwrapped(path: Path, content: Any) -> Stored:
     tensors = {str(k): v for k, v in tensors.items() if isinstance(v, Tensor)}
     if not tensors:
         raise UnreadableError(f"the checkpoint '{path}' holds no weights")
-    others, facts = {}, {}
+    others: dict[str, dict[str, Tensor]] = {}
+    facts: dict[str, Any] = {}
     if wrapper is not None:
         for name, value in content.items():
             if name == wrapper or name.startswith("optim"):
@@ -180,7 +211,15 @@ def strip(
 def _folder(path: Path) -> Stored:
     """A folder in the layout of Hugging Face, its weights in one file or in several."""
     config = path / "config.json"
-    facts = {"config": json.loads(config.read_text("utf-8"))} if config.is_file() else {}
+    facts: dict[str, Any] = {}
+    if config.is_file():
+        text = config.read_text("utf-8")
+        try:
+            facts["config"] = json.loads(text)
+        except ValueError as error:
+            raise UnreadableError(f"'{config}' is no JSON") from error
+        if "osler_network" in facts["config"]:
+            facts["osler"] = _kept(config, text)
     for kind in ("model.safetensors", "pytorch_model.bin"):
         index = path / f"{kind}.index.json"
         if index.is_file():

@@ -1,0 +1,148 @@
+"""The sub-commands of ``osler models``: published networks and their checkpoints."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from osler.errors import RecipeError
+
+app = typer.Typer(
+    help="Published networks: what there is, what a checkpoint is, and how to use one.",
+    no_args_is_help=True,
+)
+
+
+class Format(StrEnum):
+    """Formats that an imported network is written in."""
+
+    HUGGINGFACE = "huggingface"
+    SAFETENSORS = "safetensors"
+    MONAI = "monai"
+    ONNX = "onnx"
+
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show where an unexpected error came from.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="An option of the network; may be repeated."),
+]
+
+
+def options(said: list[str] | None) -> dict[str, Any]:
+    """``--set KEY=VALUE`` as options; values are read as YAML, so ``5`` is a number.
+
+    Raises:
+        RecipeError: one of them has no ``=``.
+    """
+    import yaml
+
+    out: dict[str, Any] = {}
+    for one in said or []:
+        key, mark, value = one.partition("=")
+        if not mark or not key.isidentifier():
+            raise RecipeError(f"'--set {one}' is not KEY=VALUE, such as --set num_classes=5")
+        try:
+            out[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise RecipeError(f"the value in '--set {one}' cannot be read") from error
+    return out
+
+
+@app.command("list")
+def list_(
+    pattern: Annotated[
+        str, typer.Argument(metavar="PATTERN", help="Such as '*fundus*' or segmentation.")
+    ] = "*",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the cards, one a line.")] = False,
+) -> None:
+    """List the networks: what each takes, what it answers, and whose its weights are."""
+    from osler.cli import _errors
+
+    with _errors(debug=False):
+        from osler import models
+
+        cards = models.list(pattern)
+        if not cards:
+            raise RecipeError(f"no network matches '{pattern}'; 'osler models list' shows all")
+        if as_json:
+            for card in cards:
+                typer.echo(card.model_dump_json(exclude_none=True))
+            return
+        from osler import console_models
+
+        console_models.print_cards(cards)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As 'osler models list' shows it.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
+) -> None:
+    """Show a network's card: paper, licences, inputs, preprocessing, options, official mistakes."""
+    from osler.cli import _errors
+
+    with _errors(debug=False):
+        from osler import models
+
+        card = models.find(name).card
+        if as_json:
+            typer.echo(card.model_dump_json(indent=2, exclude_none=True))
+            return
+        from osler import console_models
+
+        console_models.print_card(card)
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint, or its folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Say what a checkpoint is, without running anything in it. Needs the extra "train"."""
+    from osler.cli import _errors
+
+    with _errors(debug=debug):
+        from dataclasses import asdict
+
+        from osler import models
+
+        found = models.inspect(file)
+        typer.echo(json.dumps(asdict(found), indent=2, default=str) if as_json else str(found))
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint, or its folder.")],
+    name: Annotated[str, typer.Option("--as", metavar="NAME", help="The network it is for.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="A new folder  [default: ./NAME]"),
+    ] = None,
+    set_: Set = None,
+    format_: Annotated[
+        Format, typer.Option("--format", help="What it is written as.")
+    ] = Format.HUGGINGFACE,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Accept nine tenths of the encoder or more.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Read a published checkpoint, say what became of each tensor, and keep it safely.
+
+    The folder holds no pickle and says what it is: 'osler predict DIR INPUT...' uses it. Needs the
+    extra "train".
+    """
+    from osler.cli import _errors
+
+    with _errors(debug=debug):
+        from osler import models
+
+        target = out or Path(name)
+        net = models.create(name, checkpoint=file, partial=partial, **options(set_))
+        typer.echo(str(net.report))
+        models.keep(net, target, kind=format_.value)
+        typer.echo(f"written to {target} ({format_.value})")
