@@ -225,7 +225,7 @@ READERS: tuple[Reader, ...] = (
         kind="signal",
         title="WFDB record (.hea + .dat or .mat)",
         keeps="signals in physical units, segments, annotations as markers; age, sex and diagnoses",
-        drops="compressed formats (508, 516, 524)",
+        drops="names in comments",
     ),
     Reader(
         "wfdb",

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from osler.errors import InputError, TooLargeError, UnreadableError, UnsupportedError
 from osler.io import signal_leads as leads
+from osler.io import signal_wfdb_flac
 from osler.io.content import Content
 from osler.io.input_file import InputFile, decoding, opened
 from osler.io.signal_comments import patient_table
@@ -127,17 +128,24 @@ def _dat(
     file: InputFile, header: Header, name: str, channels: Sequence[Channel], max_samples: int
 ) -> list[Samples]:
     first = channels[0]
-    if first.format not in STORAGE:
+    if first.format not in (*STORAGE, *signal_wfdb_flac.FORMATS):
         raise UnsupportedError(
             f"'{file.name}' stores samples in WFDB format {first.format}; formats "
-            f"{', '.join(map(str, STORAGE))} are read: convert it with 'xform'"
+            f"{', '.join(map(str, (*STORAGE, *signal_wfdb_flac.FORMATS)))} are read: convert it "
+            "with 'xform'"
         )
     if any((c.format, c.offset) != (first.format, first.offset) for c in channels):
         raise UnreadableError(
             f"'{file.name}' gives several formats or offsets for one file; mend its signal lines"
         )
-    storage = STORAGE[first.format]
     per_frame = [c.per_frame for c in channels]
+    if first.format in signal_wfdb_flac.FORMATS:
+        with opened(sibling(file, name)) as dat:
+            return signal_wfdb_flac.read_flac(
+                dat, first.format, per_frame=per_frame, frames=header.frames, skip=first.offset,
+                most=max_samples,
+            )  # fmt: skip
+    storage = STORAGE[first.format]
     width = sum(per_frame)
     with opened(sibling(file, name)) as dat:
         room = max(0, dat.size - first.offset)
@@ -187,7 +195,7 @@ def _signal(
         flags.append("rate-by-default")
     units, rows = [], []
     # single precision holds every value of an ADC of 16 bits to a hundredth of a step
-    wide = any(c.format in (8, 24, 32) for c in channels)
+    wide = any(c.format in (8, 24, 32, 524) for c in channels)
     for channel, column in zip(channels, columns, strict=True):
         row, unit, doubts = _physical(channel, column, np.dtype("f8" if wide else "f4"))
         rows.append(row)
@@ -229,7 +237,11 @@ def _physical(
         if (total - channel.checksum) % 65536:
             doubts.append("checksum-mismatch")
     # a layout header describes signals that have no samples, in format 0
-    missing = STORAGE[channel.format].missing if stored.size else None
+    missing = None
+    if stored.size and channel.format in STORAGE:
+        missing = STORAGE[channel.format].missing
+    elif stored.size:
+        missing = signal_wfdb_flac.missing(channel.format)
     row = ((values.astype(np.float64) - channel.baseline) / channel.gain).astype(dtype)
     if missing is not None:
         row[stored == missing] = np.nan
