@@ -45,7 +45,7 @@ def reason(tag: pydicom.tag.BaseTag, theirs: str, ours: str, keyword: str) -> st
         return "Orthanc knows no repeating groups, so overlays stay"
     if row is None:
         return ""
-    if theirs == "kept" and ours in ("changed", "empty", "absent") and row.options == "rule":
+    if theirs == "kept" and ours in ("changed", "empty", "absent") and row.since == "later":
         return "listed since the edition that Orthanc has"
     if "D" in row.basic and theirs in ("absent", "empty") and ours == "changed":
         return "Orthanc removes or empties where we put a dummy, which suits every type"

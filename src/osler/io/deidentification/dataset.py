@@ -258,7 +258,8 @@ class Cleaner:
             return False
         data = element.value
         text = data.decode("latin-1") if isinstance(data, bytes) else str(data)
-        return self.scrubber.known_only(text) == text
+        words = element.VR in _FREE_TEXT or element.VR == "UN"
+        return (self.scrubber.clean if words else self.scrubber.known_only)(text) == text
 
     def _bare_overlays(self, dataset: Dataset) -> None:
         """Remove what is left of an overlay or curve whose data went."""

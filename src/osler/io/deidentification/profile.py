@@ -1,6 +1,6 @@
 """The Basic Profile as data: what becomes of each attribute, by ``profile.csv``.
 
-Edition 2026c of DICOM PS3.15, table E.1-1; ``make_profile.py`` says where the table came from.
+Edition 2026d of DICOM PS3.15, table E.1-1; ``make_profile.py`` says where the table came from.
 """
 
 import csv
@@ -12,7 +12,7 @@ from typing import Final
 
 from osler.io.deidentification.options import Options
 
-EDITION: Final = "2026c"
+EDITION: Final = "2026d"
 
 _HERE: Final = Path(__file__).parent
 
@@ -45,7 +45,7 @@ class Row:
     clean_descriptors: str
     clean_structured: str
     clean_graphics: str
-    options: str
+    since: str
 
 
 # Of "X/Z" and the like, the one that keeps an object valid whatever the type of the attribute is.
