@@ -225,95 +225,34 @@ def _status(result: "Batch") -> int:
 
 @app.command()
 def predict(
-    bundle: Annotated[
-        str,
-        typer.Argument(metavar="BUNDLE", help="A bundle's or a network's name, or its folder."),
-    ],
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle's name or folder.")],
     inputs: Inputs,
     out: Out,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write STEM.npz with probabilities.")
     ] = False,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option("--checkpoint", metavar="FILE", help="A network's published weights."),
-    ] = None,
-    set_: cli_models.Set = None,
-    features: Annotated[
-        bool, typer.Option("--features", help="A network's features, as features.parquet.")
-    ] = False,
-    labels: Annotated[
-        str | None,
-        typer.Option("--labels", metavar="A,B,…", help="Names to tell apart without training."),
-    ] = None,
-    prompt: Annotated[
-        str | None,
-        typer.Option("--prompt", metavar="TEXT", help="Sentence around each name, with {}."),
-    ] = None,
-    box: Annotated[
-        list[str] | None,
-        typer.Option("--box", metavar="X0,Y0,X1,Y1", help="What to outline; may be repeated."),
-    ] = None,
-    point: Annotated[
-        list[str] | None,
-        typer.Option("--point", metavar="X,Y", help="A pixel inside of it; may be repeated."),
-    ] = None,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures at a time.")] = 8,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            "--device", metavar="NAME", help="Such as cpu or cuda  [default: a GPU, if any]"
-        ),
-    ] = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Run one bundle alone (masks as STEM.LABEL.png, or predictions.csv), or a published network.
+    """Run one bundle alone: masks as STEM.LABEL.png, or predictions.csv.
 
-    A network needs its weights (--checkpoint, or a folder from 'osler models import') and the
-    extra "train". Exit status: 0 all were read; 3 some failed (each is named); 2 wrong usage; 130
-    interrupted.
+    Exit status: 0 all were read; 3 some failed (each is named); 2 wrong usage; 130 interrupted.
     """
     with _errors(debug=debug, asked=BundleError):
         from osler import console
-        from osler.batch import networks, predictions
+        from osler.batch import predictions
 
-        network = checkpoint is not None or networks.is_network(bundle)
-        if not network and (features or labels or prompt or box or point or set_):
-            raise RecipeError(
-                f"'{bundle}' is a bundle; --features, --labels, --prompt, --box, --point and --set "
-                "are for networks ('osler models list')"
-            )
         with console.Progress(shown=not quiet) as progress:
-            told = {
-                "trace": debug,
-                "started": progress.start,
-                "told": progress.done,
-                "stopping": progress.stopping,
-            }
-            if network:
-                result = networks.run(
-                    bundle,
-                    inputs,
-                    out,
-                    ask=networks.Ask(
-                        features=features,
-                        labels=tuple(
-                            one.strip() for one in (labels or "").split(",") if one.strip()
-                        ),
-                        prompt=prompt,
-                        boxes=tuple(cli_models.numbers(one, 4, "--box") for one in box or []),
-                        points=tuple(cli_models.numbers(one, 2, "--point") for one in point or []),
-                        probabilities=probabilities,
-                        batch=batch,
-                        device=device,
-                    ),
-                    checkpoint=checkpoint,
-                    options=cli_models.options(set_),
-                    **told,
-                )
-            else:
-                result = predictions.run(bundle, inputs, out, probabilities=probabilities, **told)
+            result = predictions.run(
+                bundle,
+                inputs,
+                out,
+                probabilities=probabilities,
+                trace=debug,
+                started=progress.start,
+                told=progress.done,
+                stopping=progress.stopping,
+            )
         if not quiet:
             count = sum(o.status == "read" for o in result.outcomes)
             _say(f"{count} of {len(result.outcomes)} read into {out}")
@@ -396,8 +335,8 @@ def deidentify(
         options = work.options_of(dates.value, keep or (), clean or (), pixels.value)
         if options.safe_private and not quiet:
             _say(
-                "osler: 35 private attributes are taken as safe; compare safe_private.csv with your "
-                "edition of PS3.15, table E.3.10-1"
+                "osler: 35 private attributes are taken as safe; compare safe_private.csv with "
+                "your edition of PS3.15, table E.3.10-1"
             )
         if verify_only:
             if out is not None:
