@@ -11,6 +11,8 @@ import hashlib
 import io
 import json
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,14 +23,18 @@ from PIL import Image as Picture
 from osler.errors import OutputError
 from osler.io.atomic_file import replacing
 from osler.io.doubts import doubt
-from osler.io.html_pictures import layers_drawn, sheet_of
+from osler.io.html_pictures import Drawn, layers_drawn, sheet_of
 from osler.io.inventory import of_item
 from osler.io.inventory_words import facts
+from osler.io.view_drawn import drawable, heats_of, lines_of, not_drawn, paths_of
 from osler.io.view_grid import MOST_MASKS, MOST_VOXELS, grid_of
 from osler.io.view_signal import strips_of
 from osler.record import (
+    Box,
     Case,
+    Contour,
     Finding,
+    Heatmap,
     Image,
     Label,
     Markers,
@@ -93,10 +99,14 @@ def view(case: Case) -> str:
     import osler
 
     style, script = _text("view.css"), _text("view.js")
+    drawn: set[str] = set()
+    items = [_item(case, item, drawn) for item in case.items.values()]
+    said = [row for f in case.findings.values() if (row := _statement(f))]
+    left = [(name, reason, "") for name, reason in not_drawn(case, drawn)]
     return _template().render(
         case=case,
-        items=[_item(case, item) for item in case.items.values()],
-        statements=[row for f in case.findings.values() if (row := _statement(f))],
+        items=items,
+        statements=[*said, *left],
         left_out=case.left_out,
         style=style,
         script=script,
@@ -106,7 +116,8 @@ def view(case: Case) -> str:
     )
 
 
-def _item(case: Case, item: Any) -> dict[str, Any]:
+def _item(case: Case, item: Any, drawn: set[str]) -> dict[str, Any]:
+    """What the page shows of an item; ``drawn`` gets the ids of what is drawn on it."""
     described = of_item(item)
     out: dict[str, Any] = {
         "name": item.name,
@@ -115,7 +126,7 @@ def _item(case: Case, item: Any) -> dict[str, Any]:
         "doubts": [doubt(flag) for flag in item.flags],
     }
     if isinstance(item, Image):
-        return out | _image(case, item)
+        return out | _image(case, item, drawn)
     if isinstance(item, Signal):
         markers = [m for m in case.of(Markers) if m.item in (item.name, None)]
         strips, note = strips_of(item, markers)
@@ -125,15 +136,17 @@ def _item(case: Case, item: Any) -> dict[str, Any]:
     return out | _passages(item)
 
 
-def _image(case: Case, image: Image) -> dict[str, Any]:
+def _image(case: Case, image: Image, drawn: set[str]) -> dict[str, Any]:
     masks = [m for m in case.of(Mask) if m.shape == image.shape and m.item in (image.name, None)]
     moving = len(image.shape) == 3 and image.shape[0] > 1
     colour = image.channel_count == 3 and image.dtype == np.uint8
     film = image.channel_count == 1 and len(image.times) == image.shape[0]
     if moving and (colour or film):
         return {"show": "cine"} | _frames(image)
+    others = drawable(case, image)
     if not moving and (colour or (image.channel_count == 1 and image.dtype == np.uint8)):
-        return {"show": "picture"} | _picture(case, image)
+        drawn.update(f.id for f in (*masks, *others))
+        return {"show": "picture"} | _picture(case, image, others)
     notes = []
     if image.channel_count > 1:
         notes.append(f"The first of {image.channel_count} channels is shown.")
@@ -141,6 +154,11 @@ def _image(case: Case, image: Image) -> dict[str, Any]:
         notes.append(f"The first {MOST_MASKS} of {len(masks)} masks are shown.")
     images = sum(isinstance(item, Image) for item in case.items.values())
     grid = grid_of(image, masks, most=min(MOST_VOXELS, 2 * MOST_VOXELS // images))
+    grid["lines"], left = lines_of(others, image, grid["steps"], first=len(grid["masks"]))
+    grid["heats"] = heats_of(others, image, grid["steps"])
+    if left:
+        notes.append(f"{len(left)} of {len(others)} contours, boxes and points are not shown.")
+    drawn.update(f.id for f in (*masks, *others))
     if max(grid["steps"]) > 1:
         size = " x ".join(str(n) for n in grid["shape"])
         notes.append(f"Made smaller for the quick look: {size}.")
@@ -150,13 +168,19 @@ def _image(case: Case, image: Image) -> dict[str, Any]:
     return {"show": "grid", "grid": grid, "data": data, "note": " ".join(notes)}
 
 
-def _picture(case: Case, image: Image) -> dict[str, Any]:
+def _picture(case: Case, image: Image, others: Sequence[Finding]) -> dict[str, Any]:
+    flat = image
     if len(image.shape) == 3:
-        from dataclasses import replace
-
-        image = replace(image, array=image.array[:, 0], spacing=None)
-    layers = [layer for layer in layers_drawn(case, image, language="en") if not layer.empty]
-    return {"sheet": sheet_of(image), "layers": layers, "note": ""}
+        flat = replace(image, array=image.array[:, 0], spacing=None)
+    sheet = sheet_of(flat)
+    layers = [layer for layer in layers_drawn(case, flat, language="en") if not layer.empty]
+    count = len(layers)
+    paths = paths_of(others, image, sheet.width / image.shape[-1], first=count)
+    layers += [
+        Drawn(count + number, f"line-{number}", name, colour, "other", shown=True, outline=path)
+        for number, (name, colour, path) in enumerate(paths)
+    ]
+    return {"sheet": sheet, "layers": layers, "note": ""}
 
 
 def _frames(image: Image) -> dict[str, Any]:
@@ -225,8 +249,8 @@ def _statement(finding: Finding) -> tuple[str, str, str] | None:
         value = f"{finding.value:.0%}"
     elif isinstance(finding, Markers):
         value = f"{len(finding.labels)} markers"
-    elif isinstance(finding, Mask | Point):
-        return None
+    elif isinstance(finding, Mask | Point | Contour | Box | Heatmap):
+        return None  # drawn, or said to be not
     else:
         value = type(finding).__name__.lower()
     return finding.name, value, finding.source.name

@@ -78,7 +78,7 @@ def grid_of(image: Image, masks: Sequence[Mask], *, most: int = MOST_VOXELS) -> 
         "spacing": [s * n for s, n in zip(spacing, steps, strict=True)],
         "offset": offset,
         "scale": scale,
-        "data": _gzipped(packed.astype("<u2").tobytes()),
+        "data": gzipped(packed.astype("<u2").tobytes()),
         "planes": [_as_dict(plane) for plane in planes_of(image)],
         "windows": windows_of(image, values),
         "range": [float(values.min()), float(values.max())],
@@ -86,7 +86,7 @@ def grid_of(image: Image, masks: Sequence[Mask], *, most: int = MOST_VOXELS) -> 
             {
                 "name": mask.name,
                 "colour": COLOURS[number % len(COLOURS)],
-                "data": _gzipped(_small_mask(mask, shape, steps).tobytes()),
+                "data": gzipped(_small_mask(mask, shape, steps).tobytes()),
             }
             for number, mask in enumerate(masks[:MOST_MASKS])
         ],
@@ -159,7 +159,8 @@ def _packed(values: NDArray[Any]) -> tuple[NDArray[np.uint16], float, float]:
     return np.clip(coarse, 0, 4095).astype(np.uint16), low, scale * 16
 
 
-def _gzipped(data: bytes) -> str:
+def gzipped(data: bytes) -> str:
+    """Bytes packed as the page unpacks them."""
     return base64.b64encode(gzip.compress(data, 6, mtime=0)).decode("ascii")
 
 
