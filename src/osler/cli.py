@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -126,7 +126,7 @@ def _errors(*, debug: bool, asked: type[OslerError] = RecipeError) -> Iterator[N
 
     Args:
         debug: show the trace.
-        asked: what comes of wrong usage, besides inputs and outputs that cannot be used.
+        asked: what comes of wrong usage, besides inputs, outputs and options that cannot be used.
     """
     try:
         yield
@@ -136,7 +136,7 @@ def _errors(*, debug: bool, asked: type[OslerError] = RecipeError) -> Iterator[N
         if debug:
             traceback.print_exc()
         _say(f"osler: {error}")
-        asked_wrongly = isinstance(error, InputError | OutputError | asked)
+        asked_wrongly = isinstance(error, InputError | OutputError | RecipeError | asked)
         raise typer.Exit(USAGE if asked_wrongly else FAILED) from None
     except Exception as error:
         from osler.batch.one import sentence
@@ -225,34 +225,95 @@ def _status(result: "Batch") -> int:
 
 @app.command()
 def predict(
-    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle's name or folder.")],
+    bundle: Annotated[
+        str,
+        typer.Argument(metavar="BUNDLE", help="A bundle's or a network's name, or its folder."),
+    ],
     inputs: Inputs,
     out: Out,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write STEM.npz with probabilities.")
     ] = False,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option("--checkpoint", metavar="FILE", help="A network's published weights."),
+    ] = None,
+    set_: cli_models.Set = None,
+    features: Annotated[
+        bool, typer.Option("--features", help="A network's features, as features.parquet.")
+    ] = False,
+    labels: Annotated[
+        str | None,
+        typer.Option("--labels", metavar="A,B,…", help="Names to tell apart without training."),
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option("--prompt", metavar="TEXT", help="Sentence around each name, with {}."),
+    ] = None,
+    box: Annotated[
+        list[str] | None,
+        typer.Option("--box", metavar="X0,Y0,X1,Y1", help="What to outline; may be repeated."),
+    ] = None,
+    point: Annotated[
+        list[str] | None,
+        typer.Option("--point", metavar="X,Y", help="A pixel inside of it; may be repeated."),
+    ] = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures at a time.")] = 8,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device", metavar="NAME", help="Such as cpu or cuda  [default: a GPU, if any]"
+        ),
+    ] = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Run one bundle alone: masks as STEM.LABEL.png, or predictions.csv.
+    """Run one bundle alone (masks as STEM.LABEL.png, or predictions.csv), or a published network.
 
-    Exit status: 0 all were read; 3 some failed (each is named); 2 wrong usage; 130 interrupted.
+    A network needs its weights (--checkpoint, or a folder from 'osler models import') and the
+    extra "train". Exit status: 0 all were read; 3 some failed (each is named); 2 wrong usage; 130
+    interrupted.
     """
     with _errors(debug=debug, asked=BundleError):
         from osler import console
-        from osler.batch import predictions
+        from osler.batch import networks, predictions
 
-        with console.Progress(shown=not quiet) as progress:
-            result = predictions.run(
-                bundle,
-                inputs,
-                out,
-                probabilities=probabilities,
-                trace=debug,
-                started=progress.start,
-                told=progress.done,
-                stopping=progress.stopping,
+        network = checkpoint is not None or networks.is_network(bundle)
+        if not network and (features or labels or prompt or box or point or set_):
+            raise RecipeError(
+                f"'{bundle}' is a bundle; --features, --labels, --prompt, --box, --point and --set "
+                "are for networks ('osler models list')"
             )
+        with console.Progress(shown=not quiet) as progress:
+            told: dict[str, Any] = {
+                "trace": debug,
+                "started": progress.start,
+                "told": progress.done,
+                "stopping": progress.stopping,
+            }
+            if network:
+                result = networks.run(
+                    bundle,
+                    inputs,
+                    out,
+                    ask=networks.Ask(
+                        features=features,
+                        labels=tuple(
+                            one.strip() for one in (labels or "").split(",") if one.strip()
+                        ),
+                        prompt=prompt,
+                        boxes=tuple(cli_models.numbers(one, 4, "--box") for one in box or []),
+                        points=tuple(cli_models.numbers(one, 2, "--point") for one in point or []),
+                        probabilities=probabilities,
+                        batch=batch,
+                        device=device,
+                    ),
+                    checkpoint=checkpoint,
+                    options=cli_models.options(set_),
+                    **told,
+                )
+            else:
+                result = predictions.run(bundle, inputs, out, probabilities=probabilities, **told)
         if not quiet:
             count = sum(o.status == "read" for o in result.outcomes)
             _say(f"{count} of {len(result.outcomes)} read into {out}")

@@ -51,6 +51,21 @@ def options(said: list[str] | None) -> dict[str, Any]:
     return out
 
 
+def numbers(said: str, count: int, option: str) -> tuple[float, ...]:
+    """``--box 10,20,200,180`` as numbers.
+
+    Raises:
+        RecipeError: they are not so many numbers.
+    """
+    try:
+        values = tuple(float(part) for part in said.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != count:
+        raise RecipeError(f"'{option} {said}' is not {count} numbers with commas between them")
+    return values
+
+
 @app.command("list")
 def list_(
     pattern: Annotated[

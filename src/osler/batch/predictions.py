@@ -88,18 +88,18 @@ def run(
         batch.left = len(paths) - len(batch.outcomes)
         rows = [o.row for o in batch.outcomes if o.row]
         if rows:
-            batch.summary = _write_table(rows, out / TABLE)
+            batch.summary = write_table(rows, out / TABLE)
     return batch
 
 
 def _outcomes(paths: Sequence[Path], work: "_Work", stop: interrupt.Stop) -> Generator[Outcome]:
-    for path, stem in _stems(paths):
+    for path, stem in stems(paths):
         yield work(path, stem)
         if stop:
             return
 
 
-def _stems(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+def stems(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
     """Each path and the name of its files; a second ``photo`` becomes ``photo-2``."""
     taken: set[str] = set()
     for path in paths:
@@ -174,11 +174,11 @@ def _write_masks(prediction: "Prediction", out: Path, stem: str, *, probabilitie
     labels = [label for label in prediction.labels if label not in _POINTS]
     for label in labels:
         picture = Image.fromarray(prediction.masks[label].astype(np.uint8) * 255)
-        with _whole(out / f"{stem}.{label}.png") as file:
+        with whole(out / f"{stem}.{label}.png") as file:
             picture.save(file, format="PNG")
     if probabilities and prediction.probability is not None:
         kept = [prediction.labels.index(label) for label in labels]
-        with _whole(out / f"{stem}.npz") as file:
+        with whole(out / f"{stem}.npz") as file:
             np.savez_compressed(
                 file,
                 probability=half(prediction.probability[kept]),
@@ -186,19 +186,20 @@ def _write_masks(prediction: "Prediction", out: Path, stem: str, *, probabilitie
             )
 
 
-def _write_table(rows: Sequence[Mapping[str, object]], path: Path) -> Path:
+def write_table(rows: Sequence[Mapping[str, object]], path: Path) -> Path:
+    """Write rows as CSV, a column for each key in the order in which they first come."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, restval="")
     writer.writeheader()
     writer.writerows(rows)
-    with _whole(path) as file:
+    with whole(path) as file:
         file.write(text.getvalue().encode("utf-8", "replace"))
     return path
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[IO[bytes]]:
+def whole(path: Path) -> Iterator[IO[bytes]]:
     """A file that appears under its name only when all of it is written."""
     part = path.with_name(f".{secrets.token_hex(6)}.part")
     try:

@@ -1,0 +1,368 @@
+"""A published network on many pictures: features, scores, masks."""
+
+import traceback
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osler.batch import interrupt, lock, plan
+from osler.batch.job import Outcome
+from osler.batch.one import is_disk_full, sentence
+from osler.batch.predictions import TABLE, stems, whole, write_table
+from osler.batch.run import Batch, make_folder
+from osler.errors import InputError, MissingExtraError, RecipeError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FEATURES = "features.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a network is asked.
+
+    Attributes:
+        features: what it saw, a row a picture, in ``features.parquet``.
+        labels: names to tell apart without training; for networks of image and language.
+        prompt: sentence around each name, with ``{}`` in its place; None takes the card's.
+        boxes: ``(x0, y0, x1, y1)`` in pixels of the picture; for promptable networks.
+        points: ``(x, y)`` in pixels of the picture, each of them inside what is wanted.
+        probabilities: also write ``STEM.npz`` where masks are written.
+        batch: pictures at a time.
+        device: such as ``cpu`` or ``cuda``; None takes a GPU where there is one.
+    """
+
+    features: bool = False
+    labels: tuple[str, ...] = ()
+    prompt: str | None = None
+    boxes: tuple[tuple[float, ...], ...] = ()
+    points: tuple[tuple[float, ...], ...] = ()
+    probabilities: bool = False
+    batch: int = 8
+    device: str | None = None
+
+
+def is_network(name: str) -> bool:
+    """Whether a name or a folder is a network of ``osler.models`` and not a bundle."""
+    from osler.models import SYSTEMS
+
+    folder = Path(name)
+    kept = folder.is_dir() and (folder / "config.json").is_file()
+    return kept or any(system.name == name for system in SYSTEMS)
+
+
+def run(
+    name: str,
+    inputs: Sequence[str],
+    out: str | Path,
+    *,
+    ask: Ask,
+    checkpoint: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    trace: bool = False,
+    started: Callable[[int], None] | None = None,
+    told: Callable[[Outcome], None] | None = None,
+    stopping: Callable[[], None] | None = None,
+) -> Batch:
+    """Run one network on every input.
+
+    Args:
+        name: a network's name, or a folder that ``osler models import`` wrote.
+        inputs: files, folders and globs of pictures.
+        out: the output folder; made where it is missing.
+        ask: what is asked.
+        checkpoint: the weights, for a name.
+        options: how the network is built, where it differs from its card.
+        trace: keep where unexpected errors came from.
+        started: called with the number of inputs before the first is read.
+        told: called with each outcome as it comes.
+        stopping: called when the user asks to stop.
+
+    Raises:
+        InputError: there is nothing to read, or the checkpoint does not serve.
+        RecipeError: the network cannot be asked this.
+        OutputError: the folder cannot be written, or another run holds it.
+    """
+    out = Path(out)
+    paths = plan.inputs(inputs, out)
+    net = _built(name, checkpoint, dict(options or {}))
+    work = _work(net, ask, out)
+    make_folder(out)
+    batch = Batch()
+    with lock.hold(out), interrupt.listen(stopping) as stop:
+        if started:
+            started(len(paths))
+        try:
+            with closing(_outcomes(paths, work, ask.batch, trace=trace)) as outcomes:
+                for outcome in outcomes:
+                    batch.outcomes.append(outcome)
+                    if told:
+                        told(outcome)
+                    if outcome.disk_full:
+                        batch.error = f"no space is left for '{out}'; the run ended early"
+                    if stop or outcome.disk_full:
+                        break
+        except KeyboardInterrupt:
+            pass
+        stop.settle()
+        batch.signal = stop.signal
+        batch.left = len(paths) - len(batch.outcomes)
+        rows = [dict(o.row) for o in batch.outcomes if o.row]
+        if rows:
+            batch.summary = work.table(rows, out)
+    return batch
+
+
+def _built(name: str, checkpoint: Path | None, options: dict[str, Any]) -> "nn.Module":
+    from osler import models
+
+    if Path(name).is_dir() and checkpoint is None:
+        checkpoint = Path(name)
+        looks_like = models.inspect(checkpoint).looks_like
+        if len({network for network, _ in looks_like}) != 1:
+            raise RecipeError(
+                f"which network '{name}' is for cannot be told; name it and say --checkpoint {name}"
+            )
+        name = looks_like[0][0]
+    if checkpoint is None:
+        models.find(name)
+        raise RecipeError(
+            f"'{name}' needs its weights: --checkpoint FILE; 'osler models show {name}' says where "
+            "they are published"
+        )
+    return models.create(name, checkpoint=checkpoint, **options)
+
+
+def _work(net: Any, ask: Ask, out: Path) -> "_Work":
+    import torch
+
+    device = torch.device(ask.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    card = net.card
+    kinds = [one.kind for one in card.inputs]
+    wanted: type[_Work]
+    if ask.labels:
+        wanted, needed = _ZeroShot, "zero-shot"
+    elif ask.boxes or ask.points:
+        wanted, needed = _Prompted, "promptable segmentation"
+    elif ask.features:
+        wanted, needed = _Features, "features"
+    elif "classification" in card.answers and net.options.get("num_classes"):
+        wanted, needed = _Scores, "classification"
+    elif "segmentation" in card.answers:
+        wanted, needed = _Masks, "segmentation"
+    else:
+        raise RecipeError(
+            f"say what '{card.name}' is asked: it answers {', '.join(card.answers)} "
+            "(--features, --labels, --box, --point; a classifier needs a fine-tuned checkpoint)"
+        )
+    if needed not in card.answers:
+        raise RecipeError(
+            f"'{card.name}' answers {', '.join(card.answers)}, and was asked for {needed}"
+        )
+    if kinds[0] != "image":
+        raise RecipeError(f"'{card.name}' takes {kinds[0]}, not pictures; use it from Python")
+    return wanted(net.to(device), ask, out, device)
+
+
+@dataclass(slots=True)
+class _Picture:
+    path: Path
+    stem: str
+    pixels: NDArray[np.uint8]
+    ready: NDArray[np.float32] | None = None
+
+
+@dataclass(slots=True)
+class _Work:
+    """One kind of question, asked of pictures a batch at a time."""
+
+    net: Any
+    ask: Ask
+    out: Path
+    device: Any
+    preprocessing: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        from osler.models import find
+
+        self.preprocessing = self.net.card.preprocessing
+        published = self.net.card.options.get("image_size")
+        wanted = self.net.options.get("image_size")
+        if self.preprocessing is None:
+            raise RecipeError(
+                f"the card of '{self.net.card.name}' names no preprocessing; use it from Python"
+            )
+        chosen = find(self.net.card.name).card.preprocessing != self.preprocessing
+        if published and wanted and published != wanted and not chosen:
+            self.preprocessing = self.preprocessing.resized(wanted / published)
+
+    def prepare(self, picture: _Picture) -> None:
+        picture.ready = self.preprocessing(picture.pixels)
+
+    def tensor(self, pictures: Sequence[_Picture]) -> Any:
+        import torch
+
+        ready = [p.ready for p in pictures if p.ready is not None]
+        return torch.from_numpy(np.stack(ready)).to(self.device)
+
+    def answer(self, pictures: Sequence[_Picture]) -> list[dict[str, Any]]:
+        """A row a picture; empty where the answer is a file."""
+        raise NotImplementedError
+
+    def table(self, rows: list[dict[str, Any]], out: Path) -> Path:
+        return write_table(rows, out / TABLE)
+
+
+class _Features(_Work):
+    def answer(self, pictures: Sequence[_Picture]) -> list[dict[str, Any]]:
+        seen = self.net.features(self.tensor(pictures)).float().flatten(1).cpu().numpy()
+        return [{"features": row} for row in seen]
+
+    def table(self, rows: list[dict[str, Any]], out: Path) -> Path:
+        try:
+            import pyarrow as pa  # type: ignore[import-untyped]
+            import pyarrow.parquet as pq  # type: ignore[import-untyped]
+        except ImportError as error:
+            raise MissingExtraError("pyarrow", extra="tables", purpose="write features") from error
+        values = np.stack([row["features"] for row in rows]).astype(np.float32)
+        columns: dict[str, Any] = {"input": [row["input"] for row in rows]}
+        columns |= {f"f_{number}": values[:, number] for number in range(values.shape[1])}
+        table = pa.table(columns).replace_schema_metadata({"network": self.net.card.name})
+        with whole(out / FEATURES) as file:
+            pq.write_table(table, file)
+        return out / FEATURES
+
+
+class _Scores(_Work):
+    def answer(self, pictures: Sequence[_Picture]) -> list[dict[str, Any]]:
+        said = self.net(self.tensor(pictures)).float().softmax(dim=1).cpu().numpy()
+        return [
+            {"label": int(row.argmax()), **{f"p_{k}": f"{p:.6f}" for k, p in enumerate(row)}}
+            for row in said
+        ]
+
+
+class _Masks(_Work):
+    """Masks in native size; a network of this kind sees the whole picture, resized."""
+
+    def answer(self, pictures: Sequence[_Picture]) -> list[dict[str, Any]]:
+        from torch.nn import functional
+
+        if not self.preprocessing.keeps_frame:
+            raise RecipeError(
+                f"the preprocessing of '{self.net.card.name}' crops; masks cannot be brought home"
+            )
+        said = self.net(self.tensor(pictures))
+        scores = (said if hasattr(said, "softmax") else next(iter(said))).float()
+        for picture, one in zip(pictures, scores, strict=True):
+            size = picture.pixels.shape[1:]
+            home = functional.interpolate(
+                one[None], size=size, mode="bilinear", align_corners=False
+            )[0]
+            chance = home.sigmoid() if len(home) == 1 else home.softmax(dim=0)
+            self.write(picture, chance.cpu().numpy())
+        return [{} for _ in pictures]
+
+    def write(self, picture: _Picture, chance: NDArray[np.float32]) -> None:
+        """``STEM.LABEL.png`` (0 and 255) for each class; the first of several is background."""
+        from PIL import Image as Pillow
+
+        from osler.retina.predict import half
+
+        names = [f"class-{number}" for number in range(len(chance))]
+        first = 0 if len(chance) == 1 else 1
+        likeliest = chance.argmax(axis=0)
+        for number in range(first, len(chance)):
+            mask = chance[0] >= 0.5 if len(chance) == 1 else likeliest == number
+            with whole(self.out / f"{picture.stem}.{names[number]}.png") as file:
+                Pillow.fromarray(mask.astype(np.uint8) * 255).save(file, format="PNG")
+        if self.ask.probabilities:
+            with whole(self.out / f"{picture.stem}.npz") as file:
+                np.savez_compressed(
+                    file, probability=half(chance[first:]), labels=np.array(names[first:])
+                )
+
+
+class _ZeroShot(_Work):
+    def answer(self, pictures: Sequence[_Picture]) -> list[dict[str, Any]]:
+        raise NotImplementedError
+
+
+class _Prompted(_Work):
+    def answer(self, pictures: Sequence[_Picture]) -> list[dict[str, Any]]:
+        raise NotImplementedError
+
+
+def _outcomes(paths: Sequence[Path], work: _Work, size: int, *, trace: bool) -> Generator[Outcome]:
+    """An outcome for each input; those of a batch come together."""
+    waiting: list[_Picture] = []
+    for path, stem in stems(paths):
+        try:
+            picture = _Picture(path, stem, _pixels(path))
+            work.prepare(picture)
+        except Exception as error:  # noqa: BLE001 - one bad file must not end the others
+            yield _failed(path, stem, error, trace=trace)
+            continue
+        if waiting and waiting[0].ready is not None and picture.ready is not None:
+            alike = waiting[0].ready.shape == picture.ready.shape
+            if len(waiting) >= max(size, 1) or not alike:
+                yield from _answered(waiting, work, trace=trace)
+                waiting = []
+        waiting.append(picture)
+    if waiting:
+        yield from _answered(waiting, work, trace=trace)
+
+
+def _answered(pictures: list[_Picture], work: _Work, *, trace: bool) -> Generator[Outcome]:
+    import torch
+
+    from osler.io.input_file import printable
+    from osler.io.tables import safe
+
+    try:
+        with torch.inference_mode():
+            rows = work.answer(pictures)
+    except RecipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - as above
+        if len(pictures) > 1:
+            for one in pictures:
+                yield from _answered([one], work, trace=trace)
+            return
+        yield _failed(pictures[0].path, pictures[0].stem, error, trace=trace)
+        return
+    for picture, row in zip(pictures, rows, strict=True):
+        named = {"input": safe(printable(picture.path)), **row} if row else {}
+        yield Outcome(picture.path, picture.stem, "read", row=named)
+
+
+def _failed(path: Path, stem: str, error: Exception, *, trace: bool) -> Outcome:
+    return Outcome(
+        path,
+        stem,
+        "failed",
+        error=sentence(error),
+        trace="".join(traceback.format_exception(error)) if trace else "",
+        disk_full=is_disk_full(error),
+    )
+
+
+def _pixels(path: Path) -> NDArray[np.uint8]:
+    """The one flat picture of a file, ``(3, H, W)`` of 8 bits."""
+    from osler import io
+    from osler.record import Image
+    from osler.retina.predict import rgb
+
+    case = io.load_file(path)
+    flat: list[Image] = [
+        item for item in case.items.values() if isinstance(item, Image) and len(item.shape) == 2
+    ]
+    if not flat:
+        raise InputError(f"'{path}' holds no flat picture; cut a slice out of it first")
+    return rgb(flat[0])
