@@ -47,8 +47,18 @@ def test_results_come_in_the_order_of_the_names(count: int, threads: int) -> Non
         time.sleep(0.001 if int(name) % 97 == 0 else 0)
         return int(name)
 
-    found = list(in_threads(work, names(count), late=-1, threads=threads))
+    found = in_threads(work, names(count), late=-1, threads=threads)
     assert found == list(range(count))
+
+
+def test_slow_answers_are_waited_for_side_by_side() -> None:
+    def work(name: str) -> int:
+        time.sleep(0.002)
+        return int(name)
+
+    began = time.monotonic()
+    assert in_threads(work, names(2000), late=-1, threads=8) == list(range(2000))
+    assert time.monotonic() - began < 2  # 4 s and more one after the other
 
 
 def test_what_never_answers_takes_nothing_else_with_it() -> None:
@@ -60,7 +70,7 @@ def test_what_never_answers_takes_nothing_else_with_it() -> None:
         return int(name)
 
     began = time.monotonic()
-    found = list(in_threads(work, names(400), late=-1, threads=2, patience=0.2))
+    found = in_threads(work, names(400), late=-1, threads=2, patience=0.2)
     assert [i for i, result in enumerate(found) if result == -1] == [0, 40, 41, 399]
     assert [result for result in found if result >= 0] == [
         i for i in range(400) if i not in (0, 40, 41, 399)
@@ -78,7 +88,7 @@ def test_a_disk_that_is_gone_is_not_asked_for_every_file() -> None:
 
     before = threading.active_count()
     began = time.monotonic()
-    assert list(in_threads(work, names(5000), late=-1, threads=8, patience=0.1)) == [-1] * 5000
+    assert in_threads(work, names(5000), late=-1, threads=8, patience=0.1) == [-1] * 5000
     assert time.monotonic() - began < 10
     assert threading.active_count() - before < 60
     never.set()

@@ -37,6 +37,7 @@ _SEG = "1.2.840.10008.5.1.4.1.1.66."
 _MOST_SCANS = 20_000
 """Headers that are kept until the cases are opened; those of further files are read again."""
 
+_AT_ONCE = 8192  # files whose headers are held until they have been sorted
 _LATE = Looked("skipped", "does not answer; check the disk")
 
 __all__ = ("COMPANIONS", "Cases", "DicomFile", "Series", "Study", "load_folder", "sort")
@@ -245,9 +246,11 @@ class _Sorter:
             from osler.io.input_file import unopenable
 
             raise unopenable(printable(self.root), error) from None
-        looked = in_threads(lambda path: look(path, self._tags, self._last), paths, late=_LATE)
-        for path, what in zip(paths, looked, strict=True):
-            self._file(path, what)
+        for start in range(0, len(paths), _AT_ONCE):
+            some = paths[start : start + _AT_ONCE]
+            looked = in_threads(lambda path: look(path, self._tags, self._last), some, late=_LATE)
+            for path, what in zip(some, looked, strict=True):
+                self._file(path, what)
         for index in self._indices:
             self.skipped.update(dicomdir.missing(index))
 

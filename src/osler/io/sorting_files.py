@@ -1,7 +1,9 @@
 """What each of many files is, by its first bytes and its header, looked at in threads.
 
-A disk or a share answers several questions at a time, and a file that never answers is left behind
-with the thread that waits for it. What was found comes in the order of the names.
+A slow disk or a share answers several questions at a time, so as many threads ask as wait for
+answers; where the answers come at once, one is faster than several that share an interpreter. A
+file that never answers is left behind with the thread that waits for it. What was found comes in
+the order of the names.
 """
 
 import os
@@ -9,7 +11,7 @@ import stat
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Final, Generic, Literal, TypeVar
 
@@ -24,6 +26,7 @@ PATIENCE: Final = 60.0
 
 _BLOCK = 8192
 _TURN = 32  # files that a thread takes at a time
+_WORKING = 0.8  # share of its time below which a thread waits for the disk
 _MOST_LOST = 32  # threads that wait for files that do not answer
 
 Tags = dict[str, tuple[int, str]]
@@ -110,7 +113,7 @@ def in_threads(
     late: Result,
     threads: int = THREADS,
     patience: float = PATIENCE,
-) -> Iterator[Result]:
+) -> list[Result]:
     """The results of some work on each name, in the order of the names.
 
     Args:
@@ -118,17 +121,15 @@ def in_threads(
         names: what to work on.
         late: the result for a name whose work took longer than ``patience``: its thread is left to
             itself, and another takes its place. Where too many are late, it is that of the rest.
-        threads: how many work at a time.
+        threads: how many work at a time at most; the first hires others where it has to wait.
         patience: seconds.
     """
-    crew = _Crew(work, names, late, patience)
-    for _ in range(min(threads, len(crew.turns))):
-        crew.hire()
+    crew = _Crew(work, names, late, patience, threads)
+    crew.hire()
     try:
-        for index in range(len(names)):
-            yield crew.result(index)
+        return crew.wait()
     finally:
-        crew.turns.clear()
+        crew.turns.clear()  # where the one who waits is interrupted
 
 
 class _Worker(threading.Thread, Generic[Result]):
@@ -145,6 +146,7 @@ class _Worker(threading.Thread, Generic[Result]):
     def run(self) -> None:
         crew = self.crew
         while crew.take_turn(self):
+            began, worked = time.monotonic(), time.thread_time()
             for index in self.turn:
                 with crew.lock:
                     if self.given_up:
@@ -153,22 +155,34 @@ class _Worker(threading.Thread, Generic[Result]):
                 result = crew.work(crew.names[index])
                 if not self.given_up:
                     crew.results[index] = result
+            took, worked = time.monotonic() - began, time.thread_time() - worked
             with crew.lock:
+                if self.given_up:
+                    return
                 self.at = -1
-                crew.lock.notify()
+                crew.finished(len(self.turn))
+                if worked < _WORKING * took:
+                    crew.grow()
 
 
 class _Crew(Generic[Result]):
     """The threads, their turns and their results."""
 
     def __init__(
-        self, work: Callable[[str], Result], names: Sequence[str], late: Result, patience: float
+        self,
+        work: Callable[[str], Result],
+        names: Sequence[str],
+        late: Result,
+        patience: float,
+        threads: int,
     ) -> None:
         self.work, self.names, self.late, self.patience = work, names, late, patience
+        self.threads = threads
         self.lock = threading.Condition()
         starts = range(0, len(names), _TURN)
         self.turns = deque(range(at, min(at + _TURN, len(names))) for at in starts)
-        self.results: list[Result | None] = [None] * len(names)
+        self.results = [late] * len(names)
+        self.left = len(names)
         self.workers: list[_Worker[Result]] = []
         self.lost = 0
 
@@ -177,6 +191,10 @@ class _Crew(Generic[Result]):
         self.workers.append(worker)
         worker.start()
 
+    def grow(self) -> None:
+        if self.turns and len(self.workers) - self.lost < self.threads:
+            self.hire()
+
     def take_turn(self, worker: "_Worker[Result]") -> bool:
         with self.lock:
             if worker.given_up or not self.turns:
@@ -184,29 +202,32 @@ class _Crew(Generic[Result]):
             worker.turn = self.turns.popleft()
             return True
 
-    def result(self, index: int) -> Result:
-        """The result of one name, waited for; it is asked for once."""
-        while (found := self.results[index]) is None:
-            with self.lock:
-                if self.results[index] is None:
-                    self.lock.wait(min(1.0, self.patience / 4))
-                    self._replace_late()
-        self.results[index] = None
-        return found
+    def finished(self, count: int) -> None:
+        self.left -= count
+        if not self.left:
+            self.lock.notify()
+
+    def wait(self) -> list[Result]:
+        # nothing else is done meanwhile: two threads at work would wait for each other's steps
+        with self.lock:
+            while self.left:
+                self.lock.wait(min(1.0, self.patience / 4))
+                self._replace_late()
+        return self.results
 
     def _replace_late(self) -> None:
         now = time.monotonic()
-        for worker in self.workers:
+        for worker in tuple(self.workers):
             if worker.given_up or worker.at < 0 or now - worker.since < self.patience:
                 continue
             worker.given_up = True
             self.results[worker.at] = self.late
             self.lost += 1
             rest = range(worker.at + 1, worker.turn.stop)
-            if self.lost >= _MOST_LOST:
-                for index in (*rest, *(i for turn in self.turns for i in turn)):
-                    self.results[index] = self.late
+            self.finished(len(worker.turn) - len(rest))
+            if self.lost < _MOST_LOST:
+                self.turns.appendleft(rest)
+                self.hire()
+            else:
+                self.finished(len(rest) + sum(map(len, self.turns)))
                 self.turns.clear()
-                continue
-            self.turns.appendleft(rest)
-            self.hire()
