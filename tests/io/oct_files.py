@@ -35,21 +35,40 @@ def vol(
     pattern: int = 3,
     distance: float = 0.12,
     scale: float = 0.0039,
+    layers: NDArray[np.float32] | None = None,
 ) -> bytes:
-    """A Heidelberg ``.vol`` file."""
+    """A Heidelberg ``.vol`` file; ``layers`` are boundaries ``(L, D, W)``."""
     data = cube() if data is None else data
     count, height, width = data.shape
     slo = enface()
+    drawn = 0 if layers is None else len(layers)
+    size = 512 + drawn * width * 4
     header = struct.pack(
         "<12sIIIdddIIddId4sQiI16s16sI24sdI24sd",
         b"HSF-OCT-103", width, count, height, 0.1, distance, scale, slo.shape[1], slo.shape[0],
-        0.1, 0.05, 30, 0.5, eye, TICKS, pattern, 512, b"1", b"", 1, b"P-17", 0.0, 1, b"", 0.0,
+        0.1, 0.05, 30, 0.5, eye, TICKS, pattern, size, b"1", b"", 1, b"P-17", 0.0, 1, b"", 0.0,
     )  # fmt: skip
     out = header.ljust(2048, b"\0") + slo.tobytes()
-    for plane, (x0, y0, x1, y1) in zip(data, lines or parallel(count), strict=True):
-        head = struct.pack("<12sIddddIIfI", b"HSF-BS-103", 512, x0, y0, x1, y1, 0, 256, 25.0, 0)
-        out += head.ljust(512, b"\0") + plane.astype("<f4").tobytes()
+    for d, (plane, (x0, y0, x1, y1)) in enumerate(zip(data, lines or parallel(count), strict=True)):
+        head = struct.pack(
+            "<12sIddddIIfI", b"HSF-BS-103", size, x0, y0, x1, y1, drawn, 256, 25.0, 0
+        ).ljust(256, b"\0")
+        if layers is not None:
+            head += layers[:, d].astype("<f4").tobytes()
+        out += head.ljust(size, b"\0") + plane.astype("<f4").tobytes()
     return out
+
+
+def boundaries(count: int = 4, width: int = 8, number: int = 3) -> NDArray[np.float32]:
+    """Heights ``(L, D, W)`` in pixels; the second has gaps, the last is nowhere."""
+    heights = np.arange(number * count * width, dtype=np.float32).reshape(number, count, width) / 40
+    if number > 1:
+        heights[1, 0, 3] = heights[1, 2, :2] = NOWHERE
+        heights[-1] = NOWHERE
+    return heights
+
+
+NOWHERE = np.float32(3.4028235e38)
 
 
 def chunk(name: str, data: bytes) -> bytes:
@@ -100,6 +119,7 @@ def fundus_chunk(colour: NDArray[np.uint8]) -> bytes:
 def e2e(
     codes: NDArray[np.uint16], *, numbers: list[int] | None = None, eyes: bytes = b"R",
     stated: int | None = None, series: int = 3, slo: bool = True,
+    layers: NDArray[np.float32] | None = None, by_hand: tuple[int, ...] = (), padding: int = 0,
 ) -> bytes:  # fmt: skip
     """A Heidelberg ``.e2e`` file of one series: one directory, a container for each piece."""
     count, height, width = codes.shape
@@ -119,6 +139,9 @@ def e2e(
         place = struct.pack("<III4fIffI", 0, height, width, -9, i, 9, i, 0, 0, 0.0039, 0)
         place += struct.pack("<IffIIIII", 0, 0, 0, 0, width, stated or count, i, 3)
         containers.append((10004, number, 0, place.ljust(428, b"\0")))
+        for layer, lines in enumerate(() if layers is None else layers):
+            line = struct.pack("<IIIII", 0, layer, 0, width, layer in by_hand) + bytes(4 * padding)
+            containers.append((10019, number, 0, line + lines[i].astype("<f4").tobytes()))
     return _directory(containers, series)
 
 
@@ -141,14 +164,22 @@ def _directory(containers: list[tuple[int, int, int, bytes]], series: int) -> by
 
 
 def heyex_xml(
-    folder: Path, planes: NDArray[np.uint8], *, eye: str = "R", step: float = 0.12, extra: str = ""
-) -> Path:
+    folder: Path, planes: NDArray[np.uint8], *, eye: str = "R", step: float = 0.12, extra: str = "",
+    layers: dict[str, NDArray[np.float32]] | None = None,
+) -> Path:  # fmt: skip
     """A Heidelberg XML export in a folder."""
     images = [_image("LOCALIZER", "slo.bmp", enface(), (0.05, 0.1), None)]
     Pillow.fromarray(enface()).save(folder / "slo.bmp")
     for i, (plane, line) in enumerate(zip(planes, parallel(len(planes), step), strict=True)):
         Pillow.fromarray(plane).save(folder / f"b{i}.tif")
-        images.append(_image("OCT", f"b{i}.tif", plane, (0.0039, 0.1), line))
+        drawn = "".join(
+            f"<SegLine><Name>{name}</Name><Manual>{str(name == 'BM').lower()}</Manual><Array>"
+            f"{' '.join(repr(float(h)) for h in heights[i])}</Array></SegLine>"
+            for name, heights in (layers or {}).items()
+        )
+        image = _image("OCT", f"b{i}.tif", plane, (0.0039, 0.1), line)
+        segmented = f"<Segmentation>{drawn}</Segmentation></Image>"
+        images.append(image.replace("</Image>", segmented) if drawn else image)
     text = (
         '<?xml version="1.0"?>' + extra + "<HEDX><BODY><SWVersion><Version>1</Version></SWVersion>"
         "<Patient><ID>1</ID><PatientID>P-17</PatientID><LastName>Secret</LastName>"

@@ -9,7 +9,7 @@ of mantissa, as [1] has them: OCT-Converter 0.7 and eyepy 0.21 read the mantissa
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
 from typing import Any, Final
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from osler.errors import UnreadableError, UnsupportedError
 from osler.io.content import Content
 from osler.io.input_file import InputFile, decoding
+from osler.io.oct_layers import MOST, Boundary, contours, name_of
 from osler.io.oct_places import laterality_of
 from osler.io.volume_data import Piece, Voxels
 from osler.record import Image, Item, Origin
@@ -30,7 +31,8 @@ _ENTRY: Final = struct.Struct("<IIIIiiiiHHII")
 _CONTAINER_BYTES: Final = 60
 _IMAGE: Final = struct.Struct("<IIIII")
 _PLACE: Final = struct.Struct("<III4fIffI")
-_IMAGES, _EYE, _BSCAN = 0x40000000, 11, 10004
+_IMAGES, _EYE, _BSCAN, _LAYER = 0x40000000, 11, 10004, 10019
+_LINE: Final = struct.Struct("<IIIII")
 _ENFACE, _SLICE = 33620481, 35652097
 _MOST_ENTRIES: Final = 1_000_000
 _LONGEST_SIDE: Final = 1 << 15
@@ -50,7 +52,11 @@ class _Picture:
 
 @dataclass(slots=True)
 class _Series:
-    """What belongs to one series; slices by their number."""
+    """What belongs to one series; slices by their number.
+
+    ``layers`` has the offset, the width and whether a person drew it, of each boundary by its
+    number and that of its slice.
+    """
 
     slices: dict[int, _Picture] = field(default_factory=dict)
     enface: _Picture | None = None
@@ -59,6 +65,7 @@ class _Series:
     depth_mm: float | None = None
     stated: int = 0
     pattern: int = 0
+    layers: dict[tuple[int, int], tuple[int, int, bool]] = field(default_factory=dict)
 
 
 def read_e2e(file: InputFile, format: str, *, max_pixels: int) -> Content:
@@ -74,11 +81,42 @@ def read_e2e(file: InputFile, format: str, *, max_pixels: int) -> Content:
     with decoding(file, format):
         series = _indexed(file)
         items: list[Item] = []
+        drawn: list[tuple[Item, list[Boundary]]] = []
         for key in sorted(series):
-            items += _items(file, format, series[key], len(items), max_pixels)
+            some = _items(file, format, series[key], len(items), max_pixels)
+            items += some
+            drawn += [(one, _boundaries(file, series[key])) for one in some if one.name == "oct"]
     if not items:
         raise UnsupportedError(f"'{file.name}' holds no image that is read; export it as .vol")
-    return Content(_named(items))
+    items = _named(items)
+    findings = [
+        contour
+        for oct, boundaries in drawn
+        if isinstance(oct, Image)
+        for contour in contours(boundaries, item=oct.name, flat=len(oct.shape) == 2)
+    ]
+    return Content(items, findings)
+
+
+def _boundaries(file: InputFile, series: _Series) -> list[Boundary]:
+    """What is drawn in the B-scans of a series."""
+    numbers = sorted(series.slices)
+    first = series.slices[numbers[0]]
+    found: dict[int, Boundary] = {}
+    for (layer, number), (at, width, by_hand) in sorted(series.layers.items()):
+        # as many boundaries as rows, and no more: they would take more memory than the picture
+        if width != first.width or number not in series.slices:
+            continue
+        if layer not in found and len(found) >= first.height:
+            break
+        file.stream.seek(at)
+        row = np.frombuffer(file.stream.read(width * 4), "<f4")
+        one = found.get(layer) or Boundary(
+            name_of(layer), np.full((len(numbers), width), np.nan), by_hand
+        )
+        one.heights[numbers.index(number)] = row
+        found[layer] = replace(one, by_hand=one.by_hand or by_hand)
+    return list(found.values())
 
 
 def _named(items: Sequence[Item]) -> list[Item]:
@@ -112,7 +150,7 @@ def _indexed(file: InputFile) -> dict[Key, _Series]:
             pos, start, size, _, patient, study, serial, number, index, _, kind, _ = (
                 _ENTRY.unpack_from(table, i * _ENTRY.size)
             )
-            if start > pos and serial >= 0 and kind in (_IMAGES, _EYE, _BSCAN):
+            if start > pos and serial >= 0 and kind in (_IMAGES, _EYE, _BSCAN, _LAYER):
                 one = series.setdefault((patient, study, serial), _Series())
                 _take(file, one, kind, number, index, base + start, size)
         at = before
@@ -153,6 +191,11 @@ def _take(
         series.places[number] = (y0, x0, y1, x1)
         series.depth_mm = depth
         series.stated, series.pattern = struct.unpack_from("<I4xI", data, 64)
+    elif kind == _LAYER and len(data) >= _LINE.size:
+        _, layer, _, width, by_hand = _LINE.unpack_from(data)
+        if 0 < width <= _LONGEST_SIDE and _LINE.size + width * 4 <= size and layer < MOST:
+            at = start + _CONTAINER_BYTES + size - width * 4
+            series.layers[layer, number] = (at, width, bool(by_hand))
     elif kind == _IMAGES and len(data) >= _IMAGE.size:
         _, layout, _, height, width = _IMAGE.unpack_from(data)
         bytes_each = {_ENFACE: 1, _SLICE: 2}.get(layout)

@@ -4,7 +4,10 @@ The lateral step between B-scans is not stated, so it is taken from their positi
 """
 
 import math
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -15,6 +18,7 @@ from numpy.typing import NDArray
 from osler.errors import TooLargeError, UnreadableError, UnsupportedError
 from osler.io.content import Content
 from osler.io.input_file import InputFile, decoding, opened
+from osler.io.oct_layers import MOST, Boundary, contours
 from osler.io.oct_places import Line, laterality_of, scan_of, transform_of
 from osler.io.siblings import sibling
 from osler.io.volume_data import BYTES_A_PIXEL, Piece, unchanged
@@ -24,6 +28,19 @@ from osler.record.item import Region
 _MOST_XML: Final = 64 << 20
 _LONGEST_SIDE: Final = 1 << 15
 _CONTEXT: Final = "OphthalmicAcquisitionContext"
+
+
+def _layers(element: Element, width: int) -> Iterator[tuple[str, tuple[NDArray[np.float64], bool]]]:
+    """Name, heights and whether a person drew it, of each boundary in a B-scan."""
+    for line in islice(element.iter("SegLine"), MOST):
+        name = (line.findtext("Name") or "").strip()
+        try:
+            heights = np.array((line.findtext("Array") or "").split(), np.float64)
+        except ValueError:
+            continue
+        if re.fullmatch(r"[A-Za-z0-9+\- ]{1,20}", name) and heights.shape == (width,):
+            by_hand = (line.findtext("Manual") or "").strip().lower() in ("true", "1")
+            yield name, (heights, by_hand)
 
 
 class _Picture:
@@ -45,6 +62,7 @@ class _Picture:
         self.scale = (self.number("ScaleY"), self.number("ScaleX"))
         ends = ("Start/Coord/Y", "Start/Coord/X", "End/Coord/Y", "End/Coord/X")
         self.line = [self.number(end) for end in ends]
+        self.layers = dict(_layers(element, self.width))
 
     def number(self, path: str) -> float:
         """A number of the acquisition, or NaN."""
@@ -107,7 +125,7 @@ def read_heyex_xml(file: InputFile, format: str, *, max_pixels: int) -> Content:
         )
         items: list[Item] = [_oct(file, bscans, flats, eye, flags, origin, max_pixels)]
         items += [_slo(flat, eye, flags, origin) for flat in flats[:1]]
-        findings = _findings(items)
+        findings = _findings(items) + _boundaries(bscans)
         patient = (root.findtext(".//Patient/PatientID") or "").strip()
     return Content(items, findings, patient_id=patient or None)
 
@@ -144,6 +162,8 @@ def _oct(
     if spacing is None or any(map(math.isnan, spacing)):
         spacing, doubts = None, (*doubts, "no-scale")
     header: dict[str, Any] = {"bscans_mm": tuple(map(tuple, lines.tolist()))}
+    if not math.isnan(plane[0]):
+        header["depth_spacing_mm"] = plane[0]
     if flats and all(scale > 0 for scale in flats[0].scale):
         pixels = np.array(flats[0].scale * 2)
         header["bscans"] = tuple(map(tuple, (lines / pixels).tolist()))
@@ -206,6 +226,19 @@ def _slo(flat: _Picture, eye: Any, flags: tuple[str, ...], origin: Origin) -> Im
         origin=origin,
         flags=(*flags, *(() if sound else ("no-scale",))),
     )
+
+
+def _boundaries(bscans: list[_Picture]) -> list[Finding]:
+    names = dict.fromkeys(name for one in bscans for name in one.layers)
+    found = []
+    for name in islice(names, MOST):
+        heights = np.full((len(bscans), bscans[0].width), np.nan)
+        for row, one in zip(heights, bscans, strict=True):
+            if name in one.layers:
+                row[:] = one.layers[name][0]
+        by_hand = any(one.layers[name][1] for one in bscans if name in one.layers)
+        found.append(Boundary(name, heights, by_hand))
+    return list(contours(found, item="oct", flat=len(bscans) == 1))
 
 
 def _findings(items: list[Item]) -> list[Finding]:

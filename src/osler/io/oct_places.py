@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from osler.errors import InputError
 from osler.record import Source, Transform
 from osler.record.item import Laterality
 
@@ -61,6 +62,49 @@ def scan_of(lines: NDArray[np.float64], *, stated: float | None = None) -> Scan:
     if stated is not None and abs(stated - step) > _EVEN * step:
         return Scan(step, ("bscan-step-differs",))
     return Scan(step)
+
+
+def enface_of(line: Line, width: int, w: float) -> tuple[float, float]:
+    """Where an A-scan lies on the en-face image, ``(h, w)`` in its pixels.
+
+    Args:
+        line: of its B-scan, as in ``header["bscans"]``.
+        width: A-scans in a B-scan.
+        w: number of the A-scan, from 0; between two of them where it has a fraction.
+    """
+    part = w / (width - 1) if width > 1 else 0.0
+    h0, w0, h1, w1 = line
+    return h0 + part * (h1 - h0), w0 + part * (w1 - w0)
+
+
+def nearest_ascan(
+    lines: Sequence[Line], width: int, h: float, w: float
+) -> tuple[int, float, float]:
+    """The other way: which A-scan is nearest to a place on the en-face image.
+
+    Args:
+        lines: of the B-scans, as in ``header["bscans"]``, in any pattern.
+        width: A-scans in each.
+        h: row of the place, in pixels of the en-face image.
+        w: its column.
+
+    Returns:
+        The B-scan ``d``, the A-scan ``w`` in it (with a fraction), and how far off the place lies,
+        in pixels of the en-face image.
+
+    Raises:
+        InputError: there are no lines.
+    """
+    ends = np.array(lines, float).reshape(-1, 2, 2)
+    if not len(ends):
+        raise InputError("the places of the B-scans are not known")
+    along = ends[:, 1] - ends[:, 0]
+    square = (along**2).sum(axis=1)
+    part = ((np.array([h, w]) - ends[:, 0]) * along).sum(axis=1)
+    part = np.clip(np.divide(part, square, out=np.zeros_like(part), where=square > 0), 0.0, 1.0)
+    off = np.linalg.norm(ends[:, 0] + part[:, None] * along - (h, w), axis=1)
+    d = int(np.argmin(off))
+    return d, float(part[d] * (width - 1)), float(off[d])
 
 
 def transform_of(lines: Sequence[Line], width: int, *, item: str, target: str) -> Transform | None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from osler.errors import GeometryError, UnreadableError
 from osler.io.content import Content
 from osler.io.input_file import InputFile, decoding
+from osler.io.oct_layers import MOST, Boundary, contours, name_of
 from osler.io.oct_places import Line, Scan, laterality_of, scan_of, transform_of
 from osler.io.volume_data import Piece, Voxels
 from osler.record import Finding, Image, Item, Origin
@@ -66,8 +67,7 @@ def read_vol(file: InputFile, format: str, *, max_pixels: int) -> Content:
     """
     with decoding(file, format):
         header = _read_header(file)
-        lines, quality = _places(file, header)
-        flags: tuple[str, ...] = ()
+        lines, quality, boundaries, doubts = _bscans(file, header)
         eye, flags = laterality_of(header.eye)
         scan = _scan(header, lines)
         pixels = np.array([header.slo_scale_y, header.slo_scale_x] * 2)
@@ -86,10 +86,11 @@ def read_vol(file: InputFile, format: str, *, max_pixels: int) -> Content:
             laterality=eye,
             acquired=_moment(header.taken),
             origin=origin,
-            flags=(*file.extension_flags(format), *flags, *scan.flags),
-            header={
-                "bscans": tuple(places),
+            flags=(*file.extension_flags(format), *flags, *scan.flags, *doubts),
+            header=_drawn(header, places)
+            | {
                 "quality": quality,
+                "depth_spacing_mm": header.scale_y,
                 "pattern": _PATTERNS.get(header.pattern, "unknown"),
                 "version": header.version,
                 "scan_focus_dpt": header.focus,
@@ -111,6 +112,7 @@ def read_vol(file: InputFile, format: str, *, max_pixels: int) -> Content:
     if scan.step is not None:
         transform = transform_of(places, header.width, item="oct", target="slo")
         findings += [transform] if transform else []
+    findings += contours(boundaries, item="oct", flat=single, version=header.version)
     return Content(items, findings, patient_id=header.patient_id or None)
 
 
@@ -142,8 +144,15 @@ def _text(raw: bytes) -> str:
     return raw.split(b"\0", 1)[0].decode("latin-1").strip()
 
 
-def _places(file: InputFile, header: _Header) -> tuple[NDArray[np.float64], tuple[float, ...]]:
-    """``(y0, x0, y1, x1)`` of each B-scan in mm, and their quality."""
+def _drawn(header: _Header, places: list[Line]) -> dict[str, Any]:
+    """Where the B-scans lie on the en-face image: lines, or a circle by a point and its centre."""
+    return {"circle" if header.pattern == _CIRCLE else "bscans": tuple(places)}
+
+
+def _bscans(
+    file: InputFile, header: _Header
+) -> tuple[NDArray[np.float64], tuple[float, ...], list[Boundary], tuple[str, ...]]:
+    """``(y0, x0, y1, x1)`` of each B-scan in mm, their quality, boundaries of layers, and flags."""
     step = header.bscan_header + header.width * header.height * 4
     start = _HEADER_BYTES + header.slo_width * header.slo_height
     if start + header.count * step > file.size:
@@ -152,14 +161,27 @@ def _places(file: InputFile, header: _Header) -> tuple[NDArray[np.float64], tupl
             "incomplete: copy it again from its source"
         )
     lines, quality = np.empty((header.count, 4)), list[float]()
+    layers: dict[int, NDArray[np.float64]] = {}
+    doubts: tuple[str, ...] = ()
     for i in range(header.count):
         file.stream.seek(start + i * step)
-        _, size, x0, y0, x1, y1, _, _, grade, _ = _PLACE.unpack(file.stream.read(_PLACE.size))
+        _, size, x0, y0, x1, y1, count, offset, grade, _ = _PLACE.unpack(
+            file.stream.read(_PLACE.size)
+        )
         if size != header.bscan_header:
             raise UnreadableError(f"'{file.name}' has B-scan {i + 1} where it should not be")
         lines[i] = y0, x0, y1, x1
         quality.append(float(grade) if grade < _INVALID else float("nan"))
-    return lines, tuple(quality)
+        if count > MOST or (count and not 0 < offset <= size - count * header.width * 4):
+            doubts = ("layers-left-out",)
+            continue
+        file.stream.seek(start + i * step + offset)
+        data = np.frombuffer(file.stream.read(count * header.width * 4), "<f4")
+        for number, row in enumerate(data.reshape(count, header.width)):
+            empty = np.full((header.count, header.width), np.nan)
+            layers.setdefault(number, empty)[i] = row
+    boundaries = [Boundary(name_of(number), layers[number]) for number in sorted(layers)]
+    return lines, tuple(quality), boundaries, doubts
 
 
 def _scan(header: _Header, lines: NDArray[np.float64]) -> Scan:
