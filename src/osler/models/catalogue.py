@@ -10,9 +10,25 @@ SYSTEMS: tuple[System, ...] = (
     # general vision
     System("unet", "osler.models.unet:UNet"),
     System("classifier", "osler.models.classifier:Classifier"),
+    System("densenet-121", "osler.models.densenet:DenseNet"),
+    System("mobilenet-v3-large", "osler.models.mobilenet:large"),
+    System("mobilenet-v3-small", "osler.models.mobilenet:small"),
+    System("vit-base", "osler.models.vit_base:vit"),
+    System("vit-large", "osler.models.vit_base:vit"),
+    System("swin-tiny", "osler.models.swin:Swin"),
+    System("stu-net-small", "osler.models.stunet:small"),
+    System("stu-net-base", "osler.models.stunet:base"),
+    System("stu-net-large", "osler.models.stunet:large"),
+    System("stu-net-huge", "osler.models.stunet:huge"),
     # retinal foundation models
     System("retfound-vit-large", "osler.models.retfound:retfound"),
     System("retfound-dinov2-vit-large", "osler.models.retfound:retfound_dinov2"),
+    System("visionfm-vit-base", "osler.models.visionfm:visionfm"),
+    # segmentation by prompts
+    System("sam-vit-base", "osler.models.sam:sam"),
+    System("medsam", "osler.models.sam:medsam"),
+    # image and language
+    System("flair", "osler.models.flair:flair"),
 )
 
 

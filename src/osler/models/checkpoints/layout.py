@@ -36,9 +36,15 @@ class Layout:
         transform: a last change that names alone cannot say, such as folding LoRA: takes the
             renamed tensors and the network.
         options: what the shapes (after ``strip`` and ``rename``) say about how to build it.
-        grids: our names of position embeddings, with the number of prefix tokens before the grid;
-            they are resized to the network's.
-        fits_by: regular expressions of **our** names, with what makes a tensor of another shape fit
+        grids: our names of position embeddings, with the number of prefix tokens before the grid
+            (or what tells it from the network); they are resized to the network's.
+        beside: groups of weights that lie beside the main one in the file, such as a classifier
+            beside its encoder, with what is put before their names; a file without them is not
+            of this layout.
+        part: what **our** names begin with that the file holds, where it holds no encoder but,
+            say, a head; ``create`` takes it as a further file. ``heads`` says which of them may
+            be absent or of another shape.
+        refits: regular expressions of **our** names, with what makes a tensor of another shape fit
             the shape due (it may return None where it cannot); the report says it was reshaped.
     """
 
@@ -52,8 +58,21 @@ class Layout:
     heads: tuple[str, ...] = (r"^head\.",)
     transform: Callable[[Tensors, nn.Module], Tensors] | None = None
     options: Callable[[Shapes], dict[str, Any]] | None = None
-    grids: Mapping[str, int] = field(default_factory=dict)
-    fits_by: tuple[tuple[str, Refit], ...] = ()
+    grids: Mapping[str, int | Callable[[Any], int]] = field(default_factory=dict)
+    refits: tuple[tuple[str, Refit], ...] = ()
+    beside: Mapping[str, str] = field(default_factory=dict)
+    part: str = ""
+
+    def suits(self, stored: Stored) -> bool:
+        """Whether a checkpoint is of this layout."""
+        return self.beside.keys() <= stored.others.keys() and self.fits(stored.tensors)
+
+    def tensors(self, stored: Stored) -> Tensors:
+        """All that a checkpoint of this layout holds of the network."""
+        out = dict(stored.tensors)
+        for group, prefix in self.beside.items():
+            out |= {prefix + name: value for name, value in stored.others[group].items()}
+        return out
 
     def fits(self, names: Iterable[str]) -> bool:
         """Whether a checkpoint with these names is of this layout."""
@@ -77,10 +96,10 @@ class Layout:
         if self.options is None:
             return {}
         shapes: dict[str, tuple[int, ...]] = {}
-        for name, shape in stored.shapes().items():
+        for name, value in self.tensors(stored).items():
             ours = self.translated(name)
             if ours is not None:
-                shapes[ours] = shape
+                shapes[ours] = tuple(value.shape)
         return self.options(shapes)
 
 
@@ -107,6 +126,19 @@ class Report:
     reshaped: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     share: float = 0.0
+
+    def joined(self, other: "Report") -> "Report":
+        """This one of an encoder together with that of a further file."""
+        return Report(
+            f"{self.layout}; {other.layout}",
+            f"{self.source}, {other.source}",
+            sorted({*self.matched, *other.matched}),
+            [name for name in self.missing if name not in other.matched],
+            self.unexpected + other.unexpected,
+            self.reshaped + other.reshaped,
+            self.dropped + other.dropped,
+            self.share,
+        )
 
     def __str__(self) -> str:
         """For a person, a line a kind."""
@@ -154,7 +186,7 @@ def load_weights(
     own = net.state_dict()
     renamed: Tensors = {}
     came_as: dict[str, str] = {}
-    for name, value in stored.tensors.items():
+    for name, value in layout.tensors(stored).items():
         ours = layout.translated(name)
         if ours is None:
             report.dropped.append(name)
@@ -166,12 +198,17 @@ def load_weights(
     wrong: list[str] = []
     filled: Tensors = {}
     for name, value in renamed.items():
+        if name not in own and _is_any(name, layout.heads):
+            report.dropped.append(came_as.get(name, name))
+            continue
         if name not in own:
             report.unexpected.append(came_as.get(name, name))
             continue
         fitted = value
         if fitted.shape != own[name].shape and name in layout.grids:
-            fitted = resize_grid(value, own[name].shape[1], prefix=layout.grids[name])
+            prefix = layout.grids[name]
+            prefix = prefix if isinstance(prefix, int) else prefix(net)
+            fitted = resize_grid(value, own[name].shape[1], prefix=prefix)
             report.reshaped.append((name, tuple(value.shape), tuple(fitted.shape)))
         elif fitted.shape != own[name].shape:
             fitted = _refitted(name, value, own[name].shape, layout)
@@ -186,8 +223,9 @@ def load_weights(
                 f"{name} is {_x(tuple(value.shape))} where {_x(tuple(own[name].shape))} is due"
             )
     report.matched = sorted(filled)
-    report.missing = sorted(name for name in own if name not in filled)
-    encoder = {name for name in own if not _is_any(name, layout.heads)}
+    due = [name for name in own if name.startswith(layout.part)]
+    report.missing = sorted(name for name in due if name not in filled)
+    encoder = {name for name in due if not _is_any(name, layout.heads)}
     total = sum(own[name].numel() for name in encoder)
     report.share = sum(own[name].numel() for name in encoder if name in filled) / max(total, 1)
     absent = sorted(name for name in encoder if name not in filled)
@@ -198,7 +236,7 @@ def load_weights(
 
 
 def _refitted(name: str, value: Tensor, due: torch.Size, layout: Layout) -> Tensor:
-    for pattern, refit in layout.fits_by:
+    for pattern, refit in layout.refits:
         if re.search(pattern, name):
             fitted = refit(value, due)
             return value if fitted is None else fitted
