@@ -250,6 +250,10 @@ def predict(
         str | None,
         typer.Option("--prompt", metavar="TEXT", help="Sentence around each name, with {}."),
     ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option("--tokenizer", metavar="DIR", help="If it is not beside the checkpoint."),
+    ] = None,
     box: Annotated[
         list[str] | None,
         typer.Option("--box", metavar="X0,Y0,X1,Y1", help="What to outline; may be repeated."),
@@ -305,6 +309,7 @@ def predict(
                         boxes=tuple(cli_models.numbers(one, 4, "--box") for one in box or []),
                         points=tuple(cli_models.numbers(one, 2, "--point") for one in point or []),
                         probabilities=probabilities,
+                        tokenizer=tokenizer,
                         batch=batch,
                         device=device,
                     ),

@@ -47,7 +47,7 @@ def test_scores_are_those_of_the_network(kept, photos, tmp_path):
         rows = {row["input"].rpartition("/")[2]: row for row in csv.DictReader(stream)}
     assert set(rows) == {"one.png", "two.png", "three.png"}
     net = models.create(NAME, checkpoint=kept)
-    steps = net.card.preprocessing.resized(32 / 224)
+    steps = net.card.preprocessing.for_size(32)
     for name, row in rows.items():
         x = torch.from_numpy(steps(rgb(io.load(photos / name)["photo"])))[None]
         with torch.inference_mode():
@@ -85,3 +85,43 @@ def test_what_cannot_be_asked_is_said(kept, photos, tmp_path, asked, says):
     assert said.exit_code == 2
     assert says in said.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_box_and_points_become_masks_in_native_size(photos, tmp_path):
+    torch.manual_seed(6)
+    models.keep(tiny("medsam"), tmp_path / "medsam")
+    boxes = ["--box", "5,5,40,50", "--box", "10,20,60,55"]
+    said = predict(tmp_path / "medsam", photos / "one.png", "-o", tmp_path / "a", *boxes)
+    assert said.exit_code == 0, said.stderr
+    net = models.create("medsam", checkpoint=tmp_path / "medsam")
+    picture = rgb(io.load(photos / "one.png")["photo"])
+    true = net.segment(picture, boxes=[[5, 5, 40, 50], [10, 20, 60, 55]]).best()
+    for number, mask in enumerate(true, start=1):
+        drawn = np.asarray(Image.open(tmp_path / "a" / f"one.{number}.png"))
+        assert drawn.shape == (60, 80)
+        assert np.array_equal(drawn > 0, mask)
+    points = ["--point", "10,12", "--point", "30,12", "--probabilities"]
+    said = predict(tmp_path / "medsam", photos / "two.png", "-o", tmp_path / "b", *points)
+    assert said.exit_code == 0, said.stderr
+    with np.load(tmp_path / "b" / "two.npz") as stored:
+        assert stored["probability"].shape == (1, 90, 70)
+    said = predict(
+        tmp_path / "medsam", photos / "two.png", "-o", tmp_path / "c", "--box", "5,5,400,50"
+    )
+    assert said.exit_code == 3
+    assert "two.png" in said.stderr
+
+
+def test_labels_are_told_apart_without_training(photos, tmp_path, data_dir):
+    folder = data_dir.parent / "golden/flair"
+    if not folder.is_dir():
+        pytest.skip(f"no golden vectors at {folder}")
+    words = folder / "tokenizer_and_bert_config"
+    asked = ["--labels", "normal,macular hole", "--tokenizer", words, "-o", tmp_path]
+    weights = ["--checkpoint", folder / "checkpoint.pth", "--set", "text_heads=4"]
+    said = predict("flair", photos / "one.png", photos / "two.png", *weights, *asked)
+    assert said.exit_code == 0, said.stderr
+    with (tmp_path / "predictions.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [set(row) for row in rows] == [{"input", "label", "p_normal", "p_macular hole"}] * 2
+    assert all(float(r["p_normal"]) + float(r["p_macular hole"]) == pytest.approx(1) for r in rows)

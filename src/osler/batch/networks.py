@@ -34,6 +34,7 @@ class Ask:
         boxes: ``(x0, y0, x1, y1)`` in pixels of the picture; for promptable networks.
         points: ``(x, y)`` in pixels of the picture, each of them inside what is wanted.
         probabilities: also write ``STEM.npz`` where masks are written.
+        tokenizer: folder of the tokenizer, where it does not lie beside the checkpoint.
         batch: pictures at a time.
         device: such as ``cpu`` or ``cuda``; None takes a GPU where there is one.
     """
@@ -44,6 +45,7 @@ class Ask:
     boxes: tuple[tuple[float, ...], ...] = ()
     points: tuple[tuple[float, ...], ...] = ()
     probabilities: bool = False
+    tokenizer: Path | None = None
     batch: int = 8
     device: str | None = None
 
@@ -165,8 +167,12 @@ def _work(net: Any, ask: Ask, out: Path) -> "_Work":
         raise RecipeError(
             f"'{card.name}' answers {', '.join(card.answers)}, and was asked for {needed}"
         )
+    if len(ask.boxes) > 1 and ask.points:
+        raise RecipeError("points say more of one box; give one --box, or leave --point out")
     if kinds[0] != "image":
         raise RecipeError(f"'{card.name}' takes {kinds[0]}, not pictures; use it from Python")
+    if ask.tokenizer is not None:
+        net.tokenizer_folder = ask.tokenizer
     return wanted(net.to(device), ask, out, device)
 
 
@@ -189,18 +195,11 @@ class _Work:
     preprocessing: Any = field(init=False)
 
     def __post_init__(self) -> None:
-        from osler.models import find
-
-        self.preprocessing = self.net.card.preprocessing
-        published = self.net.card.options.get("image_size")
-        wanted = self.net.options.get("image_size")
-        if self.preprocessing is None:
-            raise RecipeError(
-                f"the card of '{self.net.card.name}' names no preprocessing; use it from Python"
-            )
-        chosen = find(self.net.card.name).card.preprocessing != self.preprocessing
-        if published and wanted and published != wanted and not chosen:
-            self.preprocessing = self.preprocessing.resized(wanted / published)
+        card = self.net.card
+        if card.preprocessing is None:
+            raise RecipeError(f"the card of '{card.name}' names no preprocessing; use Python")
+        side = self.net.options.get("image_size")
+        self.preprocessing = card.preprocessing.for_size(side) if side else card.preprocessing
 
     def prepare(self, picture: _Picture) -> None:
         picture.ready = self.preprocessing(picture.pixels)
@@ -251,13 +250,16 @@ class _Scores(_Work):
 class _Masks(_Work):
     """Masks in native size; a network of this kind sees the whole picture, resized."""
 
-    def answer(self, pictures: Sequence[_Picture]) -> list[dict[str, Any]]:
-        from torch.nn import functional
-
+    def __post_init__(self) -> None:
+        _Work.__post_init__(self)
         if not self.preprocessing.keeps_frame:
             raise RecipeError(
                 f"the preprocessing of '{self.net.card.name}' crops; masks cannot be brought home"
             )
+
+    def answer(self, pictures: Sequence[_Picture]) -> list[dict[str, Any]]:
+        from torch.nn import functional
+
         said = self.net(self.tensor(pictures))
         scores = (said if hasattr(said, "softmax") else next(iter(said))).float()
         for picture, one in zip(pictures, scores, strict=True):
@@ -290,13 +292,48 @@ class _Masks(_Work):
 
 
 class _ZeroShot(_Work):
+    def prepare(self, picture: _Picture) -> None:
+        """Nothing: the network prepares its pictures itself."""
+
     def answer(self, pictures: Sequence[_Picture]) -> list[dict[str, Any]]:
-        raise NotImplementedError
+        said = self.net.zero_shot(
+            [picture.pixels for picture in pictures], self.ask.labels, caption=self.ask.prompt
+        )
+        best = said.probabilities.argmax(dim=1).tolist()
+        return [
+            {
+                "label": said.labels[winner],
+                **{f"p_{k}": f"{p:.6f}" for k, p in zip(said.labels, row, strict=True)},
+            }
+            for winner, row in zip(best, said.probabilities.tolist(), strict=True)
+        ]
 
 
 class _Prompted(_Work):
+    """A mask for each box, or one for all points together: ``STEM.1.png`` and so on."""
+
+    def prepare(self, picture: _Picture) -> None:
+        """Nothing: prompts are in the picture's own pixels, so the network prepares it itself."""
+
     def answer(self, pictures: Sequence[_Picture]) -> list[dict[str, Any]]:
-        raise NotImplementedError
+        from PIL import Image as Pillow
+
+        from osler.retina.predict import half
+
+        boxes = np.array(self.ask.boxes) if self.ask.boxes else None
+        points = np.array(self.ask.points)[None] if self.ask.points else None
+        for picture in pictures:
+            said = self.net.segment(picture.pixels, boxes=boxes, points=points)
+            for number, mask in enumerate(said.best(), start=1):
+                with whole(self.out / f"{picture.stem}.{number}.png") as file:
+                    Pillow.fromarray(mask.astype(np.uint8) * 255).save(file, format="PNG")
+            if self.ask.probabilities:
+                chosen = said.overlaps.argmax(axis=1)
+                chance = said.chances[np.arange(len(chosen)), chosen]
+                with whole(self.out / f"{picture.stem}.npz") as file:
+                    labels = np.array([str(k + 1) for k in range(len(chance))])
+                    np.savez_compressed(file, probability=half(chance), labels=labels)
+        return [{} for _ in pictures]
 
 
 def _outcomes(paths: Sequence[Path], work: _Work, size: int, *, trace: bool) -> Generator[Outcome]:
@@ -309,14 +346,19 @@ def _outcomes(paths: Sequence[Path], work: _Work, size: int, *, trace: bool) -> 
         except Exception as error:  # noqa: BLE001 - one bad file must not end the others
             yield _failed(path, stem, error, trace=trace)
             continue
-        if waiting and waiting[0].ready is not None and picture.ready is not None:
-            alike = waiting[0].ready.shape == picture.ready.shape
-            if len(waiting) >= max(size, 1) or not alike:
-                yield from _answered(waiting, work, trace=trace)
-                waiting = []
+        if waiting and (len(waiting) >= size or not _alike(waiting[0], picture)):
+            yield from _answered(waiting, work, trace=trace)
+            waiting = []
         waiting.append(picture)
     if waiting:
         yield from _answered(waiting, work, trace=trace)
+
+
+def _alike(one: _Picture, other: _Picture) -> bool:
+    """Whether two pictures may lie in one batch."""
+    if one.ready is None or other.ready is None:
+        return one.ready is other.ready
+    return one.ready.shape == other.ready.shape
 
 
 def _answered(pictures: list[_Picture], work: _Work, *, trace: bool) -> Generator[Outcome]:
@@ -328,8 +370,6 @@ def _answered(pictures: list[_Picture], work: _Work, *, trace: bool) -> Generato
     try:
         with torch.inference_mode():
             rows = work.answer(pictures)
-    except RecipeError:
-        raise
     except Exception as error:  # noqa: BLE001 - as above
         if len(pictures) > 1:
             for one in pictures:
