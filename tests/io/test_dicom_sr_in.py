@@ -122,7 +122,7 @@ def test_a_report_of_another_program(tmp_path: Path) -> None:
     assert diameter.source.kind == "person"
     contour = case.get("Lesion 1", Contour)
     assert contour.closed
-    assert np.array_equal(contour.rings[0], square[:, ::-1] - 0.5)
+    assert np.array_equal(contour.rings[0], square[:-1, ::-1] - 0.5)
     label = next(case.of(Label))
     assert (label.name, label.value) == ("Texture", codes.SCT.Nodule.value)
     assert case["report"].flags == ("report-partial",)
@@ -136,7 +136,8 @@ def test_a_region_in_the_patient(tmp_path: Path) -> None:
     _report([_group(kind, referenced_region=region)]).save_as(tmp_path / "sr.dcm")
     contour = load(tmp_path / "sr.dcm").get("Lesion 1", Contour)
     assert contour.frame == "1.2.3"
-    assert np.array_equal(contour.rings[0], ring)
+    assert contour.closed
+    assert np.array_equal(contour.rings[0], ring[:-1])
 
 
 def test_other_reports_become_passages() -> None:

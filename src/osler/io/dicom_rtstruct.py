@@ -85,29 +85,35 @@ def read_rtstruct(
 def _structures(file: InputFile, dataset: "Dataset") -> list[_Structure]:
     found: dict[str, _Structure] = {}
     for roi in dataset.StructureSetROISequence:
-        number = header.text(roi, "ROINumber")
+        number = _number(roi, "ROINumber")
         found[number] = _Structure(
             header.text(roi, "ROIName") or f"Structure {number}",
             header.text(roi, "ReferencedFrameOfReferenceUID"),
             *_source(roi),
         )
     for observation in dataset.get("RTROIObservationsSequence") or ():
-        structure = found.get(header.text(observation, "ReferencedROINumber"))
+        structure = found.get(_number(observation, "ReferencedROINumber"))
         if structure is not None:
             structure.code = code_of(observation, "RTROIIdentificationCodeSequence")
     for drawn in dataset.get("ROIContourSequence") or ():
-        structure = found.get(header.text(drawn, "ReferencedROINumber"))
+        structure = found.get(_number(drawn, "ReferencedROINumber"))
         for contour in drawn.get("ContourSequence") or () if structure is not None else ():
             assert structure is not None
             kind = header.text(contour, "ContourGeometricType")
             points = _points(file, contour)
             if kind == "POINT":
-                structure.points.append(points[0])
+                structure.points.extend(points)
             elif kind in _CLOSED:
                 structure.closed.append(points)
             else:
                 structure.open.append(points)
     return list(found.values())
+
+
+def _number(item: "Dataset", keyword: str) -> str:
+    """A number as text without leading zeros; whatever else stands there as it is."""
+    said = header.text(item, keyword)
+    return str(int(said)) if said.isdecimal() else said
 
 
 def _source(roi: "Dataset") -> tuple[Source, tuple[str, ...]]:
@@ -165,6 +171,9 @@ def _said(structure: _Structure, image: Image | None) -> list[Finding]:
         out.append(
             Contour(rings=tuple(structure.open), closed=False, frame=structure.frame, **shared)
         )
+    if not (structure.closed or structure.open or structure.points):
+        nothing = {"flags": (*structure.flags, "structure-empty")}
+        out.append(Contour(rings=(), frame=structure.frame, **shared | nothing))
     for point in structure.points:
         out.append(_point(point, structure.frame, image, shared))
     return out

@@ -283,6 +283,12 @@ def grid(file: InputFile, dataset: "Dataset", frames: SegFrames) -> Grid:
     return Grid(planes, shape, affine, (step, rows, columns))
 
 
+def _fit(gaps: NDArray[np.float64], step: float) -> bool:
+    """Whether all gaps are multiples of a step."""
+    stray = np.abs(gaps / step - np.rint(gaps / step)) * step
+    return bool((stray <= max(_STRAY_MM * 2, 0.02 * step)).all())
+
+
 def _planes(
     file: InputFile, dataset: "Dataset", heights: NDArray[np.float64]
 ) -> tuple[float, NDArray[np.int64]]:
@@ -293,8 +299,11 @@ def _planes(
     gaps = np.diff(levels)
     gaps = gaps[gaps > 2 * _STRAY_MM]
     stated = (between or [0.0])[0]
+    thick = (thickness or [1.0])[0]
     # of a single plane nothing depends on the step: its d is 0
-    step = stated if stated > 0 else float(gaps.min()) if gaps.size else (thickness or [1.0])[0]
+    step = stated if stated > 0 else float(gaps.min()) if gaps.size else thick
+    if not stated and thick > 0 and not _fit(gaps, step) and _fit(gaps, thick):
+        step = thick  # planes far apart, no two of them neighbours
     step = step if step > 0 else 1.0
     exact = (heights - heights.min()) / step
     if gaps.size and not stated:  # the least gap of rounded levels, made exact by the whole range

@@ -128,6 +128,7 @@ def read_seg(
         TooLargeError: more than ``max_pixels`` voxels.
     """
     with decoding(file, format), parts(file) as (dataset, frames, stored):
+        _refuse_tiles(file, dataset)
         pixels = _pixels(file, dataset, stored)
         own = grid(file, dataset, frames)
         voxels = own.shape[0] * own.shape[1] * own.shape[2]
@@ -144,6 +145,19 @@ def read_seg(
             masks = reading.masks(alone.name, lambda found: found, alone.shape)
             return [alone], masks, header.patient_id(dataset)
         return [], reading.masks(place.item, place, place.shape), header.patient_id(dataset)
+
+
+def _refuse_tiles(file: InputFile, dataset: "Dataset") -> None:
+    whole = [
+        header.integer(file, dataset, f"TotalPixelMatrix{side}", default=0)
+        for side in ("Rows", "Columns")
+    ]
+    frame = [header.integer(file, dataset, side, default=0) for side in ("Rows", "Columns")]
+    if any(all_of_it > part for all_of_it, part in zip(whole, frame, strict=True)):
+        raise UnsupportedError(
+            f"'{file.name}' segments a whole slide image, whose frames are tiles of one picture "
+            "(TotalPixelMatrixRows); they are not read: export the region that you want"
+        )
 
 
 def _pixels(file: InputFile, dataset: "Dataset", stored: Stored) -> _Pixels:
@@ -289,7 +303,8 @@ class _Reading:
         out = np.zeros(self.grid.shape, np.float16)
         for first, plane, count in runs:
             stored = self.pixels.frames(first, count).astype(np.float32)
-            out[plane : plane + count] = stored / self.fraction
+            # some writers forget that their pixels go beyond the stated whole
+            out[plane : plane + count] = np.minimum(stored / self.fraction, 1)
         return out
 
     def masks(

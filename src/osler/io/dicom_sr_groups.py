@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from osler.io import dicom_header as header
 from osler.io.dicom_codes import side, slug, unit_of
@@ -90,9 +91,10 @@ class Groups:
             "laterality": laterality,
         }
         name = finding.meaning if finding else tracked or "Measurements"
-        subject = self._shape(group, tracked, name, finding, shared)
-        if subject is not None:
-            yield subject
+        named = {"name": name, "code": finding}
+        shapes = list(self._shapes(group, tracked or slug(name), named, shared))
+        yield from shapes
+        subject = shapes[0] if shapes else None
         statements = [
             n
             for n in group.children
@@ -105,8 +107,8 @@ class Groups:
             n.code.value for n in statements if n.name == vocab.DOUBT and n.code is not None
         )
         statements = [n for n in statements if n.name != vocab.DOUBT]
-        if subject is not None:
-            subject.flags = doubts
+        for one in shapes:
+            one.flags = (*one.flags, *doubts)
         numbers = [n for n in group.children if n.kind == "NUM"]
         labels = list(self._labels(statements, numbers, tracked, doubts, shared))
         yield from labels
@@ -122,7 +124,7 @@ class Groups:
         tracked: str,
         evidence: tuple[str, ...],
         shared: dict[str, Any],
-    ) -> Iterator[Measurement]:
+    ) -> Iterator[Finding]:
         remarks = [n.text for n in group.children if n.kind == "TEXT" and n.concept != _TRACKING_ID]
         reasons = dict(found for text in remarks if (found := _not_computed(text)))
         for node in numbers:
@@ -133,8 +135,11 @@ class Groups:
             site, laterality, region = _site(node)
             method = _value(node, *_METHOD)
             flags, note = _remarks(remarks, wanted)
+            id = self.unused(wanted or plain)
+            drawn = list(self._shapes(node, f"{id}.drawn", {"name": name, "code": None}, shared))
+            yield from drawn
             yield Measurement(
-                id=self.unused(wanted or plain),
+                id=id,
                 name=name,
                 code=node.name,
                 value=value,
@@ -143,7 +148,7 @@ class Groups:
                 method=method.meaning if method else "",
                 region=region.meaning if region else "",
                 structure=tracked if evidence or tracked not in ("", self.item) else "",
-                evidence=evidence,
+                evidence=tuple(one.id for one in drawn) or evidence,
                 flags=flags,
                 note=note,
                 **shared
@@ -200,39 +205,42 @@ class Groups:
                 **shared,
             )
 
-    def _shape(
-        self, group: Node, tracked: str, name: str, finding: Code | None, shared: dict[str, Any]
-    ) -> Finding | None:
-        """The point or the lines of a group; a segment is in its own object."""
-        region = next((n for n in group.children if n.kind in ("SCOORD", "SCOORD3D")), None)
-        if region is None:
-            return None
+    def _shapes(
+        self, node: Node, id: str, named: dict[str, Any], shared: dict[str, Any]
+    ) -> Iterator[Finding]:
+        """The points and lines right under a group or number; a segment is in its own object."""
+        for region in node.children:
+            if region.kind in ("SCOORD", "SCOORD3D"):
+                width = 2 if region.kind == "SCOORD" else 3
+                data = np.array(region.dataset.get("GraphicData") or [], np.float64)
+                if data.size and data.size % width == 0 and np.isfinite(data).all():
+                    points = data.reshape(-1, width)
+                    yield self._shape(region, points, {**shared, **named, "id": self.unused(id)})
+
+    def _shape(self, region: Node, points: NDArray[np.float64], shared: dict[str, Any]) -> Finding:
         graphic = header.text(region.dataset, "GraphicType")
-        data = np.array(region.dataset.get("GraphicData") or [], np.float64)
-        width = 2 if region.kind == "SCOORD" else 3
-        if not data.size or data.size % width:
-            return None
-        points = data.reshape(-1, width)
         item, plane = self._referred(region)
-        named: dict[str, Any] = {
-            **shared,
-            "id": self.unused(tracked or slug(name)),
-            "name": name,
-            "code": finding,
-            "item": item or shared["item"],
-        }
-        if width == 3:
+        shared = shared | {"item": item or shared["item"]}
+        frame = ""
+        if points.shape[1] == 3:
             frame = header.text(region.dataset, "ReferencedFrameOfReferenceUID")
-            closed = graphic in ("POLYGON", "ELLIPSE", "ELLIPSOID")
-            return Contour(rings=(points,), closed=closed, frame=frame, **named)
-        # DICOM counts (column, row) from the top left corner of the first pixel
-        indices = points[:, ::-1] - 0.5
-        if plane is not None:
-            indices = np.column_stack([np.full(len(indices), float(plane)), indices])
-        if graphic == "POINT":
-            return Point(position=tuple(float(v) for v in indices[0]), **named)
-        closed = graphic in ("CIRCLE", "ELLIPSE") or bool(np.array_equal(points[0], points[-1]))
-        return Contour(rings=(outline(graphic, indices),), closed=closed, **named)
+        else:
+            # DICOM counts (column, row) from the top left corner of the first pixel
+            points = points[:, ::-1] - 0.5
+            if plane is not None:
+                points = np.column_stack([np.full(len(points), float(plane)), points])
+            if graphic == "POINT":
+                return Point(position=tuple(float(v) for v in points[0]), **shared)
+        if graphic in ("POINT", "MULTIPOINT"):  # places, no line through them
+            return Contour(rings=tuple(points[:, None]), closed=False, frame=frame, **shared)
+        if graphic == "ELLIPSOID":
+            flags = {"flags": ("ellipsoid-as-axes",)}
+            axes = tuple(points[n : n + 2] for n in range(0, len(points), 2))
+            return Contour(rings=axes, closed=False, frame=frame, **shared | flags)
+        returns = len(points) > 2 and bool(np.array_equal(points[0], points[-1]))
+        line = outline(graphic, points[:-1] if returns else points)
+        closed = returns or graphic in ("CIRCLE", "ELLIPSE", "POLYGON")
+        return Contour(rings=(line,), closed=closed, frame=frame, **shared)
 
     def _referred(self, region: Node) -> tuple[str | None, int | None]:
         for child in region.children:

@@ -121,7 +121,8 @@ def _findings(
         for _, node in root.walk():
             if node.concept == _GROUP and node.kind == "CONTAINER":
                 yield from groups.findings(node)
-        nodes = [n for box in root.children if box.concept in _MEASUREMENTS for n in box.children]
+        boxes = [box for box in root.children if box.concept in _MEASUREMENTS]
+        nodes = [node for box in boxes for node in _outside_groups(box)]
     else:
         nodes = [node for _, node in root.walk()]
         yield from _numbers(root, groups)
@@ -137,6 +138,14 @@ def _findings(
             language=language,
             section=_section(node) or "findings",
         )
+
+
+def _outside_groups(box: Node) -> Iterator[Node]:
+    """What a container holds, however deep, but for what belongs to a measurement group."""
+    for child in box.children:
+        yield child
+        if child.concept != _GROUP:
+            yield from _outside_groups(child)
 
 
 def _numbers(root: Node, groups: Groups) -> Iterator[Finding]:

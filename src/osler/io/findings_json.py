@@ -176,8 +176,7 @@ def read_findings(
         if load is not None and source is not None:
             case.items = _checked_items(load(Path(source)), document["items"], Path(source))
         for row in document["findings"]:
-            finding = _rebuilt(row, path.parent, pixels=pixels)
-            case.findings[finding.id] = finding
+            case.findings[row["id"]] = _checked(row, path, pixels=pixels)
         case.history = [
             Event(e["step"], e["by"], e["seconds"], datetime.fromisoformat(e["at"]))
             for e in document["history"]
@@ -216,6 +215,15 @@ def _checked_items(case: Case, items: Mapping[str, Any], source: Path) -> dict[s
                 f"{expected.get('sha256')}); name that file"
             )
     return case.items
+
+
+def _checked(row: Mapping[str, Any], path: Path, *, pixels: bool) -> Finding:
+    try:
+        return _rebuilt(row, path.parent, pixels=pixels)
+    except UnreadableError:
+        raise
+    except InputError as error:  # what the finding itself does not take
+        raise UnreadableError(f"{path}: {error}; read the photograph again") from error
 
 
 def _rebuilt(row: Mapping[str, Any], folder: Path, *, pixels: bool) -> Finding:
