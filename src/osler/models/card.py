@@ -50,6 +50,8 @@ class Input(_Strict):
         shape: in words or letters, such as ``(B, 3, H, W)``.
         sizes: which sizes it can take, such as ``any multiple of 16``.
         optional: it may be absent.
+        size: of the published network's own input, ``[H, W]`` or ``[D, H, W]``, for which its
+            work is counted; None where an option says it.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Input(_Strict):
     shape: str
     sizes: str = ""
     optional: bool = False
+    size: tuple[int, ...] | None = None
 
 
 class Paper(_Strict):
@@ -86,6 +89,10 @@ class Card(_Strict):
         options: what the published network was built with.
         tiny: options that differ in a small network of the same layout, for tests.
         preprocessing: what the published weights expect of a picture.
+        alternatives: other preprocessing by name: for other options, or as other code of the same
+            authors does it.
+        chosen_by: options whose values choose one of ``alternatives``: their values joined by
+            ``-``, or those of the first of them; ``preprocessing`` where there is none so named.
         exportable: an ONNX graph of it exists and equals it.
         pyramid: it gives feature maps of several scales (``pyramid(x)``).
         parameters: number, as published.
@@ -108,11 +115,22 @@ class Card(_Strict):
     options: dict[str, Any] = {}
     tiny: dict[str, Any] = {}
     preprocessing: Preprocessing | None = None
+    alternatives: dict[str, Preprocessing] = {}
+    chosen_by: list[str] = []
     exportable: bool = True
     pyramid: bool = False
     parameters: int | None = None
     gflops: float | None = None
     notes: list[str] = []
+
+    def chosen(self, options: Mapping[str, Any]) -> "Card":
+        """The card of a network built with these options: its preprocessing is the one for them."""
+        values = [str(options.get(name)) for name in self.chosen_by]
+        for number in range(len(values), 0, -1):
+            fitting = self.alternatives.get("-".join(values[:number]))
+            if fitting is not None:
+                return self.model_copy(update={"preprocessing": fitting})
+        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Build a network by its name, with published weights or, when told so, without."""
 
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def create(
     name: str,
     *,
-    checkpoint: str | Path | None = None,
+    checkpoint: str | Path | Sequence[str | Path] | None = None,
     weights: Literal["random"] | None = None,
     partial: bool = False,
     **options: Any,
@@ -29,7 +30,8 @@ def create(
     Args:
         name: as ``osler models list`` shows it.
         checkpoint: a file or folder with published weights, in the layout they were published in;
-            sizes that its shapes tell are taken from it.
+            sizes that its shapes tell are taken from it. Where parts were published apart, such
+            as a decoder, several: the encoder's first.
         weights: ``"random"`` builds it without a checkpoint; nothing is ever downloaded.
         partial: accept a checkpoint that brings nine tenths of the encoder or more.
         options: what the card's ``options`` say otherwise, such as ``num_classes=5``.
@@ -57,11 +59,24 @@ def create(
     from osler.models.checkpoints.layout import load_weights
     from osler.models.checkpoints.reading import read_checkpoint
 
-    stored = read_checkpoint(checkpoint)
-    layout = layout_for(system, stored)
-    kept = stored.facts.get("osler", {}).get("osler_options", {})
-    net = _build(system, {**system.card.options, **layout.inferred(stored), **kept, **options})
-    net.report = load_weights(net, stored, layout, partial=partial)  # type: ignore[assignment]
+    paths = [checkpoint] if isinstance(checkpoint, str | Path) else checkpoint
+    files = [read_checkpoint(path) for path in paths]
+    known = [(stored, layout_for(system, stored)) for stored in files]
+    if not known or known[0][1].part:
+        raise WeightsError(
+            f"the first file for '{name}' must bring its encoder; "
+            + (f"'{known[0][0].path}' is a {known[0][1].name}" if known else "no file is named")
+        )
+    inferred: dict[str, Any] = {}
+    for stored, layout in known:
+        inferred |= layout.inferred(stored)
+        inferred |= stored.facts.get("osler", {}).get("osler_options", {})
+    net = _build(system, {**system.card.options, **inferred, **options})
+    report = None
+    for stored, layout in known:
+        said = load_weights(net, stored, layout, partial=partial)
+        report = said if report is None else report.joined(said)
+    net.report = report  # type: ignore[assignment]
     return net
 
 
@@ -73,7 +88,7 @@ def _build(system: System, options: dict[str, Any]) -> "nn.Module":
         raise RecipeError(
             f"the network '{system.name}' does not take these options: {error}"
         ) from error
-    net.card = system.card  # type: ignore[assignment]
+    net.card = system.card.chosen(options)  # type: ignore[assignment]
     net.options = options  # type: ignore[assignment]
     return net.eval()
 
@@ -100,7 +115,7 @@ def layout_for(system: System, stored: "Stored") -> "Layout":
     if kept and kept["osler_network"] == system.name:
         return _kept(system)
     for layout in layouts(system):
-        if not kept and layout.fits(stored.tensors):
+        if not kept and layout.suits(stored):
             return layout
     others = [other.name for other, _ in recognise(stored)]
     known = ", ".join(layout.name for layout in layouts(system)) or "none"
@@ -118,10 +133,7 @@ def recognise(stored: "Stored") -> "list[tuple[System, Layout]]":
         system = find(str(kept["osler_network"]))
         return [(system, _kept(system))]
     return [
-        (system, layout)
-        for system in SYSTEMS
-        for layout in layouts(system)
-        if layout.fits(stored.tensors)
+        (system, layout) for system in SYSTEMS for layout in layouts(system) if layout.suits(stored)
     ]
 
 

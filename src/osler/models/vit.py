@@ -6,8 +6,11 @@ torchvision; five systems of the list are this network with other options.
 Source: Dosovitskiy et al. 2021, "An image is worth 16x16 words", ICLR.
 """
 
+import re
+from collections import Counter
 from collections.abc import Sequence
-from typing import Literal
+from math import isqrt
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +20,21 @@ from osler.errors import RecipeError
 from osler.models.checkpoints.layout import Shapes, resize_grid
 
 Pool = Literal["token", "avg", "none"]
+
+TORCHVISION = (
+    (r"^class_token$", "cls_token"),
+    (r"^conv_proj\.", "patch_embed.proj."),
+    (r"^encoder\.pos_embedding$", "pos_embed"),
+    (r"^encoder\.layers\.encoder_layer_", "blocks."),
+    (r"^(blocks\.\d+\.)ln_", r"\1norm"),
+    (r"\.self_attention\.in_proj_", ".attn.qkv."),
+    (r"\.self_attention\.out_proj\.", ".attn.proj."),
+    (r"\.mlp\.(0|linear_1)\.", ".mlp.fc1."),
+    (r"\.mlp\.(3|linear_2)\.", ".mlp.fc2."),
+    (r"^encoder\.ln\.", "norm."),
+    (r"^heads\.head\.", "head."),
+)
+"""torchvision's names of a vision transformer, in order, as ours."""
 
 
 class Attention(nn.Module):
@@ -36,6 +54,12 @@ class Attention(nn.Module):
         qkv = self.qkv(x).reshape(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         seen = functional.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])
         return self.proj(seen.transpose(1, 2).reshape(b, n, d))
+
+    def weights(self, x: Tensor) -> Tensor:
+        """``(B, N, D)`` to what each token looks at, ``(B, heads, N, N)``."""
+        b, n, d = x.shape
+        qkv = self.qkv(x).reshape(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        return (qkv[0] @ qkv[1].transpose(-2, -1) * (d // self.heads) ** -0.5).softmax(dim=-1)
 
 
 class Mlp(nn.Module):
@@ -137,7 +161,8 @@ class VisionTransformer(nn.Module):
         norm: ``before`` pools normalised tokens (timm's ``norm``); ``after`` normalises what was
             pooled (timm's ``fc_norm``).
         layer_scale: a learnt factor a channel, as DINOv2 has it.
-        registers: further tokens that are no patch, after the class token.
+        registers: further tokens that are no patch, after the class token; they have no position.
+        class_position: whether the class token has one (timm's ``no_embed_class`` is the contrary).
         qkv_bias: whether query, key and value have one.
         eps: of the norms.
         drop_path: greatest share of skipped blocks in training, rising with depth.
@@ -158,6 +183,7 @@ class VisionTransformer(nn.Module):
         norm: Literal["before", "after"] = "before",
         layer_scale: bool = False,
         registers: int = 0,
+        class_position: bool = True,
         qkv_bias: bool = True,
         eps: float = 1e-6,
         drop_path: float = 0.0,
@@ -174,13 +200,13 @@ class VisionTransformer(nn.Module):
         self.patch_embed = PatchEmbed(patch_size, channels, embed_dim)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
         self.reg_token = nn.Parameter(torch.zeros(1, registers, embed_dim)) if registers else None
-        # registers have no position, as in timm's DINOv2
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid * grid, embed_dim))
+        self.position_prefix = int(class_position)
+        self.pos_embed = nn.Parameter(torch.zeros(1, self.position_prefix + grid * grid, embed_dim))
         self.blocks = nn.ModuleList(
             Block(
                 embed_dim,
                 num_heads,
-                int(embed_dim * mlp_ratio),
+                round(embed_dim * mlp_ratio),
                 layer_scale=layer_scale,
                 qkv_bias=qkv_bias,
                 eps=eps,
@@ -190,7 +216,7 @@ class VisionTransformer(nn.Module):
         )
         self.norm = nn.LayerNorm(embed_dim, eps=eps) if norm == "before" else nn.Identity()
         self.fc_norm = nn.LayerNorm(embed_dim, eps=eps) if norm == "after" else nn.Identity()
-        self.head = nn.Linear(embed_dim, num_classes) if num_classes else nn.Identity()
+        self.head: nn.Module = nn.Linear(embed_dim, num_classes) if num_classes else nn.Identity()
         self.apply(_start)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         nn.init.normal_(self.cls_token, std=1e-6)
@@ -204,21 +230,24 @@ class VisionTransformer(nn.Module):
                 f"of {self.patch_size}; resize or pad it"
             )
         positions = self._positions(h, w)
-        tokens = self.patch_embed(x) + positions[:, 1:]
-        first = (self.cls_token + positions[:, :1]).expand(len(x), -1, -1)
+        prefix = self.position_prefix
+        tokens = self.patch_embed(x) + positions[:, prefix:]
+        first = self.cls_token + positions[:, :1] if prefix else self.cls_token
+        first = first.expand(len(x), -1, -1)
         if self.reg_token is None:
             return torch.cat([first, tokens], dim=1)
         return torch.cat([first, self.reg_token.expand(len(x), -1, -1), tokens], dim=1)
 
     def _positions(self, h: int, w: int) -> Tensor:
-        side = round((self.pos_embed.shape[1] - 1) ** 0.5)
+        prefix = self.position_prefix
+        side = isqrt(self.pos_embed.shape[1] - prefix)
         if (h, w) == (side, side):
             return self.pos_embed
         if h == w:
-            return resize_grid(self.pos_embed, 1 + h * w, prefix=1)
-        grid = self.pos_embed[:, 1:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
+            return resize_grid(self.pos_embed, prefix + h * w, prefix=prefix)
+        grid = self.pos_embed[:, prefix:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
         grid = functional.interpolate(grid, size=(h, w), mode="bicubic", align_corners=False)
-        return torch.cat([self.pos_embed[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
+        return torch.cat([self.pos_embed[:, :prefix], grid.flatten(2).transpose(1, 2)], dim=1)
 
     def tokens(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` to the tokens after the last block, not normalised."""
@@ -236,6 +265,14 @@ class VisionTransformer(nn.Module):
             if number in blocks:
                 out.append(self.norm(x) if norm else x)
         return out
+
+    def attention(self, x: Tensor) -> Tensor:
+        """What each token of the last block looks at, ``(B, heads, tokens, tokens)``."""
+        x = self.embed(x)
+        *others, last = self.blocks
+        for block in others:
+            x = block(x)
+        return last.attn.weights(last.norm1(x))
 
     def pyramid(self, x: Tensor) -> list[Tensor]:
         """Maps ``(B, D, H/P, W/P)`` after each quarter of the blocks."""
@@ -267,15 +304,36 @@ def _start(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def vit_options(shapes: Shapes) -> dict[str, int]:
+def vit_options(shapes: Shapes) -> dict[str, Any]:
     """What the shapes of a plain ViT's tensors (in our names) tell; heads cannot be seen."""
     patch = shapes.get("patch_embed.proj.weight")
     if patch is None:
         return {}
-    out = {"embed_dim": patch[0], "channels": patch[1], "patch_size": patch[2]}
+    out: dict[str, Any] = {
+        "embed_dim": patch[0],
+        "channels": patch[1],
+        "patch_size": patch[2],
+    }
     numbers = [int(name.split(".")[1]) for name in shapes if name.startswith("blocks.")]
     if numbers:
         out["depth"] = 1 + max(numbers)
+    hidden = [
+        s[0] for name, s in shapes.items() if re.match(r"blocks\.\d+\.mlp\.fc1\.weight", name)
+    ]
+    if hidden:
+        # the width most blocks have: one damaged tensor must not decide
+        out["mlp_ratio"] = Counter(hidden).most_common(1)[0][0] / patch[0]
+    positions = shapes.get("pos_embed")
+    if positions is not None:
+        length = positions[1]
+        prefix = int(isqrt(length) ** 2 != length)
+        if isqrt(length - prefix) ** 2 == length - prefix:
+            out["image_size"] = isqrt(length - prefix) * patch[2]
+            if not prefix:
+                out["class_position"] = False
+    registers = shapes.get("reg_token")
+    if registers is not None:
+        out["registers"] = registers[1]
     head = shapes.get("head.weight")
     if head is not None:
         out["num_classes"] = head[0]
