@@ -55,6 +55,29 @@ def test_little_is_taken_from_real_notes(data_dir: Path) -> None:
     assert taken["PLACE"] >= 15
 
 
+ODD = [
+    ("dob 7.XII.1948, seen 2-vi-07", "dob [DATE], seen [DATE]"),
+    ("seen on 17/6, power 5/5", "seen on [DATE], power 5/5"),
+    ("Hosp No 55 192 834; pager 551", "Hosp No [ID]; pager [ID]"),
+    ("from Great Snodbury (HR4 9QT)", "from [PLACE] ([PLACE])"),
+    ("He lives at The Willows, Chapel Street with his son", "He lives at [PLACE] with his son"),
+    ("plate KX51 ABC", "plate [ID]"),
+    ("dictated by T. Okwuosa", "dictated by [NAME]"),
+    ("taken over from T. Okwuosa today", "taken over from T. [NAME] today"),
+    ("Stable.\nOkwuosa Tamsin\n", "Stable.\n[NAME]\n"),
+    ("Frau Wiesengrund informiert", "Frau [NAME] informiert"),
+    ("生于昭和45年3月2日，随访（22.10.3）", "生于[DATE]，随访（[DATE]）"),
+    ("甲辰年八月十五日随访", "[DATE]随访"),
+    ("微信：abc_nn，其妻诸葛红，陪同", "微信：[ID]，其妻[NAME]，陪同"),
+    ("老赵，转307医院", "[NAME]，转[PLACE]"),
+]
+
+
+@pytest.mark.parametrize(("text", "clean"), ODD)
+def test_odd_forms(text: str, clean: str) -> None:
+    assert Scrubber(Known()).clean(text) == clean
+
+
 KEPT = [
     "The nodule measures 12.5 x 8 mm (previously 11 mm), SUVmax 4.2, volume 1234 mm3.",
     "BP 120/80 mmHg, HR 72 bpm, SpO2 98%, temperature 38.2 C, WBC 11,400, platelets 250000/uL.",
@@ -62,6 +85,8 @@ KEPT = [
     "Graves disease, Hodgkin lymphoma, Foley catheter, Swan-Ganz catheter, Crohn's disease.",
     "RT-PCR positive; COVID-19; T1-weighted and T2-weighted images; b=1000; TE 90 ms.",
     "双肺纹理增多，右肺上叶见直径约12mm结节，边界清，CT值约35HU。高血压病史10年。",
+    "Left Lower Lobe\nCardiac Surgery Department\nCT head at 10 mm.",
+    "病灶大小约10.5×8.3mm，小叶间隔增厚，直径小于5mm，老年女性。",
     "血压120/80mmHg，体温38.5℃，心率72次/分，白细胞11.4×10^9/L。左侧胸腔少量积液。",
 ]
 

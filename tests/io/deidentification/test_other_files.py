@@ -209,6 +209,19 @@ def test_table_by_columns_and_by_text(folder: Path, tmp_path: Path) -> None:
     assert c[7] == "电话[PHONE]"
 
 
+def test_a_table_in_german_knows_whom_it_names(folder: Path, tmp_path: Path) -> None:
+    path = folder / "liste.csv"
+    path.write_text(
+        "Nachname;Vorname;Geburtsdatum;PatNr;Behandler;Befund;Anschrift\n"
+        "Wiesengrund;Leopoldine;14.02.1944;00871233;Dr. Zwack;nodus of leopoldine 6 mm;Gartenweg 7\n",
+        "utf-8",
+    )
+    _, new = copied(path, tmp_path)
+    _, row = new.read_text("utf-8").splitlines()
+    pseudonym = KEY.name("patient", "00871233")
+    assert row == f"[NAME];[NAME];;{pseudonym};[NAME];nodus of [NAME] 6 mm;"
+
+
 def test_a_text_beside_dicom_knows_the_patient(folder: Path, tmp_path: Path) -> None:
     ds = dataset([picture(text="")], "native")
     ds.PatientName, ds.PatientID = "zzyq^vrblt", "QX77"

@@ -126,6 +126,21 @@ def test_geometry_and_values_stay(tmp_path: Path) -> None:
     assert new["PixelData"].VR == old["PixelData"].VR
 
 
+def test_attributes_that_no_table_lists(tmp_path: Path) -> None:
+    ds = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+    ds.PatientBirthDateInAlternativeCalendar = "昭和45年3月2日"
+    ds.SpecificCharacterSet = "ISO_IR 192"
+    ds.add_new(
+        0x00189074, "ST", "by Dr. Thistlewood on 4 July 2019"
+    )  # another VR than it should be
+    ds.save_as(tmp_path / "a.dcm")
+    setting = Setting(tmp_path, tmp_path / "out", Options(pixels="rules"), Key())
+    outcome = copy(tmp_path / "a.dcm", setting)
+    data = (setting.out / outcome.place).read_bytes()
+    for words in ("昭和", "Thistlewood", "2019"):
+        assert words.encode() not in data
+
+
 def test_a_large_value_is_copied_from_the_file(tmp_path: Path) -> None:
     ds = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
     ds.Rows, ds.Columns = 512, 512

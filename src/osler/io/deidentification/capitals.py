@@ -15,6 +15,8 @@ from osler.io.deidentification.free_text import Passage
 _WORD: Final = re.compile(r"\b[A-Z][a-zà-öø-ÿ]{2,}(?:[-'’][A-Z]?[a-zà-öø-ÿ]+)*\b")
 _MORE: Final = re.compile(r"(?:[ \t]+[A-Z]\.)?[ \t]+[A-Z][a-zà-öø-ÿ]{2,}\b")
 _STARTS: Final = re.compile(r"(?:^|[.!?:;\n•*-]|\d[.)])[ \t\"'(]*\Z")
+_INITIAL: Final = re.compile(r"(?:^|[^\w.])[A-Z]\.[ \t]?\Z")  # no end of a sentence
+_NAMES_ONLY: Final = re.compile(r"[ \t]*(?:[A-Z][\w.'’-]*[ \t,]*){1,4}\Z")
 _SOMEBODY_DOES: Final = re.compile(
     r"[ \t]+(?:[A-Z][a-z]+[ \t]+)?(?:is|was|has|had|denies|denied|reports?|reported|presents|"
     r"presented|complains|states|stated|underwent|takes|lives|works|came|called|said|told|feels|"
@@ -30,6 +32,18 @@ _MEDICAL: Final = re.compile(
     r"less|ful|ward|wards|wise|ivity|ography)\Z"
 )
 _INFLECTED: Final = ("s", "es", "ed", "d", "ing", "ly", "er", "al", "y")
+
+
+def _alone(text: str, match: re.Match[str]) -> bool:
+    """Whether a word stands on a line of two to four capitalised words: a letterhead, a signature.
+
+    A word that is alone on its line may as well be a heading or a drug.
+    """
+    start = text.rfind("\n", 0, match.start()) + 1
+    end = text.find("\n", match.end())
+    line = text[start : end if end >= 0 else len(text)].strip()
+    line = line.partition(",")[0] if re.search(r"\d", line) else line
+    return len(line.split()) > 1 and _NAMES_ONLY.match(line) is not None
 
 
 @cache
@@ -68,8 +82,9 @@ def find(text: str, *, medical: frozenset[str], eponym: re.Pattern[str]) -> Iter
     for match in _WORD.finditer(text):
         if is_word(match[0], medical) or eponym.match(text, match.end()):
             continue
-        starts = _STARTS.search(text[max(0, match.start() - 8) : match.start()])
-        if starts and not _SOMEBODY_DOES.match(text, match.end()):
+        before = text[max(0, match.start() - 8) : match.start()]
+        starts = _STARTS.search(before) and not _INITIAL.search(before)
+        if starts and not (_SOMEBODY_DOES.match(text, match.end()) or _alone(text, match)):
             continue
         more = _MORE.match(text, match.end())
         end = more.end() if more and not is_word(more[0].split()[-1], medical) else match.end()

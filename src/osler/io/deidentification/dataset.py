@@ -28,6 +28,7 @@ from osler.io.deidentification.profile import Action, action_of, row_of, safe_pr
 
 _TEXT: Final = frozenset(("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"))
 _FREE_TEXT: Final = frozenset(("LO", "LT", "SH", "ST", "UC", "UT"))
+_LONG_TEXT: Final = frozenset(("LT", "ST", "UT"))
 _DATES: Final = frozenset(("DA", "DT", "TM"))
 _PIXELS: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _NO_LOOK: Final = frozenset(("OB", "OW", "OF", "OD", "OL", "OV"))
@@ -111,7 +112,8 @@ class Cleaner:
         elif vr == "AS" and re.fullmatch(r"(09\d|[1-9]\d\d)Y", str(dataset[tag].value).strip()):
             self._set(dataset, tag, vr, "090Y", "replaced, above 89 years")
         elif vr in _TEXT:
-            self._text(dataset, tag, vr, thorough=action is Action.CLEAN)
+            long = vr in _LONG_TEXT and row_of(tag) is None
+            self._text(dataset, tag, vr, thorough=long or action is Action.CLEAN)
 
     def _action(self, tag: BaseTag, vr: str, within: Action) -> Action:
         if tag in (_PATIENT_ID, _PATIENT_NAME):
@@ -136,6 +138,8 @@ class Cleaner:
 
     def _unlisted(self, tag: BaseTag, vr: str) -> Action:
         """What is done to an attribute that the table does not list: its kind decides."""
+        if re.search("BirthDate|BirthTime|DeathDate", keyword_for_tag(tag)):
+            return Action.EMPTY  # in the patient's own calendar, as text
         if vr in _DATES and self.options.dates != "keep":
             return Action.SHIFT if self.options.dates == "shift" else Action.DUMMY
         if vr == "PN":

@@ -25,16 +25,17 @@ ENDINGS: Final = frozenset((".csv", ".tsv"))
 
 # What a column holds, by its name; the first that fits.
 COLUMNS: Final = (
-    ("birth", re.compile(r"birth|\bdob\b|出生", re.I)),
+    ("birth", re.compile(r"birth|\bdob\b|出生|geburt|\bgeb\b|naissance|nacimiento|nascita|geboorte|nascimento", re.I)),
     ("file", re.compile(r"(^|[\W_])(file|path|image|img|filename|dicom|photo)s?($|[\W_])|文件", re.I)),
-    ("contact", re.compile(r"phone|mobile|\btel\b|\bfax\b|e-?mail|address|street|zip|post.?code|电话|手机|地址|住址|邮编|邮箱|微信", re.I)),
-    ("patient", re.compile(r"(patient|subject|person|participant|medical.?record|mrn|pid|病人|患者|病案|病历|登记|住院|门诊).{0,4}(id|no|number|num|code|号|编号)?$|^id$|^mrn$|身份证|编号", re.I)),
-    ("name", re.compile(r"(patient|last|first|given|family|full|sur|middle|maiden|doctor|physician|nurse|operator|technician|reader|radiologist|referr\w*).{0,3}name|^name$|physician|doctor|radiologist|operator|reader|姓名|医[生师]|技师|操作者|联系人", re.I)),
+    ("contact", re.compile(r"phone|mobile|\btel\b|\bfax\b|e-?mail|address|street|zip|post.?code|telef|handy|stra(?:ss|ß)e|anschrift|adress|\bplz\b|direcci[oó]n|indirizzo|endere[cç]o|电话|手机|地址|住址|邮编|邮箱|微信", re.I)),
+    ("patient", re.compile(r"(patient|subject|person|participant|medical.?record|mrn|pid|病人|患者|病案|病历|登记|住院|门诊).{0,4}(id|no|number|num|code|号|编号)?$|^id$|^mrn$|身份证|编号|^(pat|patienten|fall)[\W_]?(nr|nummer|id)\.?$", re.I)),
+    ("name", re.compile(r"(patient|last|first|given|family|full|sur|middle|maiden|doctor|physician|nurse|operator|technician|reader|radiologist|referr\w*).{0,3}name|^name$|physician|doctor|radiologist|operator|reader|(nach|vor|familien|ruf|geburts)name|achternaam|voornaam|^pr[ée]?noms?$|^nom(bre|e)?( de famille)?$|apellidos?|cognome|sobrenome|arzt|ärztin|m[ée]decin|m[ée]dico|medico|behandler|姓名|医[生师]|技师|操作者|联系人", re.I)),
     ("place", re.compile(r"(?<![a-z])(hospital|institution|clinic|facility|ward|city|county|province|department)s?(?![a-z])|医院|科室|城市|单位|籍贯", re.I)),
     ("number", re.compile(r"accession|ssn|insurance|passport|licen[cs]e.?(no|num|plate)|serial|account|order.?(id|no|num)|(^|[\W_])(uid|guid|uuid)|instance.?uid|检查号|卡号|条码|影像号|护照", re.I)),
     ("age", re.compile(r"^age|[\W_]age($|[\W_])|年龄|岁", re.I)),
     ("date", re.compile(r"date|time|datum|日期|时间", re.I)),
 )  # fmt: skip
+_MOST_TOLD: Final = 5_000  # rows; a pattern of more names takes long
 _NUMBER: Final = re.compile(r"\s*[-+]?(\d{0,6}(\.\d*)?|\d*\.\d+)([eE][-+]?\d+)?\s*\Z")
 _DATE: Final = re.compile(
     r"(\d{4})([-/.]?)(\d{2})\2(\d{2})(?:[T ]?(\d{2}:?\d{2}(?::?\d{2})?(?:\.\d+)?))?Z?\Z"
@@ -86,6 +87,7 @@ class Table:
             raise UnsupportedError(f"'{file.name}' has rows of different lengths; export it again")
         head, body = rows[0], rows[1:]
         kinds = [next((k for k, p in COLUMNS if p.search(name)), "") for name in head]
+        self._scrubber = self._scrubber.knowing(_told(body, kinds))
         out = io.StringIO(newline="")
         writer = csv.writer(out, delimiter=delimiter, lineterminator="\n")
         writer.writerow([self._scrubber.clean(name) for name in head])
@@ -166,6 +168,20 @@ def left(file: InputFile, options: Options) -> Iterator[str]:
                 yield f"something in a column of {kind}"
         elif not kind and any(not _NUMBER.match(c) and scrubber.passages(c) for c in cells):
             yield "something of somebody in a column of text"
+
+
+def _told(body: list[list[str]], kinds: list[str]) -> Known:
+    """Whom a table's own columns name, for the cells in which people write."""
+    known = Known()
+    at = [(i, kind) for i, kind in enumerate(kinds) if kind in ("name", "patient")]
+    for row in body[:_MOST_TOLD]:
+        for i, kind in at:
+            cell = row[i].strip()
+            if kind == "name" or not any(c.isdigit() for c in cell):
+                known.add_name(cell)
+            else:
+                known.add_id(cell)
+    return known
 
 
 def _is_gone(kind: str, options: Options) -> bool:

@@ -37,6 +37,14 @@ RULES: Final[tuple[tuple[str, str], ...]] = (
     ("DATE", rf"(?<![\d./]){_DAY}/{_YEAR}(?!\d)"),
     ("DATE", rf"(?<![\d.]){_YEAR}-(?:0[1-9]|1[0-2])(?![\d-])"),
     (
+        "DATE",  # with the month in Roman numerals
+        rf"(?<![\w.]){_DAY}[./-]\s?(?:i{{1,3}}|iv|vi{{0,3}}|ix|xi{{0,2}})[./-]\s?(?:{_YEAR}|\d\d)(?!\d)",
+    ),
+    (
+        "DATE",
+        r"\b(?<=on\s)(?:0?[1-9]|[12]\d|3[01])/(?:0?[1-9]|1[0-2])(?![\d/.])",
+    ),
+    (
         "TIME",
         r"(?<![\d:.])(?:[01]?\d|2[0-3])[:：][0-5]\d(?:[:：][0-5]\d)?(?:\s?[ap]\.?m\b\.?)?(?![:\d])",
     ),
@@ -55,6 +63,7 @@ RULES: Final[tuple[tuple[str, str], ...]] = (
     ("PHONE", r"(?<!\d)1[3-9]\d[\s-]?\d{4}[\s-]?\d{4}(?!\d)"),
     ("PHONE", r"(?<!\d)[48]00[\s-]\d{3,4}[\s-]\d{3,4}(?!\d)"),
     ("ID", r"(?<!\d)\d{3}-\d{2}-\d{4}(?!\d)"),  # social security number
+    ("ID", r"\b[A-Z]{2}\d{2}\s?[A-Z]{3}\b"),  # number plate
     ("ID", r"(?<!\d)\d{3}\s\d{3}\s\d{4}(?!\d)"),  # national health service number
     (
         "ID",

@@ -19,7 +19,8 @@ _NAME: Final = rf"(?:(?:de|van|von|der|den|la|le|bin|al|el|del|di|da)[ \t]+)*{_W
 _TITLE: Final = (
     r"(?:Dr|Drs|DR|Prof|Professor|Doctor|Mr|Mrs|Ms|Miss|Mx|Sir|Dame|Rev|Nurse|Sister|Matron|"
     r"Consultant|Radiologist|Registrar|Attending|Resident|Surgeon|Physician|Technologist|"
-    r"Radiographer|Sonographer|Cardiologist|Oncologist|Neurologist|Pathologist)\.?"
+    r"Radiographer|Sonographer|Cardiologist|Oncologist|Neurologist|Pathologist|SpR|SHO|Herr|Frau|"
+    r"Fr|Hr|Mme|Mlle|Dott|Dra|Sra?|Dhr|Mw|Mevr)\.?"
 )
 _ROLE: Final = (
     r"(?:(?:patient(?:'s)?|full|first|last|sur|given|family|maiden|next of kin)[ _-]*names?|name|"
@@ -124,6 +125,24 @@ _RULES: Final = (
     ("NAME", re.compile(r"(?P<it>\b[A-Z]{2,}(?:[-'][A-Z]+)?,[ \t]*[A-Z]{2,}(?:[ \t]+[A-Z]\b)?)")),
     ("PLACE", re.compile(rf"\b(?P<it>{_CITIES})\b")),
     (
+        "PLACE",  # what stands before a postcode
+        re.compile(
+            rf"\b(?P<it>{_NAME}(?:,[ \t]*{_NAME})*)[ \t,]*\(?(?:[A-Z]{{1,2}}\d[A-Z\d]?[ ]\d[A-Z]{{2}}|[A-Z]{{2}}[ ]\d{{5}})\b"
+        ),
+    ),
+    (
+        "PLACE",
+        re.compile(
+            r"\b(?P<it>(?:[A-Z][a-z'’]+[ \t]+){1,3}(?:Street|Road|Avenue|Lane|Boulevard|Crescent|Terrace|Mews|Gardens|Parkway))\b"
+        ),
+    ),
+    (
+        "PLACE",
+        re.compile(
+            r"\b(?i:lives?|living|resid\w+|address)[ \t]*(?i:at|in|on|is|:)[ \t]+(?P<it>(?:the[ \t]+)?[A-Z][^\n.;()]{2,60}?)(?=[ \t]+(?:with|and|alone|since|who|where|tel|phone)\b|[.;\n()]|$)"
+        ),
+    ),
+    (
         "PLACE",
         re.compile(
             r"\b(?P<it>[A-Z]{1,2}\d[A-Z\d]?[ ]\d[A-Z]{2})\b(?<!MM)(?<!CM)(?<!ML)(?<!MG)(?<!KG)"
@@ -145,7 +164,7 @@ _RULES: Final = (
     (
         "ID",
         re.compile(
-            r"\b(?i:MRN|medical record(?: (?:number|no\.?))?|record(?: (?:number|no\.?))|accession(?: (?:number|no\.?))?|acc(?:ession)?|patient[ _-]?(?:id|number|no\.?)|hospital (?:id|number|no\.?)|nhs(?: (?:number|no\.?))?|ssn|insurance(?: (?:id|number|no\.?))?|policy(?: (?:number|no\.?))?|licen[cs]e(?: (?:number|no\.?))?|passport(?: (?:number|no\.?))?|account(?: (?:number|no\.?))?|case (?:number|no\.?)|study (?:id|number|no\.?)|order (?:id|number|no\.?)|encounter(?: (?:id|number|no\.?))?|visit (?:id|number|no\.?)|serial(?: (?:number|no\.?))?|IDs?|reference|ref|pager|ext(?:ension)?|phone|tel(?:ephone)?|fax|mobile|cell)\.?[ \t]*(?:is|[:：#=])?[ \t]*#?[ \t]*(?P<it>(?=[A-Za-z\d/-]*\d)[A-Za-z]{0,4}[\d][A-Za-z\d/-]*)"
+            r"\b(?i:bleep|hosp(?:ital)?\.?[ \t]*(?:id|number|no\.?)|reg(?:istration)?\.?[ \t]*(?:number|no\.?)?|MRN|medical record(?: (?:number|no\.?))?|record(?: (?:number|no\.?))|accession(?: (?:number|no\.?))?|acc(?:ession)?|patient[ _-]?(?:id|number|no\.?)|hospital (?:id|number|no\.?)|nhs(?: (?:number|no\.?))?|ssn|insurance(?: (?:id|number|no\.?))?|policy(?: (?:number|no\.?))?|licen[cs]e(?: (?:number|no\.?))?|passport(?: (?:number|no\.?))?|account(?: (?:number|no\.?))?|case (?:number|no\.?)|study (?:id|number|no\.?)|order (?:id|number|no\.?)|encounter(?: (?:id|number|no\.?))?|visit (?:id|number|no\.?)|serial(?: (?:number|no\.?))?|IDs?|reference|ref|pager|ext(?:ension)?|phone|tel(?:ephone)?|fax|mobile|cell)\.?[ \t]*(?:is|[:：#=])?[ \t]*#?[ \t]*(?P<it>(?=[A-Za-z\d/-]*\d)[A-Za-z]{0,4}[\d][A-Za-z\d/-]*(?:[ ]\d{2,})*)"
         ),
     ),
 )
