@@ -30,6 +30,7 @@ from osler.io.dicom_overlays import overlays, too_large
 from osler.io.dicom_overlays_embedded import embedded, hidden
 from osler.io.dicom_palette import palette_of
 from osler.io.dicom_pixels import Pixels, Plane
+from osler.io.dicom_ultrasound import region_spacing
 from osler.io.dicom_values import Rescale, rescale_of, result_type, window_of
 from osler.io.input_file import InputFile, decoding
 from osler.record import Image
@@ -202,10 +203,19 @@ def described(
     laterality, laterality_flags = header.laterality(dataset)
     spacing, spacing_flags = arrangement.grid.spacing, arrangement.grid.flags
     flat: tuple[float, ...] | None = spacing
+    size = (layout.rows, layout.columns)
+    known: dict[str, Any] = _sorted_frames(arrangement)
     if layout.frames == 1:
         flat = spacing[1:] if spacing else None
         if arrangement.grid.affine is None:
-            flat, spacing_flags = header.spacing(dataset, shape=(layout.rows, layout.columns))
+            flat, spacing_flags = header.spacing(dataset, shape=size)
+    if flat is None and "SequenceOfUltrasoundRegions" in dataset:
+        scale, doubts = region_spacing(dataset, shape=size)
+        spacing_flags = (*spacing_flags, *doubts)
+        if layout.frames == 1:
+            flat = scale
+        elif scale is not None:  # a film has no spacing from frame to frame
+            known["in_plane_spacing"] = scale
     flags = (*stored_flags, *laterality_flags, *spacing_flags, *header.flags(file, dataset))
     voi = next(groups(dataset, "FrameVOILUTSequence", 1), None)
     window = window_of(dataset if voi is None else voi)
@@ -227,7 +237,7 @@ def described(
         channels=arrangement.names,
         times=arrangement.times,
         window=turned(window, layout, rescale) if pixels.invert else window,
-        header=_sorted_frames(arrangement),
+        header=known,
     )
 
 

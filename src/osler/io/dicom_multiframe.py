@@ -1,11 +1,11 @@
 """Frames of one file: a volume where the file gives them places, a cine where it does not.
 
 Source: DICOM PS3.3 C.7.6.5 (cine), C.7.6.6 (multi-frame), C.7.6.16 (functional groups), C.8.8.3.2
-(RT dose grid).
+(RT dose grid), C.8.24.3 (planes of an ultrasound volume).
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from osler.errors import GeometryError
 from osler.io import dicom_header as header
 from osler.io.dicom_geometry import Allowed, Grid, Pose, grid_of, numbers, plane_affine, pose_of
+from osler.io.dicom_nm import poses_of_slices, reconstructed
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -70,8 +71,17 @@ def arrange(name: str, dataset: "Dataset", *, frames: int, allowed: Allowed) -> 
                 f"'{name}' has {frames} frames (NumberOfFrames) but {own} items in "
                 "PerFrameFunctionalGroupsSequence; export it again"
             )
-    poses, flags = _poses(name, dataset, frames)
     what = f"'{name}'"
+    if frames > 1 and reconstructed(dataset):
+        poses, keys, flags = poses_of_slices(f"frame {{}} of '{name}'", dataset, frames)
+        if poses is not None:
+            return _loosely(dataset, poses, keys, what=what, allowed=allowed, flags=flags)
+    else:
+        poses, flags = _poses(name, dataset, frames)
+        loose = _volume_poses(name, dataset, frames) if flags == (_OF_TRANSDUCER,) else None
+        if loose is not None:
+            keys = _volumes(dataset, loose)
+            return _loosely(dataset, loose, keys, what=what, allowed=allowed, flags=flags)
     if frames == 1 and poses is not None and poses[0].known:
         pose = poses[0]
         assert pose.spacing is not None
@@ -83,11 +93,74 @@ def arrange(name: str, dataset: "Dataset", *, frames: int, allowed: Allowed) -> 
         none = Grid(tuple(range(frames)), None, None, flags)
         return Arrangement(line, 1, none, times=_cine_times(dataset, frames))
     keys = _volumes(dataset, poses)
+    return _stacked(dataset, poses, keys, what=what, allowed=allowed, flags=flags)
+
+
+def _stacked(
+    dataset: "Dataset",
+    poses: Sequence[Pose],
+    keys: Sequence[tuple[int, ...]],
+    *,
+    what: str,
+    allowed: Allowed,
+    flags: tuple[str, ...],
+) -> Arrangement:
+    """One volume, or one channel for each of several at the same places."""
     if len(set(keys)) == 1:
         grid = grid_of(poses, what=what, allowed=allowed)
         depths = {frame: depth for depth, frame in enumerate(grid.order)}
-        return Arrangement(tuple((0, depths[i]) for i in range(frames)), 1, _with(grid, flags))
+        places = tuple((0, depths[i]) for i in range(len(poses)))
+        return Arrangement(places, 1, _with(grid, flags))
     return _over_time(dataset, poses, keys, what=what, allowed=allowed, flags=flags)
+
+
+_OF_TRANSDUCER = "position-of-transducer"
+_LOOSE = (_OF_TRANSDUCER, "slices-placed-loosely")
+
+
+def _loosely(
+    dataset: "Dataset",
+    poses: Sequence[Pose],
+    keys: Sequence[tuple[int, ...]],
+    *,
+    what: str,
+    allowed: Allowed,
+    flags: tuple[str, ...],
+) -> Arrangement:
+    """As ``_stacked``; where the poses are not in the patient, they give order and distances only.
+
+    Frames that make no regular grid of their own then stay as they are, since nothing is said of
+    where they lie.
+    """
+    if not set(_LOOSE) & set(flags):
+        return _stacked(dataset, poses, keys, what=what, allowed=allowed, flags=flags)
+    try:
+        found = _stacked(dataset, poses, keys, what=what, allowed=allowed, flags=flags)
+    except GeometryError:
+        line = tuple((0, index) for index in range(len(poses)))
+        grid = Grid(tuple(range(len(poses))), None, None, (*flags, "slices-irregular"))
+        return Arrangement(line, 1, grid)
+    grid = found.grid
+    return replace(found, grid=Grid(grid.order, None, grid.spacing, grid.flags))
+
+
+def _volume_poses(name: str, dataset: "Dataset", frames: int) -> list[Pose] | None:
+    """Poses in the frame of reference of an ultrasound volume; None where one is missing."""
+    positions = groups(dataset, "PlanePositionVolumeSequence", frames)
+    orientations = groups(dataset, "PlaneOrientationVolumeSequence", frames)
+    measures = groups(dataset, "PixelMeasuresSequence", frames)
+    poses = [
+        pose_of(
+            f"frame {index + 1} of '{name}'",
+            _value(position, "ImagePositionVolume"),
+            _value(orientation, "ImageOrientationVolume"),
+            _value(measure, "PixelSpacing"),
+        )
+        for index, (position, orientation, measure) in enumerate(
+            zip(positions, orientations, measures, strict=True)
+        )
+    ]
+    return poses if frames > 1 and all(pose.known for pose in poses) else None
 
 
 def _with(grid: Grid, flags: tuple[str, ...]) -> Grid:
@@ -113,7 +186,7 @@ def _poses(name: str, dataset: "Dataset", frames: int) -> tuple[list[Pose] | Non
             ], ()
         if any(p is not None for p in groups(dataset, "PlanePositionVolumeSequence", frames)):
             # a place in the transducer's own frame of reference is none in the patient
-            return None, ("position-of-transducer",)
+            return None, (_OF_TRANSDUCER,)
         return None, ()
     orientations = groups(dataset, "PlaneOrientationSequence", frames)
     measures = groups(dataset, "PixelMeasuresSequence", frames)
