@@ -1,0 +1,113 @@
+"""Vision transformers as published for everyday pictures, in the three layouts they come in.
+
+Source: Dosovitskiy et al. 2021, "An image is worth 16x16 words", ICLR.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from osler.models.checkpoints.layout import Layout, Shapes, Tensors
+from osler.models.vit import VisionTransformer, vit_options
+
+_NAMES = ("vit-base", "vit-large")
+
+
+def vit(**options: Any) -> VisionTransformer:
+    """A vision transformer with a class token; options of ``VisionTransformer``."""
+    return VisionTransformer(**options)
+
+
+def _fused(tensors: Tensors, net: nn.Module) -> Tensors:
+    """Query, key and value of each block in one tensor."""
+    out = {name: value for name, value in tensors.items() if ".attn.qkv_" not in name}
+    for name, query in tensors.items():
+        if ".attn.qkv_q." not in name:
+            continue
+        parts = [tensors.get(name.replace("qkv_q", f"qkv_{part}")) for part in "qkv"]
+        whole = [part for part in parts if part is not None and part.shape == query.shape]
+        if len(whole) == 3:
+            out[name.replace("qkv_q", "qkv")] = torch.cat(whole)
+    return out
+
+
+def _transformers_options(shapes: Shapes) -> dict[str, Any]:
+    hidden = shapes.get("blocks.0.mlp.fc1.weight")
+    ratio = {} if hidden is None else {"mlp_ratio": hidden[0] / hidden[1]}
+    return {**vit_options(shapes), **ratio, "eps": 1e-12}
+
+
+def _options(shapes: Shapes) -> dict[str, Any]:
+    hidden = shapes.get("blocks.0.mlp.fc1.weight")
+    out: dict[str, Any] = dict(vit_options(shapes))
+    if hidden is not None:
+        out["mlp_ratio"] = hidden[0] / hidden[1]
+    return out
+
+
+LAYOUTS = (
+    Layout(
+        "ViT of timm",
+        _NAMES,
+        marks=(r"^blocks\.0\.attn\.qkv\.weight", r"^norm\.weight", r"^cls_token$"),
+        without=(r"^decoder_", r"^fc_norm\.", r"\.ls1\.", r"^dino_head"),
+        drop=(r"^mask_token$", r"^pre_logits\."),
+        options=_options,
+        grids={"pos_embed": 1},
+    ),
+    Layout(
+        "ViT of torchvision",
+        _NAMES,
+        marks=(r"^encoder\.layers\.encoder_layer_0\.self_attention", r"^class_token$"),
+        rename=(
+            (r"^class_token$", "cls_token"),
+            (r"^conv_proj\.", "patch_embed.proj."),
+            (r"^encoder\.pos_embedding$", "pos_embed"),
+            (r"^encoder\.ln\.", "norm."),
+            (r"^heads\.head\.", "head."),
+            (r"^encoder\.layers\.encoder_layer_(\d+)\.", r"blocks.\1."),
+            (r"\.ln_([12])\.", r".norm\1."),
+            (r"\.self_attention\.in_proj_", ".attn.qkv."),
+            (r"\.self_attention\.out_proj\.", ".attn.proj."),
+            # the file of 2021 says linear_1, later ones the place in the list
+            (r"\.mlp\.(linear_1|0)\.", ".mlp.fc1."),
+            (r"\.mlp\.(linear_2|3)\.", ".mlp.fc2."),
+        ),
+        options=_options,
+        grids={"pos_embed": 1},
+    ),
+    Layout(
+        "ViT of transformers",
+        _NAMES,
+        marks=(
+            r"^(vit\.)?embeddings\.position_embeddings$",
+            r"^(vit\.)?(encoder\.layer|layers)\.0\.layernorm_before\.",
+        ),
+        without=(r"^decoder\.", r"lambda_1$", r"layer_scale"),
+        strip=("vit.",),
+        drop=(r"^pooler\.", r"^embeddings\.mask_token$"),
+        rename=(
+            (r"^embeddings\.cls_token$", "cls_token"),
+            (r"^embeddings\.position_embeddings$", "pos_embed"),
+            (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
+            (r"^layernorm\.", "norm."),
+            (r"^classifier\.", "head."),
+            # before release 5, and since
+            (r"^(encoder\.layer|layers)\.(\d+)\.", r"blocks.\2."),
+            (r"\.layernorm_before\.", ".norm1."),
+            (r"\.layernorm_after\.", ".norm2."),
+            (r"\.attention\.attention\.query\.", ".attn.qkv_q."),
+            (r"\.attention\.attention\.key\.", ".attn.qkv_k."),
+            (r"\.attention\.attention\.value\.", ".attn.qkv_v."),
+            (r"\.attention\.output\.dense\.", ".attn.proj."),
+            (r"\.attention\.([qkv])_proj\.", r".attn.qkv_\1."),
+            (r"\.attention\.o_proj\.", ".attn.proj."),
+            (r"\.intermediate\.dense\.", ".mlp.fc1."),
+            (r"(blocks\.\d+)\.output\.dense\.", r"\1.mlp.fc2."),
+        ),
+        transform=_fused,
+        options=_transformers_options,
+        grids={"pos_embed": 1},
+    ),
+)
