@@ -18,6 +18,7 @@ from osler.io import load
 from osler.io.contour_fill import fill_plane
 from osler.io.contour_trace import keyholed, rings_of
 from osler.io.dicom_findings import add
+from osler.io.dicom_presentation_out import write_presentation
 from osler.io.dicom_rtstruct_out import write_structures
 from osler.record import Case, Code, Contour, Image, Mask, Point, Source
 
@@ -174,6 +175,11 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     case.add(Contour(id="bent", name="B", source=ME, item="ct", rings=(bent,)))
     with pytest.raises(OutputError, match="no one plane"):
         write_structures(case, tmp_path / "rt.dcm")
+    nowhere = Case("d", items={"ct": image})
+    nowhere.add(Point(id="nan", name="N", source=ME, item="ct", position=(1.0, float("nan"), 2.0)))
+    for write in (write_structures, write_presentation):
+        with pytest.raises(OutputError, match="lies nowhere"):
+            write(nowhere, tmp_path / "rt.dcm")
     case.items["ct"].affine = None
     with pytest.raises(OutputError, match="FrameOfReferenceUID"):
         write_structures(case, tmp_path / "rt.dcm", item="ct", masks=True)

@@ -22,6 +22,7 @@ from osler.io.contour_fill import OFF_PLANE
 from osler.io.contour_trace import rings_of
 from osler.io.dicom_context import frame_number, header_of, instances, new_object, write_dataset
 from osler.io.dicom_photo import sound
+from osler.io.dicom_rtstruct_out import refuse_unplaced
 from osler.io.dicom_sr_groups import outline
 from osler.record import Box, Case, Contour, Finding, Image, Mask, Passage, Point
 
@@ -132,6 +133,7 @@ def _image_of(case: Case) -> Image:
 
 def _graphics(finding: Finding, image: Image, *, masks: bool) -> Iterator[_Drawn]:
     """What is drawn of a finding; nothing where it is about something else."""
+    refuse_unplaced(finding)
     if isinstance(finding, Contour) and finding.frame:
         frame = sound(header_of(image), "FrameOfReferenceUID")
         if image.affine is None or frame != finding.frame:

@@ -131,6 +131,7 @@ def _frame(image: Image | None, case: Case) -> str:
 
 def _lines(finding: Finding, image: Image | None, frame: str, *, masks: bool) -> Iterator[_Line]:
     """What is written of a finding; nothing where it is about something else."""
+    refuse_unplaced(finding)
     if isinstance(finding, Contour) and finding.frame:
         if finding.frame == frame:
             to_index = None if image is None else np.linalg.inv(_affine(image))
@@ -148,6 +149,20 @@ def _lines(finding: Finding, image: Image | None, frame: str, *, masks: bool) ->
             yield _line(finding, _moved(index, _affine(image)), index)
     elif isinstance(finding, Mask) and masks and finding.shape == image.shape:
         yield from _outlines(finding, image)
+
+
+def refuse_unplaced(finding: Finding) -> None:
+    """Raise where a point or line has coordinates that are no numbers.
+
+    Raises:
+        OutputError: it has.
+    """
+    places = finding.rings if isinstance(finding, Contour) else ()
+    places = (np.array(finding.position),) if isinstance(finding, Point) else places
+    if not all(np.isfinite(place).all() for place in places):
+        raise OutputError(
+            f"'{finding.id}' has coordinates that are no numbers, so it lies nowhere; leave it out"
+        )
 
 
 def _line(
