@@ -45,6 +45,7 @@ _NOT_READ: Final = {1: "one bit a voxel", 32: "complex", 1536: "float128", 1792:
                     2048: "complex"}  # fmt: skip
 
 _MOST_HEADER: Final = 64 << 20  # extensions beyond this are no header
+_ROUNDED: Final = 3.5e-7  # the square of a quaternion of single precision may be so much too long
 _AGREE: Final = 0.01  # of the smallest voxel: the quaternion is kept in single precision
 _NEARLY: Final = 0.5  # of the smallest voxel: said, and the sform believed
 
@@ -219,7 +220,9 @@ def place_of(header: Header, *, name: str, prefer: Prefer | None = None) -> Plac
     """Where the volume lies, by the matrix that the header gives or the user prefers."""
     fields, flags = header.fields, list[str]()
     unit = MILLIMETRES.get(int(fields["xyzt_units"]) & 7)
-    forms = {"sform": _sform(fields), "qform": _qform(fields, flags)}
+    sform = _sform(fields)
+    spared = sform is not None and prefer != "qform"
+    forms = {"sform": sform, "qform": _qform(fields, flags, name, spared=spared, prefer=prefer)}
     given: dict[str, grid.Affine] = {
         key: matrix for key, matrix in forms.items() if matrix is not None
     }
@@ -261,8 +264,14 @@ def _sform(fields: Any) -> grid.Affine | None:
     return np.vstack([np.array(rows, float), [0.0, 0.0, 0.0, 1.0]])
 
 
-def _qform(fields: Any, flags: list[str]) -> grid.Affine | None:
-    """The matrix of the qform, or None; nifti1.h takes a ``pixdim[0]`` of 0 for 1."""
+def _qform(
+    fields: Any, flags: list[str], name: str, *, spared: bool, prefer: Prefer | None
+) -> grid.Affine | None:
+    """The matrix of the qform, or None; nifti1.h takes a ``pixdim[0]`` of 0 for 1.
+
+    Raises:
+        GeometryError: it is none that can be, and nothing else places the volume (``spared``).
+    """
     if int(fields["qform_code"]) <= 0:
         return None
     fields = fields.copy()
@@ -271,8 +280,20 @@ def _qform(fields: Any, flags: list[str]) -> grid.Affine | None:
     if int(fields["dim"][0]) < 3 and not fields["pixdim"][3] > 0:
         fields["pixdim"][3] = 1
         flags.append("no-slice-thickness")
-    matrix: grid.Affine = np.asarray(fields.get_qform(), float)
-    return matrix
+    steps = [float(step) for step in fields["pixdim"][1:4]]
+    turn = [float(fields[f"quatern_{letter}"]) for letter in "bcd"]
+    if all(0 < step < math.inf for step in steps) and sum(part**2 for part in turn) <= 1 + _ROUNDED:
+        matrix: grid.Affine = np.asarray(fields.get_qform(), float)
+        return matrix
+    if spared:
+        flags.append("qform-unusable")
+    elif prefer != "none":
+        raise GeometryError(
+            f"'{name}' is placed by a qform with steps of {steps} (pixdim) and a quaternion of "
+            f'{turn}, which is none that can be; mend it, or pass prefer="none" to load() to open '
+            "it without a place in the patient"
+        )
+    return None
 
 
 def _compared(given: dict[str, grid.Affine], fields: Any, name: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ Source: Kemp and Olivan, European data format 'plus' (EDF+), Clin Neurophysiol 1
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from osler.record import Markers, Origin, Signal, Source, Table
 
 if TYPE_CHECKING:
     from edfio import Edf
+
+_OFF_GRID: Final = 0.01
+"""Of a sample: devices round the times of their records."""
 
 
 def read_edf(file: InputFile, format: str, *, max_pixels: int, **_options: Any) -> Content:
@@ -144,13 +147,28 @@ def _signals(
             *_values(file, members, rate, starts, max_samples),
             acquired=_acquired(recording),
             origin=origin,
-            flags=("gaps",) if starts.size else (),
+            flags=_gap_flags(starts, rate, recording.data_record_duration),
             header=_header(members),
         )
         signal.channels = names
         counts[base] = counts.get(base, 0) + 1
         signals.append(signal)
     return signals
+
+
+def _gap_flags(starts: NDArray[np.float64], rate: float, duration: float) -> tuple[str, ...]:
+    """Whether samples are missing between records, or lie between the steps of the rate."""
+    if not starts.size:
+        return ()
+    steps = starts * rate
+    gaps = np.any(np.diff(_steps(starts, rate)) > round(duration * rate))
+    off = np.abs(steps - np.round(steps)).max() > _OFF_GRID
+    return (*(("gaps",) if gaps else ()), *(("gaps-off-grid",) if off else ()))
+
+
+def _steps(starts: NDArray[np.float64], rate: float) -> NDArray[np.int64]:
+    """The sample with which each record begins; never two records over each other."""
+    return np.floor(starts * rate + 0.5).astype(np.int64)
 
 
 def _values(
@@ -178,7 +196,7 @@ def _spread(
 ) -> NDArray[Any]:
     """Each record at its own time, NaN between them."""
     records = values.reshape(starts.size, -1)
-    first = np.round(starts * rate).astype(np.int64)
+    first = _steps(starts, rate)
     length = int(first[-1]) + records.shape[1]
     if length > limit:
         raise TooLargeError(

@@ -122,6 +122,10 @@ def read_cells(
     if "\0" in text:
         raise UnreadableError(f"'{file.name}' is named as text but holds zero bytes")
     comments, text = _split_comments(text)
+    # a first line such as "sep=;" is how Excel is told, and no row
+    said = re.match(r"sep=([,;\t|])\r?\n", text, re.IGNORECASE)
+    if said:
+        text, delimiter = text[said.end() :], delimiter or said[1]
     if delimiter is None:
         delimiter = _delimiter(file, text)
     elif len(delimiter) != 1:

@@ -15,6 +15,7 @@ from osler.io.input_file import InputFile
 from osler.io.office_zip import archive, check_parts, kind_of
 from osler.io.table_csv import CELL_COST
 from osler.io.table_frame import Frame, from_values
+from osler.io.table_merged import filled, merged
 
 _ERRORS: Final = {"#N/A", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!"}
 
@@ -29,7 +30,8 @@ def read_excel(
     """Read a sheet whose first row names the columns.
 
     A formula gives the value that was stored with it, and the table the flag ``formula-cells``;
-    an error such as ``#DIV/0!`` is missing, with the flag ``error-cells``.
+    an error such as ``#DIV/0!`` is missing, with the flag ``error-cells``; cells that are merged
+    over several rows have their value in each, with the flag ``merged-cells``.
 
     Args:
         file: the opened file.
@@ -39,7 +41,8 @@ def read_excel(
 
     Raises:
         UnreadableError: it is damaged, holds entities, or a formula has no stored value.
-        UnsupportedError: no workbook, or several sheets and ``sheet`` is not given.
+        UnsupportedError: no workbook, several sheets and ``sheet`` is not given, or cells that are
+            merged across columns.
         TooLargeError: a bomb, or too many cells.
         MissingExtraError: ``openpyxl`` is not installed.
     """
@@ -61,7 +64,11 @@ def read_excel(
         index = _sheet(file, books[0], sheet)
         stored = _rows(file, books[0].worksheets[index], max_cells)
         written = _rows(file, books[1].worksheets[index], max_cells)
-        return _frame(file, stored, written, missing)
+        with archive(file) as source:
+            sheet_part = cast("Any", books[0].worksheets[index])._worksheet_path
+            cells = merged(file, source, sheet_part)
+        flags = {"merged-cells"} if cells else set[str]()
+        return _frame(file, filled(stored, cells), filled(written, cells), missing, flags)
     finally:
         for book in books:
             book.close()
@@ -112,8 +119,8 @@ def _frame(
     stored: list[tuple[Any, ...]],
     written: list[tuple[Any, ...]],
     missing: Sequence[str],
+    flags: set[str],
 ) -> Frame:
-    flags: set[str] = set()
     table: list[list[Any]] = []
     for number, (values, sources) in enumerate(zip(stored, written, strict=True), 1):
         if all(value is None for value in sources):

@@ -17,6 +17,7 @@ MISSING: Final = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "<na>"})
 
 # "007" and "+5" are names, not numbers: writing them again must give the same
 _WHOLE = re.compile(r"-?(?:0|[1-9]\d{0,17})")
+_LONG = re.compile(r"-?\d{18,}")
 _REAL = re.compile(r"-?(?:0|[1-9]\d*)?(?:\.\d+|\.)?(?:[eE][+-]?\d{1,3})?")
 _DATE = re.compile(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})")
 _CHINESE_DATE = re.compile(r"(\d{4})年(\d{1,2})月(\d{1,2})日")
@@ -239,6 +240,8 @@ def _int(cell: str) -> int | None:
 
 
 def _float(cell: str) -> float | None:
+    if _LONG.fullmatch(cell):
+        return None  # a number of an archive or a device: a float would lose its last digits
     if not _REAL.fullmatch(cell) or not any(c.isdigit() for c in cell.partition("e")[0]):
         return None
     try:
