@@ -59,8 +59,8 @@ def import_(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="An nnU-Net, BIDS or class folder, a MedMNIST .npz, a COCO .json, a FHIR bulk "
-            "export, or the address of a DICOMweb service.",
+            help="An nnU-Net, BIDS, DICOM or class folder, a MedMNIST .npz, a COCO .json, a FHIR "
+            "bulk export, or the address of a DICOMweb service.",
         ),
     ],
     out: Annotated[

@@ -128,6 +128,21 @@ def test_files_without_identifiers_belong_to_their_folder(tmp_path: Path) -> Non
     ]
 
 
+def test_files_without_a_study_belong_to_the_study_of_their_series(tmp_path: Path) -> None:
+    one = in_study(series(), patient="A", study="1.1", uid="1.1.1")
+    for ds in one[::2]:
+        del ds.StudyInstanceUID
+    write(tmp_path / "one", one)
+    other = in_study(series(), patient="B", study="1.1", uid="1.1.1")  # of somebody else
+    for ds in other:
+        del ds.StudyInstanceUID
+    write(tmp_path / "other", other)
+    assert [(c.patient_id, c.image("ct").shape) for c in cases_of(tmp_path)] == [
+        ("A", (6, 8, 12)),
+        ("B", (6, 8, 12)),
+    ]
+
+
 def test_copies_of_a_file_are_told_and_taken_once(tmp_path: Path) -> None:
     datasets = series()
     write(tmp_path / "a", datasets)

@@ -17,6 +17,8 @@ from osler.data.importing import (
     split_of,
 )
 from osler.errors import InputError
+from osler.io.dicom_scan import TAGS
+from osler.io.sorting_files import look
 
 LABEL = "class"
 
@@ -27,7 +29,7 @@ def accepts(source: Path) -> bool:
 
 
 def read(source: Path, options: Options) -> Imported:
-    """A case for each picture; its folder is its class.
+    """A case for each picture; its folder is its class. Of DICOM pictures PatientID is the patient.
 
     Raises:
         InputError: it is no such folder.
@@ -38,7 +40,8 @@ def read(source: Path, options: Options) -> Imported:
             f"'{source}' holds no folders of pictures; expected CLASS/picture or "
             "train/CLASS/picture"
         )
-    names, rows, notes = Names(), [], [] if options.patient else [UNKNOWN_PATIENTS]
+    names, rows, notes = Names(), [], []
+    unknown = 0
     for split, folder in classes:
         pictures = list(files_under(folder, PICTURES))
         if not pictures:
@@ -46,12 +49,27 @@ def read(source: Path, options: Options) -> Imported:
         for file in pictures:
             within = file.relative_to(folder).with_suffix("").as_posix()
             case = names.new("-".join(p for p in (split, folder.name, within) if p))
-            patient = patient_of(file, source, options, case)
+            stated = None if options.patient else _patient_of_header(file)
+            unknown += not options.patient and stated is None
+            patient = stated or patient_of(file, source, options, case)
             rows.append(Row(case, patient, None, {"photo": file}, {LABEL: folder.name}, split))
+    if unknown == len(rows):
+        notes.insert(0, UNKNOWN_PATIENTS)
+    elif unknown:
+        notes.insert(0, f"{unknown} picture(s) do not say their patient and count as one each")
     loose = [f for f in source.iterdir() if f.suffix.lower() in PICTURES]
     if loose:
         notes.append(f"{len(loose)} picture(s) beside the folders have no class and were left out")
     return Imported(source, rows, notes)
+
+
+def _patient_of_header(file: Path) -> str | None:
+    """PatientID of a DICOM picture; None where the file does not say."""
+    if file.suffix.lower() != ".dcm":
+        return None
+    tags = {keyword: TAGS[keyword] for keyword in ("SpecificCharacterSet", "PatientID")}
+    scan = look(str(file), tags, tags["PatientID"][0] + 1).scan
+    return scan.text("PatientID") or None if scan else None
 
 
 def _classes(source: Path) -> list[tuple[str | None, Path]]:

@@ -79,7 +79,7 @@ class Importer:
 
 def importers() -> tuple[Importer, ...]:
     """What is imported, in the order in which it is tried."""
-    from osler.data import bids, coco, fhir_bulk, image_folder, medmnist, nnunet
+    from osler.data import bids, coco, dicom_folder, fhir_bulk, image_folder, medmnist, nnunet
 
     return (
         Importer("nnunet", nnunet.accepts, nnunet.read, "folder in nnU-Net's layout"),
@@ -87,6 +87,7 @@ def importers() -> tuple[Importer, ...]:
         Importer("medmnist", medmnist.accepts, medmnist.read, "MedMNIST archive (.npz)"),
         Importer("coco", coco.accepts, coco.read, "COCO file of instances (.json)"),
         Importer("fhir", fhir_bulk.accepts, fhir_bulk.read, "FHIR bulk export (.ndjson)"),
+        Importer("dicom", dicom_folder.accepts, dicom_folder.read, "folder of DICOM series"),
         Importer("imagefolder", image_folder.accepts, image_folder.read, "folder of class folders"),
     )
 

@@ -38,6 +38,7 @@ _MOST_SCANS = 20_000
 """Headers that are kept until the cases are opened; those of further files are read again."""
 
 _AT_ONCE = 8192  # files whose headers are held until they have been sorted
+_FOLDER = "folder "  # before what stands for an identifier that is missing; no UID begins so
 _LATE = Looked("skipped", "does not answer; check the disk")
 
 __all__ = ("COMPANIONS", "Cases", "DicomFile", "Series", "Study", "load_folder", "sort")
@@ -308,7 +309,7 @@ class _Sorter:
             return
         # without its identifiers a file belongs to the others in its folder
         folder = os.path.dirname(path)
-        study = found.text("StudyInstanceUID") or f"folder {folder}"
+        study = found.text("StudyInstanceUID") or f"{_FOLDER}{folder}"
         instance = found.text("SOPInstanceUID")
         twin = self._instances.setdefault((study, instance), path) if instance else path
         if twin != path and filecmp.cmp(twin, path, shallow=False):
@@ -322,7 +323,7 @@ class _Sorter:
             _Found(
                 found.text("PatientID"),
                 study,
-                found.text("SeriesInstanceUID") or f"folder {folder}",
+                found.text("SeriesInstanceUID") or f"{_FOLDER}{folder}",
                 number if isinstance(number, int) else 0,
                 found.text("Modality"),
                 DicomFile(
@@ -344,6 +345,7 @@ class _Sorter:
     def _dicom_studies(self) -> Iterator[tuple[str, str, Study]]:
         """For each study the name and the key for its id, and the study."""
         by_study: dict[tuple[str, str], list[_Found]] = {}
+        self._join_lost()
         for found in self.dicom:
             by_study.setdefault((found.patient, found.study), []).append(found)
         for (patient, uid), files in by_study.items():
@@ -365,6 +367,17 @@ class _Sorter:
                 f"{patient}\0{uid}",
                 Study("", patient or None, tuple(series)),
             )
+
+    def _join_lost(self) -> None:
+        """Give files without a StudyInstanceUID to the one study that has their series."""
+        known: dict[tuple[str, str], set[str]] = {}
+        for found in self.dicom:
+            if not found.study.startswith(_FOLDER):
+                known.setdefault((found.patient, found.series), set()).add(found.study)
+        for found in self.dicom:
+            studies = known.get((found.patient, found.series), set())
+            if found.study.startswith(_FOLDER) and len(studies) == 1:
+                (found.study,) = studies
 
     def _other_studies(self) -> Iterator[tuple[str, str, Study]]:
         groups: dict[tuple[str, str], list[tuple[str, dict[str, str]]]] = {}
