@@ -23,7 +23,10 @@ SYSTEMS: tuple[System, ...] = (
     # retinal foundation models
     System("retfound-vit-large", "osler.models.retfound:retfound"),
     System("retfound-dinov2-vit-large", "osler.models.retfound:retfound_dinov2"),
+    System("retfound-green-vit-small", "osler.models.retfound:retfound_green"),
     System("visionfm-vit-base", "osler.models.visionfm:visionfm"),
+    System("deepdr-vit-base", "osler.models.deepdr:deepdr"),
+    System("deepdr-vit-base-lesions", "osler.models.deepdr:deepdr_lesions"),
     # segmentation by prompts
     System("sam-vit-base", "osler.models.sam:sam"),
     System("medsam", "osler.models.sam:medsam"),

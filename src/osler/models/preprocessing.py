@@ -30,6 +30,7 @@ class Step(BaseModel):
         centre_crop: side of the square that is cut from the centre, pixels.
         pad_square: value of the margin that makes it square, the picture in the centre.
         pad: side of the square that it is padded to with zeros at the right and the bottom.
+        reverse: the channels in the opposite order, blue first, as OpenCV reads them.
         grey: one channel (``L`` as Pillow weighs it), repeated ``grey`` times.
         divide: by this number, in single precision.
         min_max: to 0 to 1 by the least and greatest value of all channels together.
@@ -51,6 +52,7 @@ class Step(BaseModel):
     centre_crop: int | None = None
     pad_square: int | None = None
     pad: int | None = None
+    reverse: bool | None = None
     grey: int | None = None
     divide: float | None = None
     min_max: bool | None = None
@@ -107,6 +109,8 @@ class Step(BaseModel):
                     f"a picture of {h} x {w} pixels does not fit {self.pad} x {self.pad}"
                 )
             return np.pad(picture, ((0, self.pad - h), (0, self.pad - w), (0, 0)))
+        if self.reverse is not None:
+            return np.ascontiguousarray(picture[:, :, ::-1])
         if self.grey is not None:
             return _grey(picture, self.grey)
         return self._scaled(picture.astype(np.float32))

@@ -42,8 +42,26 @@ def retfound_dinov2(**options: Any) -> VisionTransformer:
     return VisionTransformer(**{"pool": "token", "layer_scale": True, **options})
 
 
+def retfound_green(**options: Any) -> VisionTransformer:
+    """RETFound-Green, by token reconstruction; options of ``VisionTransformer``.
+
+    Source: Engelmann and Bernabeu 2025, "Training a high-performance retinal foundation model with
+    half-the-data and 400 times less compute", Nature Communications.
+    """
+    return VisionTransformer(
+        **{
+            "pool": "avg",
+            "layer_scale": True,
+            "registers": 4,
+            "class_position": False,
+            **options,
+        }
+    )
+
+
 _MAE = "retfound-vit-large"
 _DINO = "retfound-dinov2-vit-large"
+_GREEN = "retfound-green-vit-small"
 
 LAYOUTS = (
     Layout(
@@ -67,11 +85,20 @@ LAYOUTS = (
         "RETFound, DINOv2",
         (_DINO,),
         marks=(r"blocks\.0\.(0\.)?ls1\.gamma",),
+        without=(r"^reg_token$",),
         strip=("backbone.",),
         # blocks in chunks, as DINOv2 saves them: blocks.CHUNK.BLOCK
         rename=((r"^blocks\.\d+\.(\d+)\.", r"blocks.\1."),),
         drop=(r"^dino_head\.", r"^ibot_head\.", r"^mask_token$"),
         options=vit_options,
         grids={"pos_embed": 1},
+    ),
+    Layout(
+        "RETFound-Green",
+        (_GREEN,),
+        marks=(r"^reg_token$", r"^blocks\.0\.ls1\.gamma"),
+        drop=(r"^mask_token$",),
+        options=lambda shapes: {"class_position": True, **vit_options(shapes)},
+        grids={"pos_embed": lambda net: net.position_prefix},
     ),
 )
