@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from dicom_stack import as_bytes, enhanced, image, stack
+from dicom_stack import ACROSS, DOWN, as_bytes, enhanced, image, series, stack, write
 from PIL import Image as Picture
 from pydicom.uid import (
     CTImageStorage,
@@ -130,3 +130,33 @@ def test_a_bit_of_the_values_is_no_overlay(tmp_path: Path, bit: int) -> None:
     assert "overlay-left-out" in item.flags
     assert [m.name for m in case.of(Mask)] == ["Overlay 3 (region of interest)"]
     assert np.array_equal(item.array[0], values)
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_the_overlays_of_a_series(tmp_path: Path, within: bool) -> None:
+    pixels = (stack() & 0xFFF).astype(np.uint16)
+    drawn = np.random.default_rng(2).random(pixels.shape) < 0.3
+    drawn[[0, 3]] = False
+    datasets = series((pixels | (drawn * np.uint16(within)) << 14).astype(np.uint16))
+    for plane, ds in enumerate(datasets):
+        if plane in (0, 3):
+            continue  # slices without one
+        hide(ds, 0x6000, 14 if within else 0)
+        if not within:
+            ds[0x6000, 0x0100].value = 1
+            bits = np.packbits(drawn[plane].ravel(), bitorder="little").tobytes()
+            ds.add_new((0x6000, 0x3000), "OW", bits + b"\0" * (len(bits) % 2))
+    write(tmp_path, datasets)
+    case = load(tmp_path)
+    assert isinstance(case, Case)
+    (mask,) = case.of(Mask)
+    assert (mask.id, mask.item, mask.name) == ("ct.overlay-1", "ct", "Overlay 1 (graphics)")
+    image = case.image("ct")
+    up = int(np.sign(image.affine[:3, 0] @ np.cross(ACROSS, DOWN)))
+    assert np.array_equal(mask.mask, drawn[::up])
+    assert np.array_equal(image.array[0], pixels[::up].astype(int) - 1024)
+
+
+def test_a_series_without_overlays_has_no_masks(tmp_path: Path) -> None:
+    write(tmp_path, series())
+    assert not list(load(tmp_path).of(Mask))

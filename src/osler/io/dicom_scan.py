@@ -72,6 +72,7 @@ TAGS: dict[str, tuple[int, str]] = {
     "RescaleType": (0x00281054, "LO"),
     "ModalityLUTSequence": (0x00283000, "SQ"),
     "Units": (0x00541001, "CS"),
+    "OverlayRows": (0x60000010, "US"),
 }
 """Keyword to tag and VR of what is kept."""
 
@@ -395,6 +396,8 @@ def of_dataset(dataset: "Dataset", *, tags: dict[str, tuple[int, str]] | None = 
     found = Scan(syntax=str(meta.get("TransferSyntaxUID", "")), tags=tags)
     for keyword, (tag, vr) in tags.items():
         value = dataset.get(keyword)
+        if value is None and tag >> 16 == 0x6000 and tag in dataset:  # of a repeating group
+            value = dataset[tag].value
         if value is None:
             continue
         if vr == "US":

@@ -22,7 +22,7 @@ from osler.io.dicom_pixels import Pixels, Plane
 from osler.io.dicom_scan import TAGS, Scan, of_dataset, scan_tags
 from osler.io.dicom_values import Rescale, rescale_of, result_type
 from osler.io.input_file import MAX_PIXELS, InputFile, decoding, opened, printable
-from osler.record import Image, Origin
+from osler.record import Image, Mask, Origin
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -123,13 +123,20 @@ def volumes(
     source: Source | None = None,
 ) -> Content:
     """As ``read_series``, of slices whose headers are known."""
+    from osler.io.dicom_overlays_series import series_overlays
+
     images: list[Image] = []
+    masks: list[Mask] = []
     for some in _split(slices, split_by):
-        image = volume(some, max_pixels=max_pixels, allowed=allowed, source=source)
+        image, ordered = volume(some, max_pixels=max_pixels, allowed=allowed, source=source)
         if images:
             image.name = f"{image.name}-{len(images) + 1}"
         images.append(image)
-    return Content(images, patient_id=slices[0].scan.text("PatientID") or None)
+        if source is None:
+            masks += series_overlays(ordered, item=image.name, max_pixels=max_pixels)
+        elif any("OverlayRows" in one.scan for one in ordered):
+            image.flags = (*image.flags, "overlays-left-out")
+    return Content(images, masks, patient_id=slices[0].scan.text("PatientID") or None)
 
 
 def open_slice(path: str | os.PathLike[str], *, max_pixels: int, also: str | None = None) -> Slice:
@@ -316,8 +323,8 @@ def _natural(value: str) -> tuple[int, float, str]:
 
 def volume(
     slices: Sequence[Slice], *, max_pixels: int, allowed: Allowed, source: Source | None = None
-) -> Image:
-    """One image of slices that make one volume.
+) -> tuple[Image, list[Slice]]:
+    """One image of slices that make one volume, and these in the order of their planes.
 
     Raises:
         GeometryError: they do not.
@@ -341,7 +348,7 @@ def volume(
     image.header = {
         "SOPInstanceUID": tuple(one.scan.text("SOPInstanceUID") for one in ordered),
     }
-    return image
+    return image, ordered
 
 
 def _instance(one: Slice) -> tuple[int, str]:
