@@ -60,7 +60,8 @@ def fhir(asked: Asked) -> None:
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     study = whole_study(series())
-    files = Files({"/scan.nii": nifti(), "/eye.png": png()})
+    visits = b"patient_id,age [a]\nP1,5\nP2,6\n"
+    files = Files({"/scan.nii": nifti(), "/eye.png": png(), "/visits.csv": visits})
 
     def answer(asked: Asked) -> None:
         answers = {"dicom-web": study, "fhir": fhir}
@@ -88,6 +89,17 @@ def test_info_says_what_a_url_holds_and_shows_no_query(server: Server, study: st
     assert status == 0
     assert "Systolic" in out
     assert "smith" not in out
+
+
+def test_info_says_what_columns_a_table_of_several_has(server: Server) -> None:
+    status, out, _ = run("info", f"{server.url}/visits.csv?key=abc", "--json")
+    assert status == 0
+    found = json.loads(out)
+    assert found["path"] == f"{server.url}/visits.csv"
+    assert [(one["name"], one["unit"]) for one in found["table"]["columns"]] == [
+        ("patient_id", ""),
+        ("age", "a"),
+    ]
 
 
 def test_a_study_behind_a_url_becomes_a_volume(server: Server, study: str, tmp_path: Path) -> None:

@@ -257,6 +257,17 @@ def test_what_urls_name() -> None:
     assert address_of("s3://bucket/key").kind == "store"
 
 
+def test_a_proxy_of_the_environment_is_asked(volume: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = volume.read_bytes()
+    with serving(lambda a: a.reply(data, "application/octet-stream")) as proxy:
+        for name in ("HTTP_PROXY", "http_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        assert one("http://files.example/scan.nii.gz").items
+        assert proxy.requests[0][1] == "http://files.example/scan.nii.gz"
+
+
 def certificate(folder: Path) -> Path:
     """A key and a certificate for 127.0.0.1 that nobody else has signed."""
     from cryptography import x509

@@ -1,7 +1,9 @@
 """Large files behind a URL: only what is asked for travels."""
 
 import gzip
+from contextlib import suppress
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import numpy as np
 import pytest
 import tifffile
 from dicom_stack import as_bytes, image
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydicom.uid import UltrasoundMultiFrameImageStorage
 from ranged import Files
@@ -18,6 +22,8 @@ from web_server import Asked, serving
 
 import osler
 from osler.errors import InputError, TooLargeError, UnreadableError
+from osler.io.input_file import opened as input_file
+from osler.io.partial_file import BLOCK, PartialFile
 from osler.record import Image
 
 SHAPE = (24, 512, 512)
@@ -174,6 +180,55 @@ def test_holes_are_never_read_as_zeros(files: dict[str, bytes]) -> None:
             _ = volume.array
         with pytest.raises(InputError, match="500"):
             volume.region(slice(20, 21), slice(None), slice(None))
+
+
+def test_parts_are_had_from_the_named_host_alone(files: dict[str, bytes]) -> None:
+    with serving(Files(files)) as other:
+        target = f"{other.url}/a.nii"
+
+        def answer(asked: Asked) -> None:
+            if len(asked.server.requests) > 1:
+                asked.reply(b"", "text/plain", 302, Location=target)
+            else:
+                Files(files)(asked)
+
+        with serving(answer) as server:
+            volume = opened(f"{server.url}/a.nii", token="s3cret")
+            with pytest.raises(InputError, match="was not named"):
+                _ = volume.array
+        assert other.requests == []
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_whatever_is_asked_for_it_is_what_the_file_has(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Any reads in any order, with a server that fails now and then."""
+    truth = np.random.default_rng(7).integers(0, 256, 5 * BLOCK + 77, np.uint8).tobytes()
+    asked: list[tuple[int, int]] = []
+
+    def fetch(start: int, stop: int) -> bytes:
+        if data.draw(st.integers(0, 4)) == 0:
+            raise InputError("not now")
+        asked.append((start, stop))
+        return truth[start:stop]
+
+    path = tmp_path_factory.getbasetemp() / "partial"
+    begin = truth[: data.draw(st.sampled_from([0, 100, BLOCK, BLOCK + 5]))]
+    partial = PartialFile(path, len(truth), fetch, begin)
+    for _ in range(6):
+        start = data.draw(st.integers(0, len(truth)))
+        stop = data.draw(st.integers(start, min(len(truth), start + 2 * BLOCK)))
+        with suppress(InputError), input_file(path) as file:
+            file.stream.seek(start)
+            assert file.stream.read(stop - start) == truth[start:stop]
+    ends = sorted(asked)
+    assert all(a[1] <= b[0] for a, b in pairwise(ends)), "nothing is fetched twice"
+    with suppress(InputError):
+        partial.need()
+        assert partial.complete
+        assert path.read_bytes() == truth
 
 
 def test_a_plain_picture_is_fetched_whole(tmp_path: Path) -> None:

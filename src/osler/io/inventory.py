@@ -6,7 +6,8 @@ names, dates, what the file says about the patient) is left out unless it is ask
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +18,7 @@ from osler.io.input_file import MAX_PIXELS, opened, printable
 from osler.io.readers import reader_for
 from osler.io.reading import load
 from osler.io.sorting import Cases, Study, sort
-from osler.io.web_address import shown
+from osler.io.web_address import is_url, shown
 from osler.record import Case, Image, Item, Signal, Table, Text
 
 _IDENTITY: Final = {
@@ -66,7 +67,7 @@ def inventory(
         table = _of_whole_table(path, options)
         if table is None:
             raise
-        return {"path": printable(path), "kind": "table", "table": table}
+        return {"path": printable(shown(path)), "kind": "table", "table": table}
     name = printable(shown(path))
     if isinstance(loaded, Cases):
         return {"path": name, "kind": "folder", **_of_cases(loaded, identity=identity)}
@@ -77,12 +78,13 @@ def _of_whole_table(path: str, options: Mapping[str, Any]) -> dict[str, Any] | N
     """A table of the rows of several cases, or None where it is something else."""
     from osler.io.table_grouping import read_table
 
-    if "case" in options or not os.path.isfile(path):
+    if "case" in options or not (is_url(path) or os.path.isfile(path)):
         return None
     taken = {"encoding", "delimiter", "decimal", "missing", "sheet"}
     known = {name: value for name, value in options.items() if name in taken}
     try:
-        frame = read_table(path, max_cells=options["max_pixels"], **known)
+        with _on_disk(path, dict(options)) as here:
+            frame = read_table(here, max_cells=options["max_pixels"], **known)
     except InputError:
         return None
     columns = [
@@ -96,6 +98,17 @@ def _of_whole_table(path: str, options: Mapping[str, Any]) -> dict[str, Any] | N
     ]
     doubts = {flag: doubt(flag) for flag in frame.flags}
     return {"rows": frame.rows, "columns": columns, "doubts": doubts}
+
+
+@contextmanager
+def _on_disk(path: str, options: dict[str, Any]) -> Iterator[str]:
+    if not is_url(path):
+        yield path
+        return
+    from osler.io.web_files import fetched_file
+
+    with fetched_file(path, options) as here:
+        yield str(here)
 
 
 def _of_folder(path: str, *, identity: bool, options: dict[str, Any]) -> dict[str, Any]:

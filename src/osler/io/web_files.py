@@ -6,7 +6,7 @@ where its host gives parts.
 
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -20,7 +20,7 @@ from osler.io.readers import reader_for
 from osler.io.reading import load_file
 from osler.io.signatures import HEAD_BYTES
 from osler.io.sorting import COMPANIONS, Cases, load_folder
-from osler.io.web_address import Address
+from osler.io.web_address import Address, address_of
 from osler.io.web_folder import Again, Fetched
 from osler.io.web_store import FIRST, Answer, Store, in_turn
 from osler.record import Case
@@ -78,6 +78,31 @@ def load_remote(
     with folder.named():
         case = load_file(path, max_pixels=max_pixels, at_once=at_once, **options)
         return folder.keep(case, again)
+
+
+@contextmanager
+def fetched_file(url: str, options: dict[str, Any]) -> Iterator[Path]:
+    """Within, a file behind a URL lies on the disk, all of it.
+
+    Args:
+        url: of one file.
+        options: how it is asked, as ``load_remote`` takes them; they are taken out of it.
+
+    Raises:
+        InputError: it cannot be had, or is no single file; errors within name the URL.
+    """
+    from osler.io.web_session import Access
+
+    address, access = address_of(url), Access.taken_from(options)
+    if address.kind not in ("file", "store") or address.base.endswith("/"):
+        raise InputError(f"'{address.shown}' is no single file")
+    folder = Fetched(address.shown, access.max_bytes)
+    name = safe_name(unquote(PurePosixPath(urlsplit(address.base).path).name)) or "file"
+    place = _Web(address, access) if address.kind == "file" else Store(address, access, options)
+    with closing(place):
+        path = _fetch(folder, name, place.ask(""), whole=True)
+    with folder.named():
+        yield path
 
 
 def _again(
