@@ -32,6 +32,8 @@ SYSTEMS: tuple[System, ...] = (
     System("medsam", "osler.models.sam:medsam"),
     # image and language
     System("flair", "osler.models.flair:flair"),
+    System("keepfit", "osler.models.keepfit:keepfit"),
+    System("retizero", "osler.models.retizero:retizero"),
 )
 
 

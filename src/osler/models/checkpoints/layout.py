@@ -61,7 +61,7 @@ class Layout:
     grids: Mapping[str, int | Callable[[Any], int]] = field(default_factory=dict)
     refits: tuple[tuple[str, Refit], ...] = ()
     beside: Mapping[str, str] = field(default_factory=dict)
-    part: str = ""
+    part: str | tuple[str, ...] = ""
 
     def suits(self, stored: Stored) -> bool:
         """Whether a checkpoint is of this layout."""
@@ -115,6 +115,8 @@ class Report:
         unexpected: the checkpoint's names that found no place.
         reshaped: our name, the shape it came in and the shape it has now.
         dropped: the checkpoint's names that the network does not need.
+        converted: the checkpoint's names that became part of other tensors, such as LoRA that was
+            folded or a fused projection that was split.
         share: of the encoder's numbers that were filled, 0 to 1.
     """
 
@@ -125,6 +127,7 @@ class Report:
     unexpected: list[str] = field(default_factory=list)
     reshaped: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
+    converted: list[str] = field(default_factory=list)
     share: float = 0.0
 
     def joined(self, other: "Report") -> "Report":
@@ -137,6 +140,7 @@ class Report:
             self.unexpected + other.unexpected,
             self.reshaped + other.reshaped,
             self.dropped + other.dropped,
+            self.converted + other.converted,
             self.share,
         )
 
@@ -150,6 +154,8 @@ class Report:
             f"  reshaped    {_some([f'{n} {_x(a)} to {_x(b)}' for n, a, b in self.reshaped])}",
             f"  dropped     {_some(self.dropped)}",
         ]
+        if self.converted:
+            lines.append(f"  converted   {_some(self.converted)}")
         return "\n".join(lines)
 
 
@@ -194,7 +200,9 @@ def load_weights(
             renamed[ours] = value
             came_as[ours] = name
     if layout.transform is not None:
+        before = list(renamed)
         renamed = layout.transform(renamed, net)
+        report.converted = [came_as[name] for name in before if name not in renamed]
     wrong: list[str] = []
     filled: Tensors = {}
     for name, value in renamed.items():
