@@ -213,7 +213,7 @@ def test_a_table_in_german_knows_whom_it_names(folder: Path, tmp_path: Path) -> 
     path = folder / "liste.csv"
     path.write_text(
         "Nachname;Vorname;Geburtsdatum;PatNr;Behandler;Befund;Anschrift\n"
-        "Wiesengrund;Leopoldine;14.02.1944;00871233;Dr. Zwack;nodus of leopoldine 6 mm;Gartenweg 7\n",
+        "Wiesengrund;Leopoldine;14.02.1944;00871233;Zwack;nodus of leopoldine 6 mm;Gartenweg 7\n",
         "utf-8",
     )
     _, new = copied(path, tmp_path)
@@ -230,6 +230,33 @@ def test_a_text_beside_dicom_knows_the_patient(folder: Path, tmp_path: Path) -> 
     path.write_text("scan of zzyq, vrblt (QX77) looks fine, lesion 3 mm\n", "utf-8")
     _, new = copied(path, tmp_path)
     assert new.read_text("utf-8") == "scan of [NAME] ([ID]) looks fine, lesion 3 mm\n"
+
+
+@pytest.mark.parametrize("place", ["report.txt", "docs/report.txt", "ct/1/report.txt"])
+def test_a_text_around_dicom_knows_the_patient(tmp_path: Path, place: str) -> None:
+    patient = tmp_path / "in" / "patient"
+    (patient / "ct" / "1").mkdir(parents=True)
+    ds = dataset([picture(text="")], "native")
+    ds.PatientName, ds.PatientID = "zzyqx-vrblt^orn", "QX77"
+    save(ds, patient / "ct" / "a.dcm")
+    path = patient / place
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("zzyqx (QX77), vrblt: lesion 3 mm\n", "utf-8")
+    setting = Setting(tmp_path / "in", tmp_path / "out", RULES, KEY)
+    outcome = copy(path, setting)
+    assert check(outcome, setting) == []
+    text = (tmp_path / "out" / outcome.place).read_text("utf-8")
+    assert text == "[NAME] ([ID]), [NAME]: lesion 3 mm\n"
+
+
+def test_the_names_of_folders_tell_of_whom_a_text_is(tmp_path: Path) -> None:
+    path = tmp_path / "in" / "Vrblt Zzyqx 王小东 A00991122" / "CT Thorax Report.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text("vrblt, zzyqx, 王小东 A00991122: thorax report of a CT\n", "utf-8")
+    setting = Setting(tmp_path / "in", tmp_path / "out", RULES, KEY)
+    outcome = copy(path, setting)
+    text = (tmp_path / "out" / outcome.place).read_text("utf-8")
+    assert text == "[NAME], [NAME], [NAME] [ID]: thorax report of a CT\n"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "gb18030", "utf-16"])

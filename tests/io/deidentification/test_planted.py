@@ -141,6 +141,26 @@ def test_attributes_that_no_table_lists(tmp_path: Path) -> None:
         assert words.encode() not in data
 
 
+def test_a_colour_profile_keeps_its_colours_only(tmp_path: Path) -> None:
+    from PIL import ImageCms
+
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    at = profile.index(b"s\0R\0G\0B")
+    profile[at : at + 6] = "Thi".encode("utf-16-be")
+    ds = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
+    for value in (bytes(profile), b"Thistlewood" * 20):
+        ds.ICCProfile = value
+        ds.save_as(tmp_path / "a.dcm")
+        setting = Setting(tmp_path, tmp_path / "out", Options(pixels="rules"), Key())
+        new = pydicom.dcmread(tmp_path / "out" / copy(tmp_path / "a.dcm", setting).place)
+        if value == bytes(profile):
+            assert len(new.ICCProfile) == len(value) + len(value) % 2
+            assert "Thi".encode("utf-16-be") not in new.ICCProfile
+            assert b"XYZ " in new.ICCProfile
+        else:
+            assert "ICCProfile" not in new
+
+
 def test_a_large_value_is_copied_from_the_file(tmp_path: Path) -> None:
     ds = pydicom.dcmread(get_testdata_file("CT_small.dcm"))
     ds.Rows, ds.Columns = 512, 512

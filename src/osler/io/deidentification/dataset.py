@@ -17,7 +17,7 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 
-from osler.io.deidentification import uids
+from osler.io.deidentification import icc, uids
 from osler.io.deidentification.dates import Offset
 from osler.io.deidentification.dummies import LONGEST, dummy
 from osler.io.deidentification.free_text import Scrubber
@@ -33,6 +33,7 @@ _DATES: Final = frozenset(("DA", "DT", "TM"))
 _PIXELS: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _NO_LOOK: Final = frozenset(("OB", "OW", "OF", "OD", "OL", "OV"))
 
+_ICC_PROFILE: Final = Tag(0x00282000)
 _PATIENT_ID, _PATIENT_NAME = Tag(0x00100020), Tag(0x00100010)
 _ISSUER_GROUPS: Final = (0x0000, 0x0002, 0x0004, 0x0006)  # not part of a stored object
 
@@ -109,11 +110,20 @@ class Cleaner:
             self._remap(dataset, tag, vr)
         elif vr == "UN":
             self._remove(dataset, tag, "removed, unknown")
+        elif tag == _ICC_PROFILE:
+            self._colours(dataset, tag, vr)
         elif vr == "AS" and re.fullmatch(r"(09\d|[1-9]\d\d)Y", str(dataset[tag].value).strip()):
             self._set(dataset, tag, vr, "090Y", "replaced, above 89 years")
         elif vr in _TEXT:
-            long = vr in _LONG_TEXT and row_of(tag) is None
-            self._text(dataset, tag, vr, thorough=long or action is Action.CLEAN)
+            self._text(dataset, tag, vr, thorough=action is Action.CLEAN or _is_prose(tag, vr))
+
+    def _colours(self, dataset: Dataset, tag: BaseTag, vr: str) -> None:
+        """A colour profile without its texts; none where it is damaged."""
+        new = icc.without_text(bytes(dataset[tag].value or b""))
+        if not new:
+            self._remove(dataset, tag, "removed, damaged")
+        elif new != dataset[tag].value:
+            self._set(dataset, tag, vr, new, "cleaned")
 
     def _action(self, tag: BaseTag, vr: str, within: Action) -> Action:
         if tag in (_PATIENT_ID, _PATIENT_NAME):
@@ -278,6 +288,11 @@ class Cleaner:
         row = row_of(tag)
         name = row.name if row is not None else keyword_for_tag(tag)
         self.counts[f"({tag.group:04X},{tag.element:04X}) {name}".strip(), how] += 1
+
+
+def _is_prose(tag: BaseTag, vr: str) -> bool:
+    """Whether an attribute that the table does not list is one in which people write sentences."""
+    return vr in _LONG_TEXT and row_of(tag) is None and not uids.names_a_class(keyword_for_tag(tag))
 
 
 def is_free_text(vr: str) -> bool:

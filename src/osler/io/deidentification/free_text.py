@@ -83,17 +83,18 @@ class Scrubber:
 
     @cached_property
     def _pattern(self) -> re.Pattern[str] | None:
-        words = [_bounded(text) for text, _ in self._known.texts()]
+        words = [_bounded(text, kind) for text, kind in self._known.texts()]
         return re.compile("|".join(words), re.IGNORECASE) if words else None
 
 
-def _bounded(text: str) -> str:
+def _bounded(text: str, kind: str) -> str:
     """A pattern for a text that is no part of a longer number, or, if it is short, of a word."""
     if text.isdigit():
         return rf"(?<![\d.]){text}(?!\d)"
     if len(text) >= 6 or not text.isascii():
         return re.escape(text)
-    return rf"(?<![A-Za-z0-9]){re.escape(text)}(?![A-Za-z0-9])"
+    signs = "A-Za-z" if kind == "NAME" and len(text) > 3 else "A-Za-z0-9"
+    return rf"(?<![{signs}]){re.escape(text)}(?![{signs}])"
 
 
 def merged(passages: Iterable[Passage]) -> list[Passage]:

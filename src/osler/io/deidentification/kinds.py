@@ -12,7 +12,7 @@ from osler.errors import OslerError, UnsupportedError
 from osler.io.deidentification.draft import Draft, Setting
 from osler.io.deidentification.free_text import Scrubber
 from osler.io.deidentification.known import Known
-from osler.io.deidentification.names_of_files import place
+from osler.io.deidentification.names_of_files import names_in, place
 from osler.io.input_file import InputFile, opened
 from osler.io.record_signatures import is_edf, is_pdf, is_zip
 from osler.io.signal_wfdb_header import is_wfdb_header
@@ -28,6 +28,9 @@ from osler.io.signatures import (
 
 _NEIGHBOURS: Final = 200
 """So many files of a folder tell whom the other files there may be about."""
+
+_EACH: Final = 8  # files of each of the folders around it
+_MOST_SEEN: Final = 5_000
 
 Told = Callable[[InputFile, Setting], Known]
 
@@ -74,23 +77,66 @@ def known_of(file: InputFile, setting: Setting) -> Known:
 
 
 def _nearby(file: InputFile, setting: Setting) -> Known:
-    """What the files of a folder tell of their patients, for the other files beside them."""
-    return _of_folder(str(file.path.parent), setting)
+    """What the files around a file tell of their patients: of its folder, and of those around it.
+
+    A report lies beside its pictures, above them, or in a folder beside theirs.
+    """
+    known = Known()
+    known.update(_of_folder(str(file.path.parent), setting))
+    first = Path(setting.relative(file.path)).parts[0]
+    top = setting.source / first if setting.source.is_dir() else setting.source.parent
+    if setting.source.is_dir():
+        known.update(_of_tree(str(top if top.is_dir() else setting.source), setting))
+    return known
+
+
+def _scrubber(file: InputFile, setting: Setting, known: Known) -> Scrubber:
+    """What cleans words: it also knows whom the names of the file and of its folders may be about.
+
+    Those are no more than likely, so that a copy is not refused for them.
+    """
+    likely = names_in(setting.relative(file.path))
+    return Scrubber(known, model=setting.model).knowing(likely)
 
 
 @lru_cache(maxsize=64)
 def _of_folder(folder: str, setting: Setting) -> Known:
     known, looked = Known(), 0
     for entry in sorted(os.scandir(folder), key=lambda e: e.name):
-        if looked >= _NEIGHBOURS or not entry.is_file():
-            continue
-        with contextlib.suppress(OslerError), opened(entry.path) as file:
-            told = next((k.told for k in KINDS if k.told and k.accepts(file)), None)
-            if told is not None and not is_dicomdir(file.head):
-                looked += 1
-                known.update(told(file, setting))
+        if looked >= _NEIGHBOURS:
+            break
+        looked += entry.is_file() and _tell(Path(entry.path), setting, known)
     known.uids.clear()
     return known
+
+
+@lru_cache(maxsize=64)
+def _of_tree(top: str, setting: Setting) -> Known:
+    """What some files of each folder below one tell."""
+    known, looked, seen = Known(), 0, 0
+    for folder, folders, names in os.walk(top):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        here = 0
+        for name in sorted(names):
+            seen += 1
+            if here >= _EACH or looked >= _NEIGHBOURS or seen > _MOST_SEEN:
+                break
+            here += _tell(Path(folder, name), setting, known)
+        looked += here
+        if looked >= _NEIGHBOURS or seen > _MOST_SEEN:
+            break
+    known.uids.clear()
+    return known
+
+
+def _tell(path: Path, setting: Setting, known: Known) -> bool:
+    """Add what a file's header tells; whether it has one."""
+    with contextlib.suppress(OslerError), opened(path) as file:
+        told = next((k.told for k in KINDS if k.told and k.accepts(file)), None)
+        if told is not None and not is_dicomdir(file.head):
+            known.update(told(file, setting))
+            return True
+    return False
 
 
 def _dicom(file: InputFile, setting: Setting) -> Draft:
@@ -142,9 +188,7 @@ def _edf(file: InputFile, setting: Setting) -> Draft:
     from osler.io.deidentification import edf_file
 
     known = known_of(file, setting)
-    recording = edf_file.clean(
-        file, setting.options, setting.key, Scrubber(known, model=setting.model)
-    )
+    recording = edf_file.clean(file, setting.options, setting.key, _scrubber(file, setting, known))
     where = place(setting.relative(file.path), recording.ending, setting.key)
     return Draft(where, recording.write, recording.counts, recording.notes, known)
 
@@ -162,7 +206,7 @@ def _wfdb(file: InputFile, setting: Setting) -> Draft:
     header = wfdb_header.Cleaner(
         setting.options,
         setting.key,
-        Scrubber(known, model=setting.model),
+        _scrubber(file, setting, known),
         relative=setting.relative(file.path),
     )
     text = header.clean(file)
@@ -181,7 +225,7 @@ def _wfdb_part(file: InputFile, setting: Setting) -> Draft:
 
     known = _nearby(file, setting)
     counts: Counter[tuple[str, str]] = Counter()
-    write = wfdb_parts.clean(file, Scrubber(known, model=setting.model), counts)
+    write = wfdb_parts.clean(file, _scrubber(file, setting, known), counts)
     where = wfdb_header.place_of(setting.relative(file.path), setting.key)
     return Draft(where, write, counts, known=known)
 
@@ -196,7 +240,7 @@ def _docx(file: InputFile, setting: Setting) -> Draft:
     from osler.io.deidentification import docx_file
 
     known = _nearby(file, setting)
-    document = docx_file.clean(file, setting.options, Scrubber(known, model=setting.model))
+    document = docx_file.clean(file, setting.options, _scrubber(file, setting, known))
     where = place(setting.relative(file.path), ".docx", setting.key)
     return Draft(where, document.write, document.counts, document.notes, known)
 
@@ -211,7 +255,7 @@ def _pdf(file: InputFile, setting: Setting) -> Draft:
     from osler.io.deidentification import pdf_file
 
     known = _nearby(file, setting)
-    document = pdf_file.clean(file, Scrubber(known, model=setting.model))
+    document = pdf_file.clean(file, _scrubber(file, setting, known))
     where = place(setting.relative(file.path), document.ending, setting.key)
     return Draft(where, document.write, document.counts, document.notes, known)
 
@@ -220,7 +264,7 @@ def _text(file: InputFile, setting: Setting) -> Draft:
     from osler.io.deidentification import text_file
 
     known = _nearby(file, setting)
-    text, counts = text_file.clean(file, Scrubber(known, model=setting.model))
+    text, counts = text_file.clean(file, _scrubber(file, setting, known))
     where = place(setting.relative(file.path), ".txt", setting.key)
     return Draft(where, lambda path: _put(text, path), counts, known=known)
 
@@ -232,7 +276,7 @@ def _table(file: InputFile, setting: Setting) -> Draft:
     table = table_file.Table(
         setting.options,
         setting.key,
-        Scrubber(known, model=setting.model),
+        _scrubber(file, setting, known),
         relative=relative,
         source=file.path.parent,
     )

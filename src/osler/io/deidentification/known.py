@@ -79,7 +79,8 @@ class Known:
         """A person's name, in DICOM's form (FAMILY^GIVEN^MIDDLE) or as people write it."""
         for group in name.split("="):
             parts = [p for p in re.split(r"[\^,\s·]+", group) if p]
-            self.names.update(p for p in parts if _telling(p))
+            halves = [half for p in parts if "-" in p for half in p.split("-")]
+            self.names.update(p for p in (*parts, *halves) if _telling(p))
             if len(parts) > 1 and (any(map(_telling, parts)) or _HAN.search(group)):
                 for order in (parts, parts[::-1]):
                     self.names.update(s.join(order) for s in (" ", "^", ", ", "", "_", "-"))

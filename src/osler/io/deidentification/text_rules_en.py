@@ -192,7 +192,7 @@ def _surnames() -> frozenset[str]:
 
 
 @cache
-def _not_names() -> frozenset[str]:
+def not_names() -> frozenset[str]:
     """Words of medicine: our own list, and those of DICOM's dictionary and coded concepts."""
     from pydicom.sr._concepts_dict import concepts
 
@@ -216,13 +216,13 @@ def find(text: str) -> Iterator[Passage]:
             if kind != "NAME" or not _is_medical(text[start:end]):
                 yield Passage(start, end, kind)
     yield from _listed(text)
-    yield from capitals.find(text, medical=_not_names(), eponym=_EPONYM)
+    yield from capitals.find(text, medical=not_names(), eponym=_EPONYM)
 
 
 def _is_medical(name: str) -> bool:
     """Whether all words of a supposed name are words of medicine or of everyday writing."""
     words = re.findall(r"[A-Za-zà-öø-ÿ]+", name)
-    return all(len(w) == 1 or w.casefold() in _not_names() for w in words)
+    return all(len(w) == 1 or w.casefold() in not_names() for w in words)
 
 
 def _listed(text: str) -> Iterator[Passage]:

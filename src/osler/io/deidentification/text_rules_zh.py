@@ -164,6 +164,7 @@ _RULES: Final = (
         ),
     ),
 )
+_FULL_NAME: Final = re.compile(_NAME)
 _NOT_NAMES: Final = re.compile(
     r"高血|高密|高信|高度|高热|高位|高回|于左|于右|于双|于本|于外|于我|时间|成人|成年|明显|明确|经治|经过|"
     r"任何|全身|全部|相关|相应|白细|红细|双肺|双侧|左侧|右侧|左肺|右肺|左眼|右眼|左下|左上|右下|右上|能够|"
@@ -189,6 +190,15 @@ _NO_PLACE: Final = frozenset(
         "申请医院",
     )
 )
+
+
+def is_name(word: str) -> bool:
+    """Whether a word is a name of two to four characters, by its first."""
+    return (
+        2 <= len(word) <= 4
+        and _FULL_NAME.fullmatch(word) is not None
+        and not _everyday("NAME", word)
+    )
 
 
 def find(text: str) -> Iterator[Passage]:
