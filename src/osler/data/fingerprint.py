@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from osler.data.cohort import Cohort, Row
+from osler.data.label_faults import LabelFault, label_faults
 from osler.data.leaks import Leaks, find_leaks, part_of
 from osler.data.locations import boxes, exists, marked, place
 from osler.data.outliers import Outlier, find_outliers
@@ -74,6 +75,7 @@ class Fingerprint:
         leaks: patients and pictures twice.
         outliers: images that stand out, the farthest first.
         absent: masks that the table names and that are not there, as case and column.
+        misplaced: labels that do not lie on their images.
         warnings: what a person should look at, faults first.
     """
 
@@ -84,6 +86,7 @@ class Fingerprint:
     leaks: Leaks
     outliers: list[Outlier]
     absent: list[tuple[str, str]]
+    misplaced: list[LabelFault] = field(default_factory=list)
     warnings: list[Warned] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -115,6 +118,7 @@ class Fingerprint:
             ],
             "flat": [s.row.case_id for s in self.scans if not s.error and s.flat],
             "missing_masks": [{"case": case, "label": name} for case, name in self.absent],
+            "label_faults": [asdict(fault) for fault in self.misplaced],
             "outliers": [
                 {
                     "case": self.scans[o.scan].row.case_id,
@@ -152,6 +156,7 @@ def fingerprint(
         find_leaks(cohort, scans),
         find_outliers(scans),
         _absent(cohort),
+        label_faults(cohort, scans, threads=threads),
     )
     found.warnings = warnings_of(found)
     return found

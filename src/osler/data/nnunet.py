@@ -54,7 +54,10 @@ def read(source: Path, options: Options) -> Imported:
         for case, (images, mask) in sorted(cases.items()):
             items = _items(case, images, channels, path)
             if mask is not None and not mask.is_file():
-                raise UnreadableError(f"'{path}': case '{case}' has no label map '{mask.name}'")
+                raise UnreadableError(
+                    f"'{path}': case '{case}' has no label map '{mask.name}'; "
+                    "copy it again, or move its images to imagesTs"
+                )
             first = next(iter(items.values()))
             rows.append(
                 Row(

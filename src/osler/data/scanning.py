@@ -35,6 +35,7 @@ class Scan:
         channels: how many.
         dtype: of the values.
         spacing: millimetres along the axes, None where it is not said.
+        affine: index to LPS millimetres, None where it is not said.
         flags: doubts of the reader.
         values: mean, standard deviation, least, 1st, 50th and 99th percentile, most, and the share
             of the commonest value, in stored units.
@@ -51,6 +52,7 @@ class Scan:
     channels: int = 0
     dtype: str = ""
     spacing: tuple[float, ...] | None = None
+    affine: NDArray[np.float64] | None = None
     flags: tuple[str, ...] = ()
     values: dict[str, float] = field(default_factory=dict)
     sharpness: float = 0.0
@@ -105,6 +107,7 @@ def measure(image: Image, row: Row, item: str) -> Scan:
         channels=image.channel_count,
         dtype=str(image.dtype),
         spacing=None if image.spacing is None else tuple(float(s) for s in image.spacing),
+        affine=image.affine,
         flags=image.flags,
         values=_values(array),
         sharpness=_sharpness(thumb),

@@ -98,6 +98,7 @@ def _files(found: "Fingerprint") -> Iterator[Warned]:
             f"{_count(len(found.absent), 'mask')} named in the table cannot be found.",
             tuple(f"{case}: {name}" for case, name in found.absent[:8]),
         )
+    yield from _misplaced(found)
     for column in found.columns:
         missing = sum(column.missing.values())
         if column.kind == "item" and missing:
@@ -125,6 +126,23 @@ def _files(found: "Fingerprint") -> Iterator[Warned]:
                 f"The spacing of '{column.name}' differs by more than half between cases: resample "
                 "before a network sees them.",
             )
+
+
+_MISPLACED: dict[str, tuple[Literal["fault", "doubt"], str, str, str]] = {
+    "unreadable": ("fault", "mask", "", "cannot be read."),
+    "size": ("fault", "mask", "have", "another size than its image."),
+    "place": ("fault", "mask", "lie", "elsewhere in the patient than the image (affine)."),
+    "outside": ("fault", "position", "leave", "the image."),
+    "empty": ("doubt", "mask", "mark", "nothing; leave the cell empty where it is not known."),
+}
+
+
+def _misplaced(found: "Fingerprint") -> Iterator[Warned]:
+    for kind, (level, noun, verb, rest) in _MISPLACED.items():
+        some = [fault for fault in found.misplaced if fault.kind == kind]
+        if some:
+            listed = (f"{f.case}: {f.label}" + (f": {f.text}" if f.text else "") for f in some[:8])
+            yield Warned(level, f"{_count(len(some), noun, verb)} {rest}", tuple(listed))
 
 
 def _pictures(found: "Fingerprint") -> Iterator[Warned]:
