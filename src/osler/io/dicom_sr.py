@@ -21,8 +21,10 @@ from osler.io.dicom_context import sources, write_dataset
 from osler.io.dicom_photo import side_of, source_dataset
 from osler.io.dicom_seg import build_seg, coded, segmented, stamp
 from osler.io.dicom_sr_parts import algorithm, chances, doubt, remark
+from osler.io.dicom_sr_regions import can_be_region, region_of
 from osler.record import (
     Case,
+    Contour,
     Finding,
     Image,
     Label,
@@ -168,7 +170,7 @@ def _key(case: Case, source_uid: str) -> str:
 
 @dataclass
 class _Group:
-    """What is said of one structure: its mask or point if it has one, and the numbers."""
+    """What is said of one structure: its mask, point or line if it has one, and the numbers."""
 
     subject: Finding | None
     measurements: list[Measurement] = field(default_factory=list)
@@ -248,9 +250,11 @@ class _Writer:
 
     def _sorted(self) -> list[_Group]:
         """The measurements under the structure that each is about, in the findings' order."""
-        drawn: list[Mask | Point] = []
+        image = self.case.image(self.item)
+        drawn: list[Mask | Point | Contour] = []
         drawn += self._drawn()
         drawn += [p for p in self.case.of(Point) if p.item in (self.item, None)]
+        drawn += [c for c in self.case.of(Contour) if can_be_region(c, image)]
         groups = {f.id: _Group(f) for f in drawn}
         whole = _Group(None)
         for measurement in self.case.measurements.values():
@@ -269,8 +273,13 @@ class _Writer:
             finding = self.case.get(_ALIASES.get(part, part), Mask)
             if finding is not None and vocab.region(part) is None:
                 return finding
-        masks = (self.case.get(i, Mask) for i in measurement.evidence)
-        return next((m for m in masks if m is not None), None)
+        shown = (self.case.findings.get(i) for i in measurement.evidence)
+        return next((f for f in shown if self._has_group(f)), None)
+
+    def _has_group(self, finding: Finding | None) -> bool:
+        if isinstance(finding, Contour):
+            return can_be_region(finding, self.case.image(self.item))
+        return isinstance(finding, Mask)
 
     def _group(self, group: _Group) -> Any:
         import highdicom.sr as hd
@@ -316,20 +325,13 @@ class _Writer:
         return built
 
     def _region(self, subject: Finding | None) -> dict[str, Any]:
-        """Where a structure lies: its segment's frame, or a point in the photograph."""
+        """Where a structure lies: its segment's frame, or a point or line in the image."""
         import highdicom.sr as hd
-        import numpy as np
 
+        if isinstance(subject, Point | Contour):
+            image = self.case.image(self.item)
+            return {"referenced_region": region_of(subject, image, self.source, self.slices)}
         uids = (self.source.SOPClassUID, self.source.SOPInstanceUID)
-        if isinstance(subject, Point):
-            row, column = subject.position[-2:]
-            # DICOM counts (column, row) from the top left corner of the first pixel
-            at = np.array([[column + 0.5, row + 0.5]])
-            plane = round(subject.position[0]) if len(subject.position) == 3 else 0
-            if self.slices and 0 <= plane < len(self.slices):
-                uids = (uids[0], self.slices[plane].SOPInstanceUID)
-            region = hd.ImageRegion("POINT", at, hd.SourceImageForRegion(*uids))
-            return {"referenced_region": region}
         segments = self._segments()
         if self.seg is None or subject is None or subject.id not in segments:
             return {}
