@@ -89,6 +89,40 @@ def test_of_a_packed_volume_the_header_travels_alone(
         np.testing.assert_array_equal(volume.array[0], voxels)
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip"])
+@pytest.mark.parametrize("ranged", [True, False])
+def test_a_packed_file_that_its_server_calls_an_encoding(
+    files: dict[str, bytes], voxels: NDArray[np.int16], encoding: str, ranged: bool
+) -> None:
+    answer = Files(files)
+
+    def reply(asked: Asked) -> None:
+        given = asked.reply
+        asked.reply = lambda body, kind, status=200, **more: given(  # type: ignore[method-assign]
+            body, kind, status, **more, Content_Encoding=encoding
+        )
+        if not ranged:
+            del asked.headers["Range"]
+        answer(asked)
+
+    with serving(reply) as server:
+        volume = opened(f"{server.url}/a.nii.gz")
+        np.testing.assert_array_equal(volume.array[0], voxels)
+
+
+def test_a_part_that_breaks_off_is_said(files: dict[str, bytes]) -> None:
+    def answer(asked: Asked) -> None:
+        asked.send_response(206)
+        asked.send_header("Content-Range", "bytes 0-1048575/9000000")
+        asked.send_header("Content-Length", "1048576")
+        asked.end_headers()
+        asked.wfile.write(files["/a.nii"][:5000])
+        asked.close_connection = True
+
+    with serving(answer) as server, pytest.raises(InputError, match="breaks off"):
+        osler.load(f"{server.url}/a.nii", timeout=5)
+
+
 def test_a_window_of_a_large_picture_travels_alone(
     files: dict[str, bytes], voxels: NDArray[np.int16]
 ) -> None:

@@ -254,7 +254,8 @@ def _exactly(response: Any, count: int, shown: str) -> bytes:
 
     data = bytearray()
     with asking(shown):
-        for block in response.iter_content(1 << 16):
+        # as it is stored: some servers call a file that ends in .gz an encoding of another
+        for block in response.raw.stream(1 << 16, decode_content=False):
             data += block
             if len(data) > count:
                 break

@@ -287,9 +287,11 @@ def asking(shown: str, *, what: str = "an answer that can be read") -> Iterator[
         reason = getattr(error.args[0] if error.args else None, "reason", None)
         if isinstance(reason, urllib3.exceptions.ReadTimeoutError):
             raise _silence(shown) from None
-        raise InputError(
-            f"'{shown}' cannot be reached, or breaks off; check the URL and the network"
-        ) from None
+        raise _broken(shown) from None
+    except urllib3.exceptions.ReadTimeoutError:
+        raise _silence(shown) from None
+    except urllib3.exceptions.HTTPError:
+        raise _broken(shown) from None
     except requests.exceptions.RequestException as error:
         raise InputError(f"'{shown}' cannot be asked ({type(error).__name__})") from None
     except MemoryError:
@@ -300,6 +302,10 @@ def asking(shown: str, *, what: str = "an answer that can be read") -> Iterator[
 
 def _silence(shown: str) -> InputError:
     return InputError(f"'{shown}' does not answer in time; try again, or raise timeout")
+
+
+def _broken(shown: str) -> InputError:
+    return InputError(f"'{shown}' cannot be reached, or breaks off; check the URL and the network")
 
 
 def _nonsense(shown: str, what: str) -> UnreadableError:
