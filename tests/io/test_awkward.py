@@ -15,6 +15,7 @@ from volume_files import oracle
 
 from osler.errors import GeometryError, OslerError, UnreadableError, UnsupportedError
 from osler.io import load
+from osler.io.converting import save
 from osler.record import Signal, Table
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -208,6 +209,39 @@ def test_volumes_as_itk_reads_them(tmp_path: Path, kind: str) -> None:
         np.testing.assert_allclose(image.spacing, np.linalg.norm(matrix[:3, :3], axis=0))
     else:
         np.testing.assert_allclose(image.affine, matrix)
+
+
+TIMED = (
+    NRRD.replace("dimension: 3", "dimension: 4").replace("5 4 3", "5 4 3 2")
+    + "space: left-posterior-superior-time\nspace origin: (1,2,3,0)\n"
+    'space units: "mm" "mm" "mm" "s"\n'
+)
+
+
+@pytest.mark.parametrize("space", ["left-posterior-superior-time", "LPST"])
+def test_a_space_with_time(tmp_path: Path, space: str) -> None:
+    text = TIMED.replace("left-posterior-superior-time", space)
+    steps = "space directions: (1,0,0,0) (0,2,0,0) (0,0,3,0) (0,0,0,1.5)\n\n"
+    voxels = np.stack([VOXELS, VOXELS + 100])
+    path = tmp_path / "a.nrrd"
+    path.write_bytes((text + steps).encode() + voxels.tobytes())
+    image = load(path).image("volume")
+    np.testing.assert_array_equal(image.array, voxels)
+    assert image.times == (0.0, 1.5)
+    assert image.spacing == (3.0, 2.0, 1.0)
+    np.testing.assert_array_equal(image.affine[:3, 3], (1, 2, 3))
+    again = load(save(image, tmp_path / "b.nrrd")).image("volume")
+    np.testing.assert_array_equal(again.array, voxels)
+    assert again.times == image.times
+    np.testing.assert_array_equal(again.affine, image.affine)
+
+
+def test_an_axis_through_space_and_time_is_refused(tmp_path: Path) -> None:
+    steps = "space directions: (1,0,0,0) (0,2,0,0) (0,0,3,1) (0,0,0,1.5)\n\n"
+    path = tmp_path / "a.nrrd"
+    path.write_bytes((TIMED + steps).encode() + bytes(240))
+    with pytest.raises(GeometryError, match=r"a\.nrrd.* space and time"):
+        load(path)
 
 
 # --- CSV and Excel --------------------------------------------------------------------------

@@ -50,6 +50,13 @@ _TO_LPS: Final = {
     "left-anterior-superior": (1, -1, 1), "las": (1, -1, 1),
 }  # fmt: skip
 
+_WITH_TIME: Final = {
+    "left-posterior-superior-time": "lps", "lpst": "lps", "right-anterior-superior-time": "ras",
+    "rast": "ras", "left-anterior-superior-time": "las", "last": "las",
+    "scanner-xyz-time": "scanner-xyz", "3d-right-handed-time": "3d-right-handed",
+    "3d-left-handed-time": "3d-left-handed",
+}  # fmt: skip
+
 _UNITS: Final = {"mm": 1.0, "m": 1e3, "cm": 10.0, "um": 1e-3, "µm": 1e-3, "nm": 1e-6,
                  "millimeter": 1.0, "millimetre": 1.0}  # fmt: skip
 _SECONDS: Final = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3,
@@ -180,14 +187,53 @@ def _values(file: InputFile, fields: dict[str, str], magic: str) -> dict[str, An
     missing = [n for n in ("dimension", "sizes", "type", "encoding") if n not in fields]
     if missing:
         raise UnreadableError(f"'{file.name}' lacks the field '{missing[0]}'; export it again")
-    return _typed(magic, fields)
+    try:
+        return _typed(magic, fields)
+    except GeometryError as error:
+        raise GeometryError(f"'{file.name}' {error}") from None
 
 
 def _typed(magic: str, fields: Mapping[str, str]) -> dict[str, Any]:
     import nrrd  # type: ignore[import-untyped]
 
     lines = [magic, *(f"{name}: {value}" for name, value in fields.items())]
-    return dict(nrrd.read_header(lines))
+    values = dict(nrrd.read_header(lines))
+    values["space"] = str(values.get("space", "")).lower()
+    base = _WITH_TIME.get(values["space"])
+    return values if base is None else values | {"space": base} | _without_time(values)
+
+
+def _without_time(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Directions, origin and units of a space of four axes, the last of which is time.
+
+    Raises:
+        GeometryError: an axis runs through space and time at once.
+    """
+    origin, units = values.get("space origin"), list(values.get("space units", []))
+    out: dict[str, Any] = {} if origin is None else {"space origin": origin[:3]}
+    if units:
+        out["space units"] = units[:3]
+    steps: dict[int, float] = {}
+    directions: list[Any] = []
+    for axis, direction in enumerate(values.get("space directions", [])):
+        some = None if _is_none(direction) else np.asarray(direction, float)
+        if some is not None and len(some) == 4:
+            if some[3] and some[:3].any():
+                raise GeometryError(
+                    "has an axis that runs through space and time; mend it in the header"
+                )
+            if some[3]:
+                steps[axis] = float(some[3])
+            some = None if some[3] else some[:3]
+        directions.append(some)
+    out["space directions"] = directions
+    if steps and "spacings" not in values:
+        count = len(directions)
+        out["spacings"] = [steps.get(axis, math.nan) for axis in range(count)]
+        time = units[3] if len(units) == 4 else ""
+        out["units"] = [time if axis in steps else "" for axis in range(count)]
+        out["kinds"] = ["time" if axis in steps else "domain" for axis in range(count)]
+    return out
 
 
 def axes_of(header: Header, count: int, name: str) -> tuple[tuple[int, ...], int | None]:
@@ -243,7 +289,7 @@ def place_of(
             "its header"
         )
     spacing = tuple(float(length) for length in reversed(lengths))
-    turn = _TO_LPS.get(header.fields.get("space", "").lower())
+    turn = _TO_LPS.get(header.values["space"])
     if turn is None or len(steps) != 3:
         return None, spacing, ("no-orientation",)
     origin = header.values.get("space origin")
