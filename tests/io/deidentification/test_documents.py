@@ -8,6 +8,8 @@ import numpy as np
 import pypdf
 import pytest
 import word_documents
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from leaks import found
 from PIL import Image
 
@@ -110,6 +112,23 @@ def test_a_cut_document_is_not_copied(tmp_path: Path, part: float) -> None:
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
     outcome = copy(path, Setting(tmp_path, tmp_path / "out", RULES, KEY))
     assert outcome.status in ("failed", "refused")
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(name=st.sampled_from(["word/document.xml", "word/comments.xml"]), data=st.data())
+def test_damaged_parts_are_named_or_clean(tmp_path: Path, name: str, data: st.DataObject) -> None:
+    path = word_documents.write(tmp_path / "a.docx")
+    with zipfile.ZipFile(path) as archive:
+        whole = archive.read(name)
+    at = data.draw(st.integers(0, len(whole) - 1))
+    junk = data.draw(st.binary(min_size=1, max_size=20))
+    part = whole[:at] + junk + whole[at + len(junk) :]
+    word_documents.write(path, more={name: part})
+    outcome = copy(path, Setting(tmp_path, tmp_path / "out", RULES, KEY))
+    assert outcome.status in ("copied", "failed", "refused")
+    assert "Quillfeather" not in outcome.error
 
 
 REPORT = """CT CHEST

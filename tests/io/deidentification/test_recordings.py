@@ -8,6 +8,8 @@ from pathlib import Path
 import edfio
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from leaks import found
 
 from osler.batch import deidentify
@@ -240,6 +242,34 @@ def test_bytes_around_the_samples_go(tmp_path: Path) -> None:
     (folder / "r1.hea").write_text("r1 1 100 20\nr1.dat 16+32 200 16 0 0 0 0 II\n")
     _, new = copied(folder / "r1.dat", tmp_path)
     assert new.read_bytes() == b"\0" * 32 + samples
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(kind=st.sampled_from(["edf", "hea", "atr"]), data=st.data())
+def test_damaged_recordings_are_named_or_clean(
+    made: Path, tmp_path: Path, kind: str, data: st.DataObject
+) -> None:
+    (path,) = made.glob(f"*.{kind}")
+    whole = path.read_bytes()
+    at = data.draw(st.integers(0, len(whole) - 1))
+    junk = data.draw(st.binary(min_size=1, max_size=20))
+    path.write_bytes(whole[:at] + junk + whole[at + len(junk) :])
+    try:
+        outcome = copy(path, Setting(made, tmp_path / "out", Options(), KEY))
+    finally:
+        path.write_bytes(whole)
+    assert outcome.status in ("copied", "failed", "refused")
+    assert not any(secret in outcome.error for secret in ("Quillfeather", "Xiomara"))
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A record and a recording in a folder."""
+    folder = record(tmp_path / "in")
+    recording(folder / "a.edf")
+    return folder
 
 
 def test_compressed_samples_and_strangers_are_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 from dicom_pictures import dataset, picture, save
@@ -165,6 +166,19 @@ def test_the_mapping_is_encrypted_and_apart(
     assert new == {told["uids"]["1.2.3.44"]}
     with pytest.raises(InputError, match="passphrase"):
         mapping.read(path, "another passphrase")
+
+
+def test_the_mapping_knows_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    edfio = pytest.importorskip("edfio")
+    (tmp_path / "in").mkdir()
+    signal = edfio.EdfSignal(np.zeros(256), 256, physical_range=(-1, 1))
+    patient = edfio.Patient(code="HOSP-445566", name="Quillfeather")
+    edfio.Edf([signal], patient=patient).write(tmp_path / "in" / "a.edf")
+    monkeypatch.setenv("OSLER_PASSPHRASE", "correct horse battery")
+    deidentify.run(tmp_path / "in", tmp_path / "out", options=RULES, mapping=tmp_path / "who.map")
+    (copy,) = (tmp_path / "out").rglob("*.edf")
+    told = mapping.read(tmp_path / "who.map", "correct horse battery")
+    assert told["patients"] == {edfio.read_edf(copy).patient.code: {"id": "HOSP-445566"}}
 
 
 def test_a_key_file_is_read_and_never_shown(tmp_path: Path) -> None:

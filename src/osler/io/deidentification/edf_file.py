@@ -185,9 +185,9 @@ def _header(
     file.stream.seek(0)
     head = bytearray(file.stream.read(layout.header))
     patient = [p for p in _text(head, _PATIENT).split(" ") if p]
-    identity = _identity(patient, file)
+    identity, name = pseudonym(file, key)
     sex = patient[1] if options.patient and _is_plus(patient) else "X"
-    _put(head, _PATIENT, f"{key.name('patient', identity)} {sex} X X")
+    _put(head, _PATIENT, f"{name} {sex} X X")
     start, clock, day = _moved(head, Offset.of(identity, key), options)
     described = _text(head, _RECORDING).split(" ")
     device = described[4] if len(described) > 4 and described[0] == "Startdate" else "X"
@@ -344,6 +344,12 @@ def left(path: Path, known: Known) -> Iterator[str]:
                     if any(scrubber.passages(text) for text in texts):
                         yield "something of somebody in an annotation"
                         return
+
+
+def pseudonym(file: InputFile, key: Key) -> tuple[str, str]:
+    """What stands for the patient in a recording, and in its copy."""
+    identity = _identity([p for p in _text(file.head, _PATIENT).split(" ") if p], file)
+    return identity, key.name("patient", identity)
 
 
 def _identity(patient: list[str], file: InputFile) -> str:

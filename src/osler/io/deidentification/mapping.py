@@ -15,6 +15,7 @@ from typing import Any, Final
 from osler.errors import InputError, MissingExtraError, OutputError
 from osler.io.deidentification.one import Copied, Setting, hushed
 from osler.io.input_file import opened
+from osler.io.record_signatures import is_edf
 from osler.io.signatures import is_dicom
 
 PASSPHRASE: Final = "OSLER_PASSPHRASE"
@@ -46,12 +47,17 @@ def collect(copies: list[Copied], setting: Setting) -> dict[str, Any]:
         copies: what was copied; the headers of their originals are read once more.
         setting: of the run.
     """
+    from osler.io.deidentification import edf_file
+
     told: dict[str, Any] = {"files": {}, "patients": {}, "uids": {}}
     for copied in copies:
         told["files"][setting.relative(copied.source)] = copied.place
         with hushed(), opened(copied.source) as file:
             if is_dicom(file.head):
                 _add_dicom(file, setting, told)
+            elif is_edf(file.head):
+                identity, pseudonym = edf_file.pseudonym(file, setting.key)
+                told["patients"].setdefault(pseudonym, {"id": identity})
     return told
 
 

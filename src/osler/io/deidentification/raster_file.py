@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -132,11 +132,25 @@ def _tiff(file: InputFile, options: Options) -> Picture:
     return picture
 
 
+def seen_pages(path: Path) -> Iterator[Any]:
+    """The pages of a TIFF file as a person sees them."""
+    import tifffile
+
+    with tifffile.TiffFile(path) as tiff:
+        for page in cast("Any", tiff.pages):
+            array = page.asarray()
+            yield _eight_bits(array, colour=_is_colour(array, page))
+
+
+def _is_colour(array: Any, page: Any) -> bool:
+    return bool(array.ndim == 3 and array.shape[-1] in (3, 4) and page.planarconfig == 1)
+
+
 def _pages(pages: Any, options: Options, picture: Picture) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Pixels of each page and how they are written: without a word."""
     for page in pages:
         array = page.asarray()
-        colour = array.ndim == 3 and array.shape[-1] in (3, 4) and page.planarconfig == 1
+        colour = _is_colour(array, page)
         reads = options.pixels != "rules"
         boxes = _text(_eight_bits(array, colour=colour), options) if reads else []
         if boxes:

@@ -101,13 +101,19 @@ def _in_picture(path: Path, head: bytes, options: Options, *, thorough: bool) ->
     elif is_png(head):
         raster_bytes.png(path.read_bytes(), counts)
     yield from (name for name, _ in counts)
-    if thorough and options.pixels != "rules":
-        from PIL import Image, ImageSequence
+    if not thorough or options.pixels == "rules":
+        return
+    from PIL import Image
 
-        with Image.open(path) as image:
-            for page in ImageSequence.Iterator(image):
-                if text_boxes.find(np.asarray(page.convert("RGB")), markers=options.markers):
-                    yield "text in its pixels"
+    from osler.io.deidentification import raster_file
+
+    if is_tiff(head):
+        if any(text_boxes.find(p, markers=options.markers) for p in raster_file.seen_pages(path)):
+            yield "text in its pixels"
+        return
+    with Image.open(path) as image:
+        if text_boxes.find(np.asarray(image.convert("RGB")), markers=options.markers):
+            yield "text in its pixels"
 
 
 def _is_text(head: bytes) -> bool:
