@@ -89,3 +89,13 @@ def test_every_layout_gives_the_same_numbers(theirs, layout, tmp_path):
     assert net.report.share == 1
     assert not net.report.unexpected
     assert not net.report.missing
+
+
+def test_a_small_picture_does_not_change_what_is_said_of_the_next():
+    net = models.create("swin-tiny", weights="random", embed_dim=8, num_heads=[1, 2, 2, 4])
+    large = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        first = net(large)
+        assert torch.isfinite(net(large[:, :, :64, :96])).all()
+        assert torch.equal(net(large), first)
+        torch.testing.assert_close(first, net.swin(large).pooler_output)

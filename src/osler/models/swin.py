@@ -55,19 +55,34 @@ class Swin(nn.Module):
             drop_path_rate=drop_path,
         )
         self.swin = SwinModel(config)
+        self.window, self.patch_size = window, patch_size
         width = embed_dim * 2 ** (len(depths) - 1)
         self.head = nn.Linear(width, num_classes) if num_classes else nn.Identity()
 
     def pyramid(self, x: Tensor) -> list[Tensor]:
         """Maps after the patches and after each stage, at 1/4, 1/8, 1/16 and 1/32."""
-        said = self.swin(x, output_hidden_states=True)
+        said = self._said(x, output_hidden_states=True)
         maps = said.reshaped_hidden_states
         # the last stage does not halve, so the two last maps have one size
         return [*maps[:-2], maps[-1]]
 
     def features(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` to ``(B, D)``."""
-        return self.swin(x).pooler_output
+        return self._said(x).pooler_output
+
+    def _said(self, x: Tensor, **wanted: bool) -> Any:
+        """What the tower says, its windows set for this picture.
+
+        transformers makes a window smaller for good once a picture was small, and then fails:
+        windows keep their side here, smaller maps are padded to it and are not shifted.
+        """
+        h, w = -(-x.shape[-2] // self.patch_size), -(-x.shape[-1] // self.patch_size)
+        for stage in self.swin.encoder.layers:
+            for number, block in enumerate(stage.blocks):
+                shifted = number % 2 and min(h, w) > self.window
+                block.shift_size = self.window // 2 if shifted else 0
+            h, w = (h + 1) // 2, (w + 1) // 2
+        return self.swin(x, always_partition=True, **wanted)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` to scores ``(B, num_classes)``, or to features."""
