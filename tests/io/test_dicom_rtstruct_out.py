@@ -1,10 +1,13 @@
 """Structure sets written: by dciodvfy, by pydicom and scikit-image, and by our own reader."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 from dicom_check import errors
 from dicom_stack import enhanced, stack
 from fake_series import FRAME, SHAPE, affine, masks, turned, write_series
@@ -17,6 +20,7 @@ from osler.errors import OutputError
 from osler.io import load
 from osler.io.contour_fill import fill_plane
 from osler.io.contour_trace import keyholed, rings_of
+from osler.io.converting import save
 from osler.io.dicom_findings import add
 from osler.io.dicom_presentation_out import write_presentation
 from osler.io.dicom_rtstruct_out import write_structures
@@ -184,3 +188,27 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="FrameOfReferenceUID"):
         write_structures(case, tmp_path / "rt.dcm", item="ct", masks=True)
     assert not (tmp_path / "rt.dcm").exists()
+
+
+def test_plastimatch_fills_the_very_mask(data_dir: Path, tmp_path: Path) -> None:
+    if shutil.which("plastimatch") is None:
+        pytest.skip("plastimatch is not installed: apt-get install plastimatch")
+    folder = data_dir / "ct-example" / "dicom"
+    case = load(folder)
+    image = case.image("ct")
+    d, h, w = np.ogrid[: image.shape[0], : image.shape[1], : image.shape[2]]
+    shell = ((d - 10) / 9) ** 2 + ((h - 250) / 90) ** 2 + ((w - 240) / 130) ** 2 < 1
+    shell &= ((d - 10) / 5) ** 2 + ((h - 250) / 30) ** 2 + ((w - 240) / 40) ** 2 >= 1
+    case.add(Mask(id="shell", name="Shell", source=ME, item="ct", mask=shell))
+    path = write_structures(case, tmp_path / "rt.dcm", masks=True)
+    grid = save(image, tmp_path / "ct.nrrd")
+    command = ["plastimatch", "convert", "--input", str(path), "--referenced-ct", str(folder)]
+    command += ["--fixed", str(grid), "--prefix-format", "nrrd"]
+    subprocess.run(
+        [*command, "--output-prefix", str(tmp_path / "out")],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    seen = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out" / "Shell.nrrd")))
+    assert np.array_equal(seen > 0, shell)
