@@ -140,15 +140,19 @@ class System:
     Attributes:
         name: of the network and of its card, ``cards/NAME.yaml``.
         builder: ``"module:function"`` that takes the options and returns the network.
+        fixed: options that the name itself says, as pairs.
     """
 
     name: str
     builder: str
+    fixed: tuple[tuple[str, Any], ...] = ()
 
     @property
     def card(self) -> Card:
-        """Its card, read once."""
-        return read_card(self.name)
+        """Its card, read once; one of a family has the family's under its own name."""
+        family = self.name.partition("/")[0]
+        card = read_card(family)
+        return card if family == self.name else card.model_copy(update={"name": self.name})
 
     @property
     def module(self) -> str:

@@ -16,6 +16,14 @@ SYSTEMS: tuple[System, ...] = (
     System("vit-base", "osler.models.vit_base:vit"),
     System("vit-large", "osler.models.vit_base:vit"),
     System("swin-tiny", "osler.models.swin:Swin"),
+    System("resnet-18", "osler.models.resnet:resnet"),
+    System("resnet-50", "osler.models.resnet:resnet"),
+    System("se-resnet-50", "osler.models.resnet:se_resnet"),
+    System("monai-unet", "osler.models.monai_unet:flat"),
+    System("monai-unet-3d", "osler.models.monai_unet:deep"),
+    System("dynunet-2d", "osler.models.dynunet:flat"),
+    System("dynunet", "osler.models.dynunet:deep"),
+    System("swin-unetr", "osler.models.swin_unetr:SwinUNETR"),
     System("stu-net-small", "osler.models.stunet:small"),
     System("stu-net-base", "osler.models.stunet:base"),
     System("stu-net-large", "osler.models.stunet:large"),
@@ -36,6 +44,9 @@ SYSTEMS: tuple[System, ...] = (
     System("retizero", "osler.models.retizero:retizero"),
 )
 
+FAMILIES: tuple[System, ...] = (System("timm", "osler.models.timm_net:TimmNet"),)
+"""Networks by the names of another library, ``FAMILY/NAME``; they are not listed one by one."""
+
 
 def find(name: str) -> System:
     """The network of that name.
@@ -46,6 +57,10 @@ def find(name: str) -> System:
     for system in SYSTEMS:
         if system.name == name:
             return system
+    family, _, member = name.partition("/")
+    for system in FAMILIES:
+        if system.name == family and member:
+            return System(name, system.builder, (("architecture", member),))
     names = [system.name for system in SYSTEMS]
     near = get_close_matches(name, names, n=3, cutoff=0.3)
     raise RecipeError(

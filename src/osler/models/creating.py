@@ -83,7 +83,9 @@ def create(
 def _build(system: System, options: dict[str, Any]) -> "nn.Module":
     module, _, function = system.builder.partition(":")
     try:
-        net: nn.Module = getattr(import_module(module), function)(**options)
+        net: nn.Module = getattr(import_module(module), function)(
+            **{**dict(system.fixed), **options}
+        )
     except TypeError as error:
         raise RecipeError(
             f"the network '{system.name}' does not take these options: {error}"
@@ -102,7 +104,8 @@ def need_torch(purpose: str) -> None:
 def layouts(system: System) -> "list[Layout]":
     """The layouts in which a network's weights were published."""
     known: tuple[Layout, ...] = getattr(import_module(system.module), "LAYOUTS", ())
-    return [layout for layout in known if system.name in layout.systems]
+    family = system.name.partition("/")[0]
+    return [layout for layout in known if family in layout.systems]
 
 
 def layout_for(system: System, stored: "Stored") -> "Layout":

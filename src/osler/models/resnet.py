@@ -239,7 +239,7 @@ def se_resnet(**options: Any) -> ResNet:
 LAYOUTS = (
     Layout(
         "torchvision or timm",
-        ("resnet18", "resnet50"),
+        ("resnet-18", "resnet-50"),
         marks=(r"^conv1\.weight$", r"^layer1\.0\.conv2\.weight$"),
         without=(r"^layer1\.0\.se\.",),
         heads=(r"^fc\.",),
@@ -247,7 +247,7 @@ LAYOUTS = (
     ),
     Layout(
         "timm, squeeze and excitation",
-        ("se-resnet50",),
+        ("se-resnet-50",),
         marks=(r"^conv1\.weight$", r"^layer1\.0\.se\.fc1\.weight$"),
         heads=(r"^fc\.",),
         options=resnet_options,

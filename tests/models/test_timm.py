@@ -1,0 +1,47 @@
+"""Networks of timm by their names, which are refused in a sentence where timm is not installed."""
+
+from importlib.util import find_spec
+
+import pytest
+
+from osler import models
+from osler.errors import MissingExtraError, RecipeError
+
+absent = pytest.mark.skipif(find_spec("timm") is not None, reason="timm is installed")
+
+
+@absent
+def test_what_to_install_is_said():
+    with pytest.raises(MissingExtraError, match=r"build 'timm/convnext_tiny'.*osler\[timm\]"):
+        models.create("timm/convnext_tiny", weights="random")
+
+
+def test_a_member_has_the_card_of_the_family():
+    card = models.find("timm/convnext_tiny").card
+    assert card.name == "timm/convnext_tiny"
+    assert not card.exportable
+    assert models.find("timm/resnet50").fixed == (("architecture", "resnet50"),)
+
+
+@pytest.mark.parametrize("name", ["timm", "timm/", "tim/resnet50"])
+def test_other_names_are_not_taken(name):
+    with pytest.raises(RecipeError, match="no network is called"):
+        models.find(name)
+
+
+def test_weights_are_named_too():
+    with pytest.raises(RecipeError, match=r"checkpoint=FILE"):
+        models.create("timm/resnet50")
+
+
+@pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed")
+def test_a_file_of_timm_s_names(tmp_path):
+    import timm
+    import torch
+
+    theirs = timm.create_model("resnet18", pretrained=False, num_classes=3).eval()
+    torch.save(theirs.state_dict(), tmp_path / "net.pth")
+    net = models.create("timm/resnet18", checkpoint=tmp_path / "net.pth", num_classes=3)
+    x = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(net(x), theirs(x))
