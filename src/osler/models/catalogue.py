@@ -35,6 +35,8 @@ SYSTEMS: tuple[System, ...] = (
     System("visionfm-vit-base", "osler.models.visionfm:visionfm"),
     System("deepdr-vit-base", "osler.models.deepdr:deepdr"),
     System("deepdr-vit-base-lesions", "osler.models.deepdr:deepdr_lesions"),
+    System("eyefm-vit-large", "osler.models.eyefm:eyefm"),
+    System("eyefm-vit-large-pretraining", "osler.models.eyefm:eyefm_pretraining"),
     # segmentation by prompts
     System("sam-vit-base", "osler.models.sam:sam"),
     System("medsam", "osler.models.sam:medsam"),
