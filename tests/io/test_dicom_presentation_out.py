@@ -1,6 +1,8 @@
 """Presentation states written: by dciodvfy, by highdicom and pydicom, and by our own reader."""
 
 import io
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from dicom_check import errors
 from dicom_stack import cine
 from fake_case import fake_case
 from fake_series import FRAME, SHAPE, affine, masks, series, write_series
+from PIL import Image as Picture
 from PIL import ImageCms
 
 from osler.errors import OutputError
@@ -92,6 +95,34 @@ def test_as_others_see_it(tmp_path: Path) -> None:
     assert np.allclose(data, [4.0, 2.75])
     named = ds.ReferencedSeriesSequence[0].ReferencedImageSequence
     assert [i.ReferencedSOPInstanceUID for i in named] == [s.SOPInstanceUID for s in series()]
+
+
+def test_dcmtk_applies_it(tmp_path: Path) -> None:
+    if shutil.which("dcmp2pgm") is None:
+        pytest.skip("dcmp2pgm is not installed: apt-get install dcmtk")
+    image = write_series(tmp_path)
+    image.window = (-980.0, 60.0)
+    case = Case("c", items={"ct": image})
+    case.add(Point(id="tip", name="Tip", source=ME, item="ct", position=(3.0, 2.25, 3.5)))
+    case.add(Passage(id="p", name="P", source=ME, item="ct", text="Here", evidence=("tip",)))
+    path = write_presentation(case, tmp_path / "pr.dcm")
+    checked = subprocess.run(
+        ["dcmpschk", str(path)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "E:" not in checked.stderr
+    out = tmp_path / "x.pgm"
+    shown = subprocess.run(
+        ["dcmp2pgm", "-v", "-p", str(path), str(tmp_path / "003.dcm"), str(out)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert "anchor point: 4\\2.75 units=pixel" in shown.stderr
+    assert "points=1 type=point" in shown.stderr
+    values = image.array[0, 3].astype(float)
+    expected = np.clip((values - (-980 - 0.5)) / (60 - 1) + 0.5, 0, 1) * 255  # PS3.3 C.11.2.1.2
+    assert np.abs(np.asarray(Picture.open(out)).astype(float) - expected).max() <= 1.1
 
 
 def test_contours_in_millimetres_are_drawn_in_their_slice(tmp_path: Path) -> None:
