@@ -136,3 +136,22 @@ def test_a_thin_structure_keeps_its_finest_branches_on_a_coarse_photograph():
     assert thin.sum() == 32
     assert thin[10].all()
     assert not broad.any()
+
+
+def test_of_two_round_bright_parts_the_disc_is_where_vessels_enter():
+    canvas = plan(whole(128), diameter=128)
+    probability = np.zeros((1, *canvas.size), np.float32)
+    hh, ww = np.indices(canvas.size)
+    left, right = ((hh - 64) ** 2 + (ww - at) ** 2 <= 144 for at in (32, 96))
+    probability[0, left | right] = 0.9
+    probability[0, 52:77:6, 90:110] = 0  # notches: the disc is less of an ellipse
+    picture = np.full((4, *canvas.size), 0.6, np.float32)
+    picture[1, :, 95:98] = 0.3  # vessels through the right one
+    picture[1, 40:42, 60:128] = 0.3
+    rule = [Rule(0.5, single=True)]
+    _, (by_shape,) = decode(probability, canvas, rule)
+    _, (by_vessels,) = decode(probability, canvas, rule, picture=picture)
+    assert by_shape[64, 32]
+    assert not by_shape[:, 64:].any()
+    assert by_vessels[66, 96]
+    assert not by_vessels[:, :64].any()

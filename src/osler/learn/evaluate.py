@@ -134,7 +134,8 @@ def evaluate(
         photo = read_rgb(case.row.items[recipe.item])
         canvas = plan(find_field(photo), diameter=recipe.diameter)
         values = _calibrated(raw_scores(net, case), recipe, calibration)
-        home, masks = decode(values, canvas, cut, exclusive=recipe.exclusive)
+        picture = case.image.astype(np.float32) / np.float32(255)
+        home, masks = decode(values, canvas, cut, exclusive=recipe.exclusive, picture=picture)
         inside = canvas.field.mask()
         for target, value, mask in zip(recipe.targets, home, masks, strict=True):
             truth = _truth(case, target, inside)

@@ -103,7 +103,7 @@ def _predict(
             inputs[one.name] = scores[one.output].astype(np.float32)
     scores = bundle.run(inputs)
     if bundle.card.task == "segmentation":
-        return _segmented(bundle, scores, canvas, known)
+        return _segmented(bundle, scores, canvas, known, image[0])
     return _classified(bundle, scores, canvas)
 
 
@@ -112,6 +112,7 @@ def _segmented(
     scores: Mapping[str, NDArray[Any]],
     canvas: Canvas,
     known: Mapping[str, Prediction],
+    picture: NDArray[np.float32],
 ) -> Prediction:
     output = bundle.card.outputs[0]
     values = probability(output, scores[output.name])[0]
@@ -123,7 +124,7 @@ def _segmented(
         segmentation.Rule(label.threshold, label.min_area or 0, label.single, label.thin)
         for label in labels
     ]
-    home, masks = segmentation.decode(values, canvas, rules, exclusive=exclusive)
+    home, masks = segmentation.decode(values, canvas, rules, exclusive=exclusive, picture=picture)
     if output.vote == "segment":
         whole = masks[0] | masks[1]
         if output.divides is not None:

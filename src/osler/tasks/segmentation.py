@@ -21,8 +21,8 @@ class Rule:
         threshold: least probability of a pixel of the mask; None chooses it for each image
             (``expected_dice_threshold``).
         min_area: connected parts smaller than this are left out, canvas pixels.
-        single: there is one such structure in an eye, of about the shape of an ellipse: the part
-            that is most like one stays.
+        single: there is one such structure in an eye, of about the shape of an ellipse and where
+            vessels enter: the part that is most like that stays.
         thin: the structure can be thinner than a pixel of the image; a pixel that it passes
             through belongs to it (``undraw_thin``).
     """
@@ -56,6 +56,7 @@ def decode(
     rules: Sequence[Rule],
     *,
     exclusive: bool = False,
+    picture: NDArray[np.float32] | None = None,
 ) -> tuple[NDArray[np.float32], list[NDArray[np.bool_]]]:
     """Bring probabilities home and cut masks out of them.
 
@@ -65,6 +66,8 @@ def decode(
         rules: one a label.
         exclusive: the labels exclude each other: a pixel whose probabilities together reach the
             first rule's threshold gets the likeliest label.
+        picture: ``(4, h, w)``, what the network saw, by which parts of which one may stay are told
+            apart; None judges them by their shape alone.
 
     Returns:
         ``(L, H, W)`` probabilities and the masks, in the photograph's grid.
@@ -82,10 +85,10 @@ def decode(
         together, home_together = content.sum(axis=0), home.sum(axis=0)
         threshold = _threshold(rule, together)
         likeliest = home.argmax(axis=0)
-        found = _cut(home_together, together, threshold, rule, canvas)
+        found = _cut(home_together, together, threshold, rule, canvas, picture)
         return home, [found & (likeliest == label) for label in range(len(home))]
     for native, small, rule in zip(home, content, rules, strict=True):
-        masks.append(_cut(native, small, _threshold(rule, small), rule, canvas))
+        masks.append(_cut(native, small, _threshold(rule, small), rule, canvas, picture))
     return home, masks
 
 
@@ -126,13 +129,14 @@ def _cut(
     threshold: float,
     rule: Rule,
     canvas: Canvas,
+    picture: NDArray[np.float32] | None,
 ) -> NDArray[np.bool_]:
     mask = native >= threshold
     unwanted = np.zeros(small.shape, bool)
     if rule.min_area > 1:
         unwanted |= _specks(small >= threshold, rule.min_area)
     if rule.single:
-        unwanted |= _others(small >= threshold)
+        unwanted |= _others(small >= threshold, picture)
     if unwanted.any():
         mask &= ~_enlarge(unwanted, canvas)
     return mask
@@ -148,8 +152,12 @@ def _specks(mask: NDArray[np.bool_], min_area: int) -> NDArray[np.bool_]:
     return np.asarray(small[labels], bool)
 
 
-def _others(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """All connected parts but the one most like an ellipse, of those of a third of the largest."""
+def _others(mask: NDArray[np.bool_], picture: NDArray[np.float32] | None) -> NDArray[np.bool_]:
+    """All connected parts but the likeliest disc, of those of a third of the largest.
+
+    A plaque of exudates can be as bright and as round as the disc. But vessels leave the eye
+    through the disc and none through a plaque.
+    """
     from scipy import ndimage
 
     labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
@@ -158,8 +166,36 @@ def _others(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     large = np.flatnonzero(sizes * 3 >= sizes.max())
-    kept = max(large, key=lambda part: _likeness_to_ellipse(labels == part))
+    if len(large) < 2:
+        kept = large[0]
+    else:
+        dark = 1.0 if picture is None else _dark_lines(picture[1, : mask.shape[0], : mask.shape[1]])
+        kept = max(
+            large,
+            key=lambda part: _likeness_to_ellipse(labels == part) * _seen(dark, labels == part),
+        )
     return np.asarray((labels > 0) & (labels != kept))
+
+
+def _dark_lines(green: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How much darker than what is beside it each pixel of a thin line is, 0 to 1 of that.
+
+    The closing with a window broader than a vessel fills it with what is beside it.
+    """
+    from scipy import ndimage
+
+    window = max(5, round(max(green.shape) / 46))  # a sixth of a disc
+    beside = ndimage.grey_closing(green, (window, window))
+    return np.asarray((beside - green) / np.maximum(beside, np.float32(0.08)), np.float32)
+
+
+def _seen(dark: NDArray[np.float32] | float, part: NDArray[np.bool_]) -> float:
+    """Mean of a map over a part and its near surroundings."""
+    if isinstance(dark, float):
+        return dark
+    from scipy import ndimage
+
+    return float(dark[ndimage.binary_dilation(part, iterations=max(dark.shape) // 85)].mean())
 
 
 def _likeness_to_ellipse(part: NDArray[np.bool_]) -> float:
