@@ -12,13 +12,17 @@ import pytest
 from fake_series import masks, write_series
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom.data import get_testdata_file
 
 from osler.errors import InputError, TooLargeError
 from osler.io import load
 from osler.io.dicom_findings import add
+from osler.io.dicom_pdf import write_document
+from osler.io.dicom_presentation_out import write_presentation
+from osler.io.dicom_rtstruct_out import write_structures
 from osler.io.dicom_seg_out import write_segmentation
 from osler.io.dicom_sr import write_measurements
-from osler.record import Case, Label, Mask, Measurement, Passage, Source
+from osler.record import Case, Label, Mask, Measurement, Passage, Source, Text
 
 SYNTAXES = {"deflated": ("+td", "1.2.840.10008.1.2.1.99"), "big": ("+tb", "1.2.840.10008.1.2.2")}
 
@@ -97,6 +101,34 @@ def test_a_report_and_a_folder(tmp_path: Path, syntax: str) -> None:
     assert [p.text for p in found.of(Passage)] == ["脾大 – é"]
     assert np.array_equal(found.get("liver", Mask).mask, masks()[0].mask)
     assert found.get("liver", Mask).item == "ct"
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_drawings_and_documents(tmp_path: Path, syntax: str) -> None:
+    image = write_series(tmp_path)
+    case = Case("c", items={"ct": image})
+    case.add(masks()[0])
+    case.add(Passage(id="p", name="P", source=Source("person", "p"), item="ct", text="肝"))
+    structures = write_structures(case, tmp_path / "rt", masks=True)
+    shown = write_presentation(case, tmp_path / "pr", masks=True)
+    document = write_document(Text("t", "Words 肝."), tmp_path / "doc")
+    again = Case("d", items={"ct": image})
+    for path in (structures, shown, document):
+        add(again, converted(path, syntax))
+    for id in ("liver", "liver-2"):
+        assert np.array_equal(again.get(id, Mask).mask, masks()[0].mask)
+    assert [p.text for p in again.of(Passage)] == ["肝"]
+    assert "Words 肝." in again["report"].text
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_a_waveform(tmp_path: Path, syntax: str) -> None:
+    source = tmp_path / "ecg"
+    source.write_bytes(Path(str(get_testdata_file("waveform_ecg.dcm"))).read_bytes())
+    plain, other = load(source), load(converted(source, syntax))
+    for name, signal in plain.items.items():
+        assert np.array_equal(other[name].array, signal.array, equal_nan=True)
+        assert other[name].units == signal.units
 
 
 def deflated_of(path: Path, content: bytes) -> Path:
