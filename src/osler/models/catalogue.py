@@ -44,6 +44,8 @@ SYSTEMS: tuple[System, ...] = (
     System("flair", "osler.models.flair:flair"),
     System("keepfit", "osler.models.keepfit:keepfit"),
     System("retizero", "osler.models.retizero:retizero"),
+    System("medclip", "osler.models.medclip:medclip"),
+    System("medclip-resnet-50", "osler.models.medclip:medclip_resnet"),
 )
 
 FAMILIES: tuple[System, ...] = (System("timm", "osler.models.timm_net:TimmNet"),)

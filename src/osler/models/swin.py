@@ -130,6 +130,17 @@ def _split(tensors: Tensors, net: nn.Module) -> Tensors:
 
 _TABLE = ".attention.relative_position_bias.relative_position_bias_table"
 
+OLD_NAMES = (
+    (r"\.attention\.self\.relative_position_bias_table$", _TABLE),
+    (r"(blocks\.\d+)\.attention\.self\.query\.", r"\1.attention.q_proj."),
+    (r"(blocks\.\d+)\.attention\.self\.key\.", r"\1.attention.k_proj."),
+    (r"(blocks\.\d+)\.attention\.self\.value\.", r"\1.attention.v_proj."),
+    (r"(blocks\.\d+)\.attention\.output\.dense\.", r"\1.attention.o_proj."),
+    (r"(blocks\.\d+)\.intermediate\.dense\.", r"\1.mlp.fc1."),
+    (r"(blocks\.\d+)\.output\.dense\.", r"\1.mlp.fc2."),
+)
+"""Names within a block before release 5 of transformers, and after."""
+
 LAYOUTS = (
     Layout(
         "Swin of transformers",
@@ -144,14 +155,7 @@ LAYOUTS = (
         rename=(
             (r"^classifier\.", "head."),
             (r"^(embeddings|encoder|layernorm)\.", r"swin.\1."),
-            # names before release 5
-            (r"\.attention\.self\.relative_position_bias_table$", _TABLE),
-            (r"\.attention\.self\.query\.", ".attention.q_proj."),
-            (r"\.attention\.self\.key\.", ".attention.k_proj."),
-            (r"\.attention\.self\.value\.", ".attention.v_proj."),
-            (r"\.attention\.output\.dense\.", ".attention.o_proj."),
-            (r"\.intermediate\.dense\.", ".mlp.fc1."),
-            (r"(blocks\.\d+)\.output\.dense\.", r"\1.mlp.fc2."),
+            *OLD_NAMES,
         ),
         options=swin_options,
     ),
