@@ -20,7 +20,7 @@ from osler.io import identity
 from osler.io.dicom_context import sources, write_dataset
 from osler.io.dicom_photo import side_of, source_dataset
 from osler.io.dicom_seg import build_seg, coded, segmented, stamp
-from osler.io.dicom_sr_parts import algorithm, chances, doubt, remark
+from osler.io.dicom_sr_parts import algorithm, chances, doubt, observer, remark
 from osler.io.dicom_sr_regions import can_be_region, region_of
 from osler.record import (
     Case,
@@ -135,7 +135,7 @@ def _document(writer: "_Writer", evidence: "list[Dataset]") -> "ComprehensiveSR"
             "labels, points or passages; masks go into a segmentation"
         )
     report = MeasurementReport(
-        observation_context=writer.observer(),
+        observation_context=observer(writer.case),
         procedure_reported=coded(vocab.IMAGING_PROCEDURE),
         imaging_measurements=groups or [writer.nothing()],
     )
@@ -211,29 +211,6 @@ class _Writer:
             return segmented(self.case, item=self.item)
         known = self._segments()
         return [m for m in self.case.of(Mask) if m.item in (self.item, None) and m.id in known]
-
-    def observer(self) -> Any:
-        """The device that observed: Osler, with every model that took part."""
-        from highdicom.sr import (
-            DeviceObserverIdentifyingAttributes,
-            ObservationContext,
-            ObserverContext,
-        )
-        from pydicom.sr.codedict import codes
-
-        bundles = [s for s in identity.sources(self.case) if s.kind == "bundle"]
-        parts = ", ".join(f"{s.name} {s.version}".strip() for s in bundles)
-        return ObservationContext(
-            observer_device_context=ObserverContext(
-                observer_type=codes.DCM.Device,
-                observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
-                    uid=identity.uid("device", identity.version()),
-                    name="Osler",
-                    manufacturer_name="Osler",
-                    model_name=f"osler {identity.version()}" + (f" with {parts}" if parts else ""),
-                ),
-            )
-        )
 
     def groups(self) -> Iterator[Any]:
         for group in self._sorted():

@@ -4,7 +4,7 @@ from typing import Any
 
 from osler.io import identity
 from osler.io.dicom_seg import coded
-from osler.record import Code, Label, Measurement, Source, vocab
+from osler.record import Case, Code, Label, Measurement, Source, vocab
 
 UNITS = Code("246514001", "SCT", "Units")
 """What a missing number would be in. A NUM item has no place for a unit without a value (PS3.3
@@ -53,4 +53,28 @@ def algorithm(source: Source) -> Any:
 
     return AlgorithmIdentification(
         name=source.name, version=source.version or identity.version(), manufacturer="Osler"
+    )
+
+
+def observer(case: Case) -> Any:
+    """The device that observed: Osler, with every model that took part."""
+    from highdicom.sr import (
+        DeviceObserverIdentifyingAttributes,
+        ObservationContext,
+        ObserverContext,
+    )
+    from pydicom.sr.codedict import codes
+
+    bundles = [s for s in identity.sources(case) if s.kind == "bundle"]
+    parts = ", ".join(f"{s.name} {s.version}".strip() for s in bundles)
+    return ObservationContext(
+        observer_device_context=ObserverContext(
+            observer_type=codes.DCM.Device,
+            observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
+                uid=identity.uid("device", identity.version()),
+                name="Osler",
+                manufacturer_name="Osler",
+                model_name=f"osler {identity.version()}" + (f" with {parts}" if parts else ""),
+            ),
+        )
     )
