@@ -155,6 +155,45 @@ def test_pdf_is_set_anew_from_its_text(tmp_path: Path) -> None:
     assert any("set anew from its text" in note for note in outcome.notes)
 
 
+def test_pdf_in_chinese(tmp_path: Path) -> None:
+    path = tmp_path / "a.pdf"
+    path.write_bytes(pdf_typeset.typeset("患者姓名：欧阳小明 男 65岁\n右肺上叶见6mm结节。"))
+    _, new = copied(path, tmp_path)
+    (page,) = pypdf.PdfReader(new).pages
+    assert page.extract_text().split() == ["患者姓名：[NAME]", "男", "65岁", "右肺上叶见6mm结节。"]
+
+
+def test_pdf_in_letters_that_cannot_be_set_becomes_text(tmp_path: Path) -> None:
+    line = "नमस्ते Dr Quillfeather"
+    shown = f"<{line.encode('utf-16-be').hex()}> Tj".encode()
+    stream = b"BT /F1 12 Tf 50 790 Td " + shown + b" ET"
+    system = b"<</Registry(Adobe)/Ordering(GB1)/Supplement 4>>"
+    objects = [
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[4 0 R]/Count 1>>",
+        b"<</Type/Font/Subtype/Type0/BaseFont/STSong-Light/Encoding/UniGB-UCS2-H"
+        b"/DescendantFonts[6 0 R]>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents 5 0 R"
+        b"/Resources<</Font<</F1 3 0 R>>>>>>",
+        b"<</Length %d>>stream\n%s\nendstream" % (len(stream), stream),
+        b"<</Type/Font/Subtype/CIDFontType0/BaseFont/STSong-Light/CIDSystemInfo%s>>" % system,
+    ]
+    data, places = b"%PDF-1.4\n", []
+    for number, one in enumerate(objects, 1):
+        places.append(len(data))
+        data += b"%d 0 obj\n%s\nendobj\n" % (number, one)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    end = (
+        b"xref\n0 7\n0000000000 65535 f \n%strailer\n<</Size 7/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF"
+    )
+    path = tmp_path / "a.pdf"
+    path.write_bytes(data + end % (table, len(data)))
+    outcome, new = copied(path, tmp_path)
+    assert new.suffix == ".txt"
+    assert new.read_text("utf-8").strip() == "नमस्ते Dr [NAME]"
+    assert any("plain text" in note for note in outcome.notes)
+
+
 def test_a_scan_in_pdf_is_refused(tmp_path: Path) -> None:
     writer = pypdf.PdfWriter()
     writer.add_blank_page(200, 200)
