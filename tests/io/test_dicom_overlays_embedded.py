@@ -132,12 +132,22 @@ def test_a_bit_of_the_values_is_no_overlay(tmp_path: Path, bit: int) -> None:
     assert np.array_equal(item.array[0], values)
 
 
-@pytest.mark.parametrize("within", [False, True])
-def test_the_overlays_of_a_series(tmp_path: Path, within: bool) -> None:
+@pytest.mark.parametrize(
+    ("within", "syntax"),
+    [
+        (False, ExplicitVRLittleEndian),
+        (True, ExplicitVRLittleEndian),
+        (True, ExplicitVRBigEndian),
+        (True, JPEGLosslessSV1),
+        (True, RLELossless),
+    ],
+)
+def test_the_overlays_of_a_series(tmp_path: Path, within: bool, syntax: str) -> None:
     pixels = (stack() & 0xFFF).astype(np.uint16)
     drawn = np.random.default_rng(2).random(pixels.shape) < 0.3
     drawn[[0, 3]] = False
-    datasets = series((pixels | (drawn * np.uint16(within)) << 14).astype(np.uint16))
+    stored = (pixels | (drawn * np.uint16(within)) << 14).astype(np.uint16)
+    datasets = series(stored, syntax=syntax)
     for plane, ds in enumerate(datasets):
         if plane in (0, 3):
             continue  # slices without one

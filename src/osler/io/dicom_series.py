@@ -15,7 +15,7 @@ from osler.io.content import Content
 from osler.io.dicom_frames import Frames, locate, native_frame
 from osler.io.dicom_geometry import Allowed, Grid, Pose, grid_of, numbers, pose_of_header
 from osler.io.dicom_image import Opened, described, open_image, pixel_flags, profile_of
-from osler.io.dicom_layout import DEFLATED, EXPLICIT_BIG, Layout, layout_of
+from osler.io.dicom_layout import DEFLATED, EXPLICIT_BIG, UNCOMPRESSED, Layout, layout_of
 from osler.io.dicom_multiframe import Arrangement
 from osler.io.dicom_palette import palette_of
 from osler.io.dicom_pixels import Pixels, Plane
@@ -273,6 +273,8 @@ def _plain(found: Scan) -> bool:
         and found.syntax not in ("", DEFLATED)
         and found.head[2:4] not in (b"", *_REAL)
         and "ModalityLUTSequence" not in found
+        # an overlay may lie in unused bits, which only compressed samples bring along
+        and ("OverlayRows" not in found or found.syntax in UNCOMPRESSED)
     )
 
 
