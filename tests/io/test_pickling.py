@@ -1,6 +1,7 @@
 """Cases whose pixels are still in their files, sent to another process."""
 
 import multiprocessing
+import os
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -16,7 +17,7 @@ from dicom_stack import as_bytes, series, whole_study
 from numpy.typing import NDArray
 from ranged import Files
 from volume_files import itk_image, sitk, volume
-from web_server import serving
+from web_server import Asked, serving
 
 import osler
 from osler.record import Case, Deferred, Image
@@ -173,6 +174,38 @@ def test_a_file_behind_a_url_is_fetched_again(
         files.files["/a.nii"] = data[:-2] + b"\7\7"
         with pytest.raises(osler.errors.UnreadableError, match="has changed"):
             elsewhere.submit(pixels_of, sent).result()
+
+
+def test_a_forked_process_makes_a_connection_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Asked, "protocol_version", "HTTP/1.1")  # connections stay open
+    monkeypatch.setattr(Asked, "timeout", 2)  # but not for ever
+    voxels = np.random.default_rng(3).integers(0, 4000, (24, 512, 512)).astype(np.int16)
+    data = nibabel.Nifti1Image(voxels.T, np.eye(4)).to_bytes()
+    ports: list[int] = []
+    files = Files({"/a.nii": data})
+
+    def answer(asked: Asked) -> None:
+        ports.append(asked.client_address[1])
+        files(asked)
+
+    with serving(answer) as server:
+        case = osler.load(f"{server.url}/a.nii")
+        assert isinstance(case, Case)
+        image = case.image("volume")
+        ports.clear()
+        image.region(slice(10, 11), slice(None), slice(None))
+        assert len(set(ports)) == 1
+        child = os.fork()
+        if child == 0:  # no test goes on here
+            part = image.region(slice(20, 21), slice(None), slice(None))
+            os._exit(0 if np.array_equal(part[0], voxels[20:21]) else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert len(set(ports)) == 2
+        part = image.region(slice(16, 17), slice(None), slice(None))
+        np.testing.assert_array_equal(part[0], voxels[16:17])
+        assert len(set(ports)) == 2
 
 
 def test_the_query_of_a_url_may_be_a_secret(tmp_path: Path, elsewhere: ProcessPoolExecutor) -> None:

@@ -4,11 +4,13 @@
 again and again, is never silent and never done: after so many seconds its line is cut here.
 """
 
+import os
 import socket
 import threading
 from contextlib import suppress
 from typing import Any
 
+import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -58,11 +60,21 @@ class PunctualAdapter(HTTPAdapter):
     """An adapter whose hosts must begin each answer within so many seconds."""
 
     def __init__(self, seconds: float, **options: Any) -> None:
-        self._seconds = seconds
+        self._seconds, self._process = seconds, os.getpid()
         super().__init__(**options)
+
+    def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """As the parent's; a forked process makes connections of its own."""
+        if self._process != os.getpid():
+            # two processes that read from one connection would take each other's answers
+            self._process = os.getpid()
+            self.proxy_manager = {}
+            self.init_poolmanager(*self._pool_of)
+        return super().send(*args, **kwargs)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """As the parent's, with our connections."""
+        self._pool_of = args
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = self._pools()
 
