@@ -89,9 +89,9 @@ def _drawn(
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
     """A photograph as ``(3, H, W)`` sRGB, through the readers of ``osler.io``."""
-    from osler.io import load
+    from osler.io import load_file
 
-    array = load(path).image("photo").array
+    array = load_file(path).image("photo").array
     if array.dtype != np.uint8:
         raise RecipeError(f"'{path}' has {array.dtype} pixels; photographs for training are 8 bit")
     return np.repeat(array, 3, axis=0) if array.shape[0] == 1 else array
