@@ -15,6 +15,7 @@ SYSTEMS: tuple[System, ...] = (
     System("mobilenet-v3-small", "osler.models.mobilenet:small"),
     System("vit-base", "osler.models.vit_base:vit"),
     System("vit-large", "osler.models.vit_base:vit"),
+    System("mae-vit-base", "osler.models.mae:mae"),
     System("swin-tiny", "osler.models.swin:Swin"),
     System("resnet-18", "osler.models.resnet:resnet"),
     System("resnet-50", "osler.models.resnet:resnet"),

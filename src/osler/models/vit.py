@@ -29,6 +29,7 @@ TORCHVISION = (
     (r"^(blocks\.\d+\.)ln_", r"\1norm"),
     (r"\.self_attention\.in_proj_", ".attn.qkv."),
     (r"\.self_attention\.out_proj\.", ".attn.proj."),
+    # the file of 2021 says linear_1, later ones the place in the list
     (r"\.mlp\.(0|linear_1)\.", ".mlp.fc1."),
     (r"\.mlp\.(3|linear_2)\.", ".mlp.fc2."),
     (r"^encoder\.ln\.", "norm."),

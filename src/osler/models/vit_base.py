@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from osler.models.checkpoints.layout import Layout, Shapes, Tensors
-from osler.models.vit import VisionTransformer, vit_options
+from osler.models.vit import TORCHVISION, VisionTransformer, vit_options
 
 _NAMES = ("vit-base", "vit-large")
 
@@ -19,7 +19,7 @@ def vit(**options: Any) -> VisionTransformer:
     return VisionTransformer(**options)
 
 
-def _fused(tensors: Tensors, net: nn.Module) -> Tensors:
+def fused(tensors: Tensors, net: nn.Module) -> Tensors:
     """Query, key and value of each block in one tensor."""
     out = {name: value for name, value in tensors.items() if ".attn.qkv_" not in name}
     for name, query in tensors.items():
@@ -60,20 +60,7 @@ LAYOUTS = (
         "ViT of torchvision",
         _NAMES,
         marks=(r"^encoder\.layers\.encoder_layer_0\.self_attention", r"^class_token$"),
-        rename=(
-            (r"^class_token$", "cls_token"),
-            (r"^conv_proj\.", "patch_embed.proj."),
-            (r"^encoder\.pos_embedding$", "pos_embed"),
-            (r"^encoder\.ln\.", "norm."),
-            (r"^heads\.head\.", "head."),
-            (r"^encoder\.layers\.encoder_layer_(\d+)\.", r"blocks.\1."),
-            (r"\.ln_([12])\.", r".norm\1."),
-            (r"\.self_attention\.in_proj_", ".attn.qkv."),
-            (r"\.self_attention\.out_proj\.", ".attn.proj."),
-            # the file of 2021 says linear_1, later ones the place in the list
-            (r"\.mlp\.(linear_1|0)\.", ".mlp.fc1."),
-            (r"\.mlp\.(linear_2|3)\.", ".mlp.fc2."),
-        ),
+        rename=TORCHVISION,
         options=_options,
         grids={"pos_embed": 1},
     ),
@@ -106,7 +93,7 @@ LAYOUTS = (
             (r"\.intermediate\.dense\.", ".mlp.fc1."),
             (r"(blocks\.\d+)\.output\.dense\.", r"\1.mlp.fc2."),
         ),
-        transform=_fused,
+        transform=fused,
         options=_transformers_options,
         grids={"pos_embed": 1},
     ),
