@@ -124,7 +124,22 @@ class Card(_Strict):
     notes: list[str] = []
 
     def chosen(self, options: Mapping[str, Any]) -> "Card":
-        """The card of a network built with these options: its preprocessing is the one for them."""
+        """The card of a network built with these options: its preprocessing is the one for them.
+
+        Args:
+            options: of the network; ``preprocessing`` names one of ``alternatives`` outright.
+
+        Raises:
+            RecipeError: there is no preprocessing of that name.
+        """
+        named = options.get("preprocessing")
+        if named is not None and named not in self.alternatives:
+            raise RecipeError(
+                f"'{self.name}' has no preprocessing '{named}'; beside its own it has "
+                f"{', '.join(self.alternatives) or 'none'}"
+            )
+        if named is not None:
+            return self.model_copy(update={"preprocessing": self.alternatives[named]})
         values = [str(options.get(name)) for name in self.chosen_by]
         for number in range(len(values), 0, -1):
             fitting = self.alternatives.get("-".join(values[:number]))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from osler.errors import MissingExtraError, RecipeError, WeightsError
 from osler.models.card import System
@@ -34,7 +34,8 @@ def create(
             as a decoder, several: the encoder's first.
         weights: ``"random"`` builds it without a checkpoint; nothing is ever downloaded.
         partial: accept a checkpoint that brings nine tenths of the encoder or more.
-        options: what the card's ``options`` say otherwise, such as ``num_classes=5``.
+        options: what the card's ``options`` say otherwise, such as ``num_classes=5``, and
+            ``preprocessing``, the name of one of the card's ``alternatives``.
 
     Returns:
         The network in eval mode, with its card as ``net.card`` and, from a checkpoint, what
@@ -56,6 +57,9 @@ def create(
         )
     if checkpoint is None:
         return _build(system, {**system.card.options, **options})
+    opened = _opened(system, checkpoint, options)
+    if opened is not None:
+        return opened
     from osler.models.checkpoints.layout import load_weights
     from osler.models.checkpoints.reading import read_checkpoint
 
@@ -80,17 +84,33 @@ def create(
     return net
 
 
+def _opened(
+    system: System, checkpoint: "str | Path | Sequence[str | Path]", options: dict[str, Any]
+) -> "nn.Module | None":
+    """A folder that the network's own library opens, with its configuration; None for others."""
+    opener = getattr(import_module(system.module), "open_folder", None)
+    if opener is None or not isinstance(checkpoint, str | Path):
+        return None
+    config = Path(checkpoint) / "config.json"
+    if not config.is_file() or '"osler_network"' in config.read_text("utf-8"):
+        return None
+    net, report = opener(system.name, Path(checkpoint), options)
+    net.card, net.report = system.card, report
+    return cast("nn.Module", net)
+
+
 def _build(system: System, options: dict[str, Any]) -> "nn.Module":
     module, _, function = system.builder.partition(":")
+    card = system.card.chosen(options)
+    # which preprocessing the card names is no matter of the network's own
+    taken = {name: value for name, value in options.items() if name != "preprocessing"}
     try:
-        net: nn.Module = getattr(import_module(module), function)(
-            **{**dict(system.fixed), **options}
-        )
+        net: nn.Module = getattr(import_module(module), function)(**{**dict(system.fixed), **taken})
     except TypeError as error:
         raise RecipeError(
             f"the network '{system.name}' does not take these options: {error}"
         ) from error
-    net.card = system.card.chosen(options)  # type: ignore[assignment]
+    net.card = card  # type: ignore[assignment]
     net.options = options  # type: ignore[assignment]
     return net.eval()
 

@@ -137,7 +137,9 @@ class Step(BaseModel):
             low, high = values.min(), values.max()
             return np.asarray((values - low) / np.maximum(high - low, np.float32(1e-8)), np.float32)
         if self.standardise is not None:
-            mean, std = values.mean(axis=(0, 1)), values.std(axis=(0, 1))
+            # in single precision, sums over a million pixels are wrong in the fourth digit
+            exact = values.astype(np.float64)
+            mean, std = exact.mean(axis=(0, 1)), exact.std(axis=(0, 1))
             return np.asarray((values - mean) / np.maximum(std, np.float32(1e-8)), np.float32)
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
         return np.asarray((values - mean) / std, np.float32)
