@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,6 @@ from osler.batch.one import is_disk_full, sentence
 from osler.batch.predictions import TABLE, stems, whole, write_table
 from osler.batch.run import Batch, make_folder
 from osler.errors import InputError, MissingExtraError, RecipeError
-
-if TYPE_CHECKING:
-    from torch import nn
 
 FEATURES = "features.parquet"
 
@@ -121,7 +118,7 @@ def run(
     return batch
 
 
-def _built(name: str, checkpoint: Path | None, options: dict[str, Any]) -> "nn.Module":
+def _built(name: str, checkpoint: Path | None, options: dict[str, Any]) -> Any:
     from osler import models
 
     if Path(name).is_dir() and checkpoint is None:
@@ -142,9 +139,8 @@ def _built(name: str, checkpoint: Path | None, options: dict[str, Any]) -> "nn.M
 
 
 def _work(net: Any, ask: Ask, out: Path) -> "_Work":
-    import torch
+    from osler.models import asking
 
-    device = torch.device(ask.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     card = net.card
     kinds = [one.kind for one in card.inputs]
     wanted: type[_Work]
@@ -173,7 +169,7 @@ def _work(net: Any, ask: Ask, out: Path) -> "_Work":
         raise RecipeError(f"'{card.name}' takes {kinds[0]}, not pictures; use it from Python")
     if ask.tokenizer is not None:
         net.tokenizer_folder = ask.tokenizer
-    return wanted(net.to(device), ask, out, device)
+    return wanted(asking.place(net, ask.device), ask, out)
 
 
 @dataclass(slots=True)
@@ -191,7 +187,6 @@ class _Work:
     net: Any
     ask: Ask
     out: Path
-    device: Any
     preprocessing: Any = field(init=False)
 
     def __post_init__(self) -> None:
@@ -204,12 +199,6 @@ class _Work:
     def prepare(self, picture: _Picture) -> None:
         picture.ready = self.preprocessing(picture.pixels)
 
-    def tensor(self, pictures: Sequence[_Picture]) -> Any:
-        import torch
-
-        ready = [p.ready for p in pictures if p.ready is not None]
-        return torch.from_numpy(np.stack(ready)).to(self.device)
-
     def answer(self, pictures: Sequence[_Picture]) -> list[dict[str, Any]]:
         """A row a picture; empty where the answer is a file."""
         raise NotImplementedError
@@ -220,8 +209,9 @@ class _Work:
 
 class _Features(_Work):
     def answer(self, pictures: Sequence[_Picture]) -> list[dict[str, Any]]:
-        seen = self.net.features(self.tensor(pictures)).float().flatten(1).cpu().numpy()
-        return [{"features": row} for row in seen]
+        from osler.models import asking
+
+        return [{"features": row} for row in asking.features(self.net, _ready(pictures))]
 
     def table(self, rows: list[dict[str, Any]], out: Path) -> Path:
         try:
@@ -240,10 +230,11 @@ class _Features(_Work):
 
 class _Scores(_Work):
     def answer(self, pictures: Sequence[_Picture]) -> list[dict[str, Any]]:
-        said = self.net(self.tensor(pictures)).float().softmax(dim=1).cpu().numpy()
+        from osler.models import asking
+
         return [
             {"label": int(row.argmax()), **{f"p_{k}": f"{p:.6f}" for k, p in enumerate(row)}}
-            for row in said
+            for row in asking.scores(self.net, _ready(pictures))
         ]
 
 
@@ -258,17 +249,12 @@ class _Masks(_Work):
             )
 
     def answer(self, pictures: Sequence[_Picture]) -> list[dict[str, Any]]:
-        from torch.nn import functional
+        from osler.models import asking
 
-        said = self.net(self.tensor(pictures))
-        scores = (said if hasattr(said, "softmax") else next(iter(said))).float()
-        for picture, one in zip(pictures, scores, strict=True):
-            size = picture.pixels.shape[1:]
-            home = functional.interpolate(
-                one[None], size=size, mode="bilinear", align_corners=False
-            )[0]
-            chance = home.sigmoid() if len(home) == 1 else home.softmax(dim=0)
-            self.write(picture, chance.cpu().numpy())
+        sizes = [(picture.pixels.shape[1], picture.pixels.shape[2]) for picture in pictures]
+        said = asking.chances(self.net, _ready(pictures), sizes)
+        for picture, chance in zip(pictures, said, strict=True):
+            self.write(picture, chance)
         return [{} for _ in pictures]
 
     def write(self, picture: _Picture, chance: NDArray[np.float32]) -> None:
@@ -354,6 +340,10 @@ def _outcomes(paths: Sequence[Path], work: _Work, size: int, *, trace: bool) -> 
         yield from _answered(waiting, work, trace=trace)
 
 
+def _ready(pictures: Sequence[_Picture]) -> list[NDArray[np.float32]]:
+    return [picture.ready for picture in pictures if picture.ready is not None]
+
+
 def _alike(one: _Picture, other: _Picture) -> bool:
     """Whether two pictures may lie in one batch."""
     if one.ready is None or other.ready is None:
@@ -362,14 +352,11 @@ def _alike(one: _Picture, other: _Picture) -> bool:
 
 
 def _answered(pictures: list[_Picture], work: _Work, *, trace: bool) -> Generator[Outcome]:
-    import torch
-
     from osler.io.input_file import printable
     from osler.io.tables import safe
 
     try:
-        with torch.inference_mode():
-            rows = work.answer(pictures)
+        rows = work.answer(pictures)
     except Exception as error:  # noqa: BLE001 - as above
         if len(pictures) > 1:
             for one in pictures:
