@@ -20,22 +20,29 @@ class Measured:
 
     Attributes:
         parameters: numbers learnt.
-        gflops: thousands of millions of multiply-adds of one forward of one sample.
+        gflops: thousands of millions of multiply-adds of one forward of one sample; None where the
+            network looks at its numbers on the way, so that it cannot be run without them.
     """
 
     parameters: int
-    gflops: float
+    gflops: float | None
 
 
 def measured(name: str) -> Measured:
     """Count the published network's parameters and the work of one forward."""
     with torch.device("meta"):
         net = create(name, weights="random")
+    parameters = sum(p.numel() for p in net.parameters())
+    net.requires_grad_(False)  # the counter cannot follow learnt embeddings that modules are given
     inputs = {k: _to_meta(v) for k, v in example(name, batch=1, published=True).items()}
     counter = FlopCounterMode(display=False)
-    with torch.inference_mode(), counter:
-        net(**inputs)
-    parameters = sum(p.numel() for p in net.parameters())
+    try:
+        with torch.inference_mode(), counter:
+            net(**inputs)
+    except (RuntimeError, NotImplementedError) as error:
+        if "meta" not in str(error):
+            raise
+        return Measured(parameters, None)
     return Measured(parameters, round(counter.get_total_flops() / 2e9, 3))
 
 

@@ -36,6 +36,8 @@ class Layout:
         transform: a last change that names alone cannot say, such as folding LoRA: takes the
             renamed tensors and the network.
         options: what the shapes (after ``strip`` and ``rename``) say about how to build it.
+        config: what the ``config.json`` beside the weights says about it, such as numbers of heads,
+            which no shape tells; where both speak, shapes are believed.
         grids: our names of position embeddings, with the number of prefix tokens before the grid
             (or what tells it from the network); they are resized to the network's.
         beside: groups of weights that lie beside the main one in the file, such as a classifier
@@ -58,6 +60,7 @@ class Layout:
     heads: tuple[str, ...] = (r"^head\.",)
     transform: Callable[[Tensors, nn.Module], Tensors] | None = None
     options: Callable[[Shapes], dict[str, Any]] | None = None
+    config: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     grids: Mapping[str, int | Callable[[Any], int]] = field(default_factory=dict)
     refits: tuple[tuple[str, Refit], ...] = ()
     beside: Mapping[str, str] = field(default_factory=dict)
@@ -92,15 +95,17 @@ class Layout:
         return name
 
     def inferred(self, stored: Stored) -> dict[str, Any]:
-        """Options that the shapes of a checkpoint tell."""
+        """Options that a checkpoint tells."""
+        said = stored.facts.get("config")
+        out = self.config(said) if self.config and isinstance(said, dict) else {}
         if self.options is None:
-            return {}
+            return out
         shapes: dict[str, tuple[int, ...]] = {}
         for name, value in self.tensors(stored).items():
             ours = self.translated(name)
             if ours is not None:
                 shapes[ours] = tuple(value.shape)
-        return self.options(shapes)
+        return {**out, **self.options(shapes)}
 
 
 @dataclass(slots=True)
