@@ -92,6 +92,7 @@ def test_the_folder_of_hugging_face_says_the_same(golden, net):
     other = models.create("flair", checkpoint=golden.folder / "hub_layout", **SMALL)
     assert not other.report.unexpected
     assert not other.report.dropped
+    assert other.image_size == 512
     for name, value in net.state_dict().items():
         assert torch.equal(value, other.state_dict()[name]), name
 

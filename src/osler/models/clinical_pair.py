@@ -183,12 +183,12 @@ def of_vision(shapes: Shapes) -> dict[str, tuple[int, ...]]:
 def example(
     name: str, options: Mapping[str, Any], batch: int, size: tuple[int, int] | None
 ) -> dict[str, Tensor]:
-    """Pictures, and one set of three texts for all of them, the last of them shorter."""
+    """Pictures and three texts for each of them, the last of them shorter."""
     generator = torch.Generator().manual_seed(0)
     side = options.get("image_size", 224)
-    ids = torch.randint(5, options.get("vocabulary", 28996), (1, 3, 9), generator=generator)
+    ids = torch.randint(5, options.get("vocabulary", 28996), (batch, 3, 9), generator=generator)
     mask = torch.ones_like(ids)
-    mask[0, 2, 5:] = 0
+    mask[:, 2, 5:] = 0
     return {
         "image": torch.rand(batch, 3, *(size or (side, side)), generator=generator),
         "input_ids": ids * mask,

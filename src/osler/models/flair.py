@@ -4,7 +4,7 @@ Source: Silva-Rodriguez et al. 2025, "A foundation language-image model of the r
 encoding expert knowledge in text supervision", Medical Image Analysis 99, arXiv:2308.07898.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -70,6 +70,12 @@ def flair_options(shapes: Shapes) -> dict[str, Any]:
     return {**{k: seen[k] for k in wanted if k in seen}, **text_options(shapes)}
 
 
+def _config(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What the config.json of its authors says; the rest of it is in the shapes."""
+    side = said.get("image_size")
+    return {"image_size": side} if isinstance(side, int) else {}
+
+
 NAMES = (
     (r"^vision_model\.model\.", "vision."),
     (r"^vision_model\.projection_head_vision\.projection\.", "vision_projection."),
@@ -90,5 +96,6 @@ LAYOUTS = (
         drop=NOT_NEEDED,
         heads=(),
         options=flair_options,
+        config=_config,
     ),
 )

@@ -115,7 +115,7 @@ def medclip_resnet(**options: Any) -> MedClipResNet:
 def example(
     name: str, options: Mapping[str, Any], batch: int, size: tuple[int, int] | None
 ) -> dict[str, Tensor]:
-    """Pictures of one channel, and one set of texts for all of them."""
+    """Pictures of one channel, and three texts for each of them."""
     out = pair(name, options, batch, size)
     return {**out, "image": out["image"][:, :1]}
 

@@ -56,6 +56,7 @@ class ImageText(nn.Module):
         family: of its tokenizer.
         image_size: side that its preprocessing leaves, pixels.
         longest: number of tokens after which a text is cut.
+        most_scale: greatest ``logit_scale``, which is cut there; None cuts it nowhere.
         tokenizer_folder: where the tokenizer lies; None looks beside the checkpoint.
     """
 
@@ -63,6 +64,7 @@ class ImageText(nn.Module):
     family: Family = "bert"
     image_size: int = 224
     longest: int = 77
+    most_scale: float | None = MOST_SCALE
     logit_scale: nn.Parameter
 
     def __init__(self) -> None:
@@ -83,11 +85,13 @@ class ImageText(nn.Module):
         raise NotImplementedError
 
     def scale(self) -> Tensor:
-        """Factor of the scores, at most 100."""
+        """Factor of the scores."""
+        if self.most_scale is None:
+            return self.logit_scale.exp()
         if self.training:
             with torch.no_grad():
-                self.logit_scale.clamp_(0.0, MOST_SCALE)
-        return self.logit_scale.clamp(0.0, MOST_SCALE).exp()
+                self.logit_scale.clamp_(0.0, self.most_scale)
+        return self.logit_scale.clamp(0.0, self.most_scale).exp()
 
     def forward(self, image: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Score pictures against texts.

@@ -1,0 +1,259 @@
+"""CLIP: pictures and captions in one space.
+
+The towers are transformers'; weights come in its layout or in that of OpenAI and open_clip.
+
+Source: Radford et al. 2021, "Learning transferable visual models from natural language
+supervision", ICML, arXiv:2103.00020.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from math import isqrt
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from osler.errors import RecipeError
+from osler.models.checkpoints.layout import Layout, Shapes, Tensors, resize_grid
+from osler.models.clinical_pair import example
+from osler.models.tokenizing import Family
+from osler.models.zero_shot import ImageText
+
+__all__ = ("LAYOUTS", "Clip", "clip", "example")
+
+
+class Clip(ImageText):
+    """Two transformers, one for pictures and one for texts.
+
+    Args:
+        image_size: side of the pictures that the position embeddings are for, pixels.
+        patch_size: side of a patch, pixels.
+        vision_dim: width of the picture's transformer.
+        vision_depth: its blocks.
+        vision_heads: of its attention; None is one for each 64 of its width, as in every
+            published CLIP of OpenAI.
+        vision_hidden: width within its MLP.
+        text_dim: width of the text's transformer.
+        text_depth: its blocks.
+        text_heads: of its attention; None as above.
+        text_hidden: width within its MLP.
+        vocabulary: number of its tokens.
+        positions: number of its position embeddings, and the longest text.
+        proj_dim: width of the space.
+        activation: within the MLPs: ``quick_gelu`` of OpenAI, or ``gelu`` of most weights of
+            open_clip; no shape tells which.
+        end_token: number of the token that ends a text, where it is not the greatest.
+    """
+
+    caption = "a photo of {}."
+    family: Family = "clip"
+    most_scale = None
+
+    def __init__(
+        self,
+        *,
+        image_size: int = 224,
+        patch_size: int = 32,
+        vision_dim: int = 768,
+        vision_depth: int = 12,
+        vision_heads: int | None = None,
+        vision_hidden: int = 3072,
+        text_dim: int = 512,
+        text_depth: int = 12,
+        text_heads: int | None = None,
+        text_hidden: int = 2048,
+        vocabulary: int = 49408,
+        positions: int = 77,
+        proj_dim: int = 512,
+        activation: str = "quick_gelu",
+        end_token: int | None = None,
+    ) -> None:
+        from transformers import CLIPConfig, CLIPModel
+
+        super().__init__()
+        both = {"hidden_act": activation, "projection_dim": proj_dim}
+        built = CLIPModel(
+            CLIPConfig(
+                projection_dim=proj_dim,
+                vision_config={
+                    **both,
+                    "image_size": image_size,
+                    "patch_size": patch_size,
+                    "hidden_size": vision_dim,
+                    "num_hidden_layers": vision_depth,
+                    "num_attention_heads": _heads("vision_heads", vision_heads, vision_dim),
+                    "intermediate_size": vision_hidden,
+                },
+                text_config={
+                    **both,
+                    "hidden_size": text_dim,
+                    "num_hidden_layers": text_depth,
+                    "num_attention_heads": _heads("text_heads", text_heads, text_dim),
+                    "intermediate_size": text_hidden,
+                    "vocab_size": vocabulary,
+                    "max_position_embeddings": positions,
+                    "bos_token_id": None,
+                    # 2 is how transformers says "the greatest"
+                    "eos_token_id": 2 if end_token is None else end_token,
+                },
+            )
+        )
+        self.image_size, self.longest = image_size, positions
+        self.vision_model, self.text_model = built.vision_model, built.text_model
+        self.visual_projection = built.visual_projection
+        self.text_projection = built.text_projection
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def features(self, image: Tensor) -> Tensor:
+        """``(B, 3, H, W)`` to the normalised class token, ``(B, vision_dim)``."""
+        other = tuple(image.shape[-2:]) != (self.image_size, self.image_size)
+        seen: Tensor = self.vision_model(image, interpolate_pos_encoding=other).pooler_output
+        return seen
+
+    def embed_image(self, image: Tensor) -> Tensor:
+        """``(B, 3, H, W)``, preprocessed, to ``(B, D)`` of length 1."""
+        return functional.normalize(self.visual_projection(self.features(image)), dim=1)
+
+    def embed_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """``(P, T)`` each to ``(P, D)`` of length 1."""
+        # what ends a text sees nothing after it, so that padding cannot matter
+        said = self.text_model(input_ids=input_ids).pooler_output
+        return functional.normalize(self.text_projection(said), dim=1)
+
+
+def _heads(option: str, heads: int | None, dim: int) -> int:
+    heads = heads or dim // 64
+    if not heads or dim % heads:
+        raise RecipeError(
+            f"a width of {dim} cannot be shared by {heads} heads; say {option}, which no "
+            "checkpoint tells"
+        )
+    return heads
+
+
+def clip(**options: Any) -> Clip:
+    """CLIP with a vision transformer; options of ``Clip``."""
+    return Clip(**options)
+
+
+def _options(shapes: Shapes) -> dict[str, Any]:
+    """What the shapes of a checkpoint (in our names) tell."""
+    out: dict[str, Any] = {}
+    patch = shapes.get("vision_model.embeddings.patch_embedding.weight")
+    places = shapes.get("vision_model.embeddings.position_embedding.weight")
+    if patch is not None:
+        out |= {"vision_dim": patch[0], "patch_size": patch[2]}
+        if places is not None:
+            out["image_size"] = isqrt(places[0] - 1) * patch[2]
+    words = shapes.get("text_model.embeddings.token_embedding.weight")
+    if words is not None:
+        out |= {"vocabulary": words[0], "text_dim": words[1]}
+    places = shapes.get("text_model.embeddings.position_embedding.weight")
+    if places is not None:
+        out["positions"] = places[0]
+    for part in ("vision", "text"):
+        found = [re.match(rf"{part}_model\.encoder\.layers\.(\d+)\.", name) for name in shapes]
+        numbers = [int(one[1]) for one in found if one]
+        if numbers:
+            out[f"{part}_depth"] = 1 + max(numbers)
+        hidden = shapes.get(f"{part}_model.encoder.layers.0.mlp.fc1.weight")
+        if hidden is not None:
+            out[f"{part}_hidden"] = hidden[0]
+    if "visual_projection.weight" in shapes:
+        out["proj_dim"] = shapes["visual_projection.weight"][0]
+    elif "visual_projection.columns" in shapes:
+        out["proj_dim"] = shapes["visual_projection.columns"][1]
+    return out
+
+
+def _config(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What the config.json of transformers says that no shape tells."""
+    out: dict[str, Any] = {}
+    for part in ("vision", "text"):
+        one = said.get(f"{part}_config")
+        heads = one.get("num_attention_heads") if isinstance(one, Mapping) else None
+        if isinstance(heads, int):
+            out[f"{part}_heads"] = heads
+        elif isinstance(one, Mapping):
+            # transformers leaves out what is its default
+            out[f"{part}_heads"] = {"vision": 12, "text": 8}[part]
+        act = one.get("hidden_act") if isinstance(one, Mapping) else None
+        if isinstance(act, str):
+            out["activation"] = act
+    text = said.get("text_config")
+    end = text.get("eos_token_id") if isinstance(text, Mapping) else None
+    if isinstance(end, int) and end != 2:
+        out["end_token"] = end
+    return out
+
+
+def _split(tensors: Tensors, net: nn.Module) -> Tensors:
+    """Query, key and value apart, and projections as linear layers have them."""
+    out: Tensors = {}
+    for name, value in tensors.items():
+        if ".self_attn.in_proj_" in name:
+            for part, one in zip("qkv", value.chunk(3), strict=True):
+                out[name.replace("in_proj_", f"{part}_proj.")] = one
+        elif name.endswith("_projection.columns"):
+            out[name.replace("columns", "weight")] = value.T
+        else:
+            out[name] = value
+    return out
+
+
+def _regrid(value: Tensor, due: torch.Size) -> Tensor | None:
+    return resize_grid(value[None], due[0], prefix=1)[0] if value.ndim == 2 else None
+
+
+_GRID = ((r"^vision_model\.embeddings\.position_embedding\.weight$", _regrid),)
+
+LAYOUTS = (
+    Layout(
+        "CLIP of transformers",
+        ("clip",),
+        marks=(
+            r"^vision_model\.embeddings\.class_embedding$",
+            r"^text_model\.embeddings\.token_embedding\.weight$",
+            r"^visual_projection\.weight$",
+        ),
+        drop=(r"\.position_ids$",),
+        heads=(),
+        options=_options,
+        config=_config,
+        refits=_GRID,
+    ),
+    Layout(
+        "CLIP of OpenAI and open_clip",
+        ("clip",),
+        marks=(r"^visual\.class_embedding$", r"^token_embedding\.weight$", r"^visual\.proj$"),
+        rename=(
+            (r"^visual\.class_embedding$", "vision_model.embeddings.class_embedding"),
+            (r"^visual\.conv1\.", "vision_model.embeddings.patch_embedding."),
+            (
+                r"^visual\.positional_embedding$",
+                "vision_model.embeddings.position_embedding.weight",
+            ),
+            (r"^visual\.ln_pre\.", "vision_model.pre_layrnorm."),
+            (r"^visual\.ln_post\.", "vision_model.post_layernorm."),
+            (r"^visual\.proj$", "visual_projection.columns"),
+            (r"^visual\.transformer\.resblocks\.", "vision_model.encoder.layers."),
+            (r"^transformer\.resblocks\.", "text_model.encoder.layers."),
+            (r"^token_embedding\.", "text_model.embeddings.token_embedding."),
+            (r"^positional_embedding$", "text_model.embeddings.position_embedding.weight"),
+            (r"^ln_final\.", "text_model.final_layer_norm."),
+            (r"^text_projection$", "text_projection.columns"),
+            (r"\.ln_([12])\.", r".layer_norm\1."),
+            (r"\.attn\.", ".self_attn."),
+            (r"\.mlp\.c_fc\.", ".mlp.fc1."),
+            (r"\.mlp\.c_proj\.", ".mlp.fc2."),
+        ),
+        drop=(r"^input_resolution$", r"^context_length$", r"^vocab_size$", r"^attn_mask$"),
+        heads=(),
+        transform=_split,
+        options=_options,
+        refits=_GRID,
+    ),
+)
