@@ -41,6 +41,15 @@ SYSTEMS: tuple[System, ...] = (
     # segmentation by prompts
     System("sam-vit-base", "osler.models.sam:sam"),
     System("medsam", "osler.models.sam:medsam"),
+    System("medsegx", "osler.models.medsegx:medsegx"),
+    System("litemedsam", "osler.models.litemedsam:litemedsam"),
+    # segmentation into classes
+    System("transunet", "osler.models.transunet:TransUNet"),
+    System("transunet-pp", "osler.models.transunet_pp:TransUNetPP"),
+    # grading
+    System("cabnet", "osler.models.cabnet:CABNet"),
+    # cross-modal
+    System("mmformer", "osler.models.mmformer:MMFormer"),
     # image and language
     System("flair", "osler.models.flair:flair"),
     System("keepfit", "osler.models.keepfit:keepfit"),
@@ -48,6 +57,28 @@ SYSTEMS: tuple[System, ...] = (
     System("clip", "osler.models.clip:clip"),
     System("medclip", "osler.models.medclip:medclip"),
     System("medclip-resnet-50", "osler.models.medclip:medclip_resnet"),
+    # generation and registration
+    System("autoencoder-kl", "osler.models.autoencoder_kl:Autoencoder"),
+    System("latent-diffusion", "osler.models.latent_diffusion:Denoiser"),
+    System("spade", "osler.models.spade:Spade"),
+    System("patch-discriminator", "osler.models.spade:PatchDiscriminator"),
+    System("voxelmorph", "osler.models.voxelmorph:deep"),
+    System("voxelmorph-2d", "osler.models.voxelmorph:flat"),
+    # generative language
+    System("blip", "osler.models.generative:blip"),
+    System("blip-2", "osler.models.generative:blip2"),
+    System("instructblip", "osler.models.generative:instructblip"),
+    System("llava", "osler.models.generative:llava"),
+    System("llava-med", "osler.models.llava_med:llava_med"),
+    System("qwen2-5-vl", "osler.models.generative:qwen2_5_vl"),
+    System("llama", "osler.models.generative:llama"),
+    System("qwen2-5", "osler.models.generative:qwen2_5"),
+    System("deepdr-llm", "osler.models.deepdr_llm:deepdr_llm"),
+    # signals, tables, omics
+    System("signal-resnet", "osler.models.signal_resnet:SignalResNet"),
+    System("signal-transformer", "osler.models.signal_transformer:SignalTransformer"),
+    System("tabular-transformer", "osler.models.tabular:TabularTransformer"),
+    System("gene-set-encoder", "osler.models.gene_sets:GeneSetEncoder"),
 )
 
 FAMILIES: tuple[System, ...] = (System("timm", "osler.models.timm_net:TimmNet"),)
