@@ -92,6 +92,18 @@ def test_text_that_is_there_once_is_found_in_noise() -> None:
     assert any(b.left < 70 and b.right > 150 and 80 < b.top < 110 for b in found.boxes)
 
 
+def test_noise_that_reads_as_a_sign_or_two_stays() -> None:
+    pytest.importorskip("rapidocr")
+    from osler.io.deidentification import text_boxes
+
+    rng = np.random.default_rng(5)
+    for _ in range(8):
+        noise = np.clip(smooth() + rng.normal(0, 12, (192, 256)), 0, 255).astype(np.uint8)
+        assert text_boxes.find(noise, markers=True) == []
+    (box,) = text_boxes.find(written(smooth(), "Ab12", (20, 20), 255, 90), markers=True)
+    assert box.right - box.left > 150  # large text is text all the same
+
+
 def test_what_changes_under_a_rectangle_is_not_searched_again() -> None:
     pytest.importorskip("rapidocr")
     frames = [written(smooth(), f"1950-02-03 10:20:{i:02d}", (10, 10), 235) for i in range(10, 26)]

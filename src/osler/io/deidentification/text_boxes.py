@@ -22,6 +22,8 @@ _MARKERS: Final = re.compile(
 
 _SHORT_SIDE: Final = 512  # pixels; smaller pictures are enlarged to it
 _SMALLEST: Final = 16  # pixels; a picture this small holds no legible word
+_HIGHEST: Final = 1 / 3  # of the shorter side of a picture; two or three signs are not higher
+_LOOKS: Final = 3
 _MARGIN: Final = 3  # pixels around the text that go with it
 
 
@@ -78,6 +80,8 @@ def find(
     """Rectangles around text.
 
     The detector looks first; what it finds is read only to tell text from anatomy and markers.
+    Where there is text, it looks again with that text blank: a line that was taken for two may
+    have left a piece between them.
 
     Args:
         picture: ``(H, W)`` grey or ``(H, W, 3)`` colour.
@@ -87,11 +91,27 @@ def find(
     """
     if min(picture.shape[:2]) < _SMALLEST:
         return []
+    found: list[Box] = []
+    left = picture.copy()
+    for _ in range(_LOOKS):
+        more = _once(left, markers=markers, whole=whole or picture.shape, known=(*known, *found))
+        if not more:
+            break
+        found += more
+        for box in more:
+            left[box.top : box.bottom, box.left : box.right] = 0
+    return found
+
+
+def _once(
+    picture: NDArray[np.uint8], *, markers: bool, whole: tuple[int, ...], known: Sequence[Box]
+) -> list[Box]:
+    """Rectangles around text, as it shows at one look."""
     colour = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
     colour = np.ascontiguousarray(colour)
     corners = [
         corner
-        for corner in _detected(colour, _least_side(colour.shape, whole or colour.shape))
+        for corner in _detected(colour, _least_side(colour.shape, whole))
         if not any(_within(_around(corner, picture.shape), box) for box in known)
     ]
     if not corners:
@@ -101,8 +121,17 @@ def find(
     return [
         _around(corner, picture.shape)
         for corner, text in zip(corners, words, strict=True)
-        if _tells(text, markers=markers)
+        if _tells(text, markers=markers) and not _is_noise(corner, text, min(whole[:2]))
     ]
+
+
+def _is_noise(corners: NDArray[np.float32], text: str, short: int) -> bool:
+    """Whether what was read as two or three signs is as high as no line of text is.
+
+    In speckle, the detector may take a whole picture for text, in which chance reads a sign or two.
+    """
+    height = np.linalg.norm(corners - np.roll(corners, 1, axis=0), axis=1).min()
+    return bool(height > short * _HIGHEST and len(re.findall(r"\w", text)) <= 3)
 
 
 def _within(inner: Box, outer: Box) -> bool:
