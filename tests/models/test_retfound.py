@@ -69,6 +69,12 @@ def test_a_new_head_replaces_one_of_other_classes(mae):
     assert {"head.weight", "head.bias"} <= set(net.report.dropped)
 
 
+def test_a_pretrained_dinov2_file_is_taken_to_the_published_size(dino):
+    net = models.create(DINO, checkpoint=next(dino.folder.glob("*.pth")), num_heads=3)
+    assert net.options["image_size"] == 224
+    assert net.pos_embed.shape[1] == 1 + 16 * 16
+
+
 def test_the_dinov2_layout(dino):
     net = models.create(
         DINO,

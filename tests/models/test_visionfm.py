@@ -160,6 +160,9 @@ def test_the_modality_chooses_the_preprocessing():
     assert oct_.steps[0].resize == (224, 224)
     assert lesions.steps[0].resize == (512, 512)
     assert lesions.steps[-1] == oct_.steps[-1]
+    assert models.find(NAME).card.chosen({"modality": "ubm", "head": "segmentation"}).answers == [
+        "segmentation"
+    ]
     with pytest.raises(RecipeError, match="no modality 'xray'; it has fundus, oct"):
         models.create(NAME, weights="random", modality="xray", **tiny)
 

@@ -93,6 +93,7 @@ class Card(_Strict):
             authors does it.
         chosen_by: options whose values choose one of ``alternatives``: their values joined by
             ``-``, or those of the first of them; ``preprocessing`` where there is none so named.
+        answers_with: what it can be asked instead where one of those options has this value.
         exportable: an ONNX graph of it exists and equals it.
         pyramid: it gives feature maps of several scales (``pyramid(x)``).
         parameters: number, as published.
@@ -117,6 +118,7 @@ class Card(_Strict):
     preprocessing: Preprocessing | None = None
     alternatives: dict[str, Preprocessing] = {}
     chosen_by: list[str] = []
+    answers_with: dict[str, list[Answer]] = {}
     exportable: bool = True
     pyramid: bool = False
     parameters: int | None = None
@@ -124,7 +126,7 @@ class Card(_Strict):
     notes: list[str] = []
 
     def chosen(self, options: Mapping[str, Any]) -> "Card":
-        """The card of a network built with these options: its preprocessing is the one for them.
+        """The card of a network built with these options: its preprocessing and answers are theirs.
 
         Args:
             options: of the network; ``preprocessing`` names one of ``alternatives`` outright.
@@ -138,14 +140,16 @@ class Card(_Strict):
                 f"'{self.name}' has no preprocessing '{named}'; beside its own it has "
                 f"{', '.join(self.alternatives) or 'none'}"
             )
-        if named is not None:
-            return self.model_copy(update={"preprocessing": self.alternatives[named]})
         values = [str(options.get(name)) for name in self.chosen_by]
-        for number in range(len(values), 0, -1):
-            fitting = self.alternatives.get("-".join(values[:number]))
-            if fitting is not None:
-                return self.model_copy(update={"preprocessing": fitting})
-        return self
+        keys = ["-".join(values[:number]) for number in range(len(values), 0, -1)]
+        fitting = named or next((key for key in keys if key in self.alternatives), None)
+        changes: dict[str, Any] = {}
+        if fitting is not None:
+            changes["preprocessing"] = self.alternatives[fitting]
+        other = next((value for value in values if value in self.answers_with), None)
+        if other is not None:
+            changes["answers"] = self.answers_with[other]
+        return self.model_copy(update=changes) if changes else self
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from osler.models.checkpoints.layout import Layout
+from osler.models.checkpoints.layout import Layout, Shapes
 from osler.models.vit import VisionTransformer, vit_options
 
 
@@ -59,6 +59,14 @@ def retfound_green(**options: Any) -> VisionTransformer:
     )
 
 
+def _dino_options(shapes: Shapes) -> dict[str, Any]:
+    """A pretrained file may be of larger pictures; the official code takes it to those of 224."""
+    options = vit_options(shapes)
+    if "head.weight" not in shapes:
+        options.pop("image_size", None)
+    return options
+
+
 _MAE = "retfound-vit-large"
 _DINO = "retfound-dinov2-vit-large"
 _GREEN = "retfound-green-vit-small"
@@ -90,7 +98,7 @@ LAYOUTS = (
         # blocks in chunks, as DINOv2 saves them: blocks.CHUNK.BLOCK
         rename=((r"^blocks\.\d+\.(\d+)\.", r"blocks.\1."),),
         drop=(r"^dino_head\.", r"^ibot_head\.", r"^mask_token$"),
-        options=vit_options,
+        options=_dino_options,
         grids={"pos_embed": 1},
     ),
     Layout(
