@@ -158,6 +158,3 @@ def example(
         "labels": functional.one_hot(labels, count).movedim(-1, 1).float(),
         "picture": picture,
     }
-
-
-SIZES: dict[str, list[tuple[int, ...]]] = {"spade": []}
