@@ -190,11 +190,18 @@ class ImageText(nn.Module):
         caption = self.caption if caption is None else caption
         if "{}" not in caption:
             raise RecipeError(f"the caption '{caption}' has no {{}} for the label to stand at")
+        if ensemble not in ("mean", "max", "direction"):
+            raise RecipeError(f"ensemble is 'mean', 'max' or 'direction', not '{ensemble}'")
         prompts = labels if isinstance(labels, Mapping) else {name: [name] for name in names}
+        for name, of_one in prompts.items():
+            if not of_one:
+                raise InputError(f"the label '{name}' has no prompt")
         if knowledge:
             prompts = {name: described(name, prompts[name]) for name in names}
         # what pads a text is the longest of its batch: of plain names as of one class's prompts
         together = not isinstance(labels, Mapping) and not knowledge
+        if len(images) == 0:
+            raise InputError("there is no picture")
         with torch.inference_mode():
             said = self._texts([list(prompts[name]) for name in names], caption, together)
             if ensemble == "direction":
