@@ -79,18 +79,6 @@ SYSTEMS: tuple[System, ...] = (
     System("signal-transformer", "osler.models.signal_transformer:SignalTransformer"),
     System("tabular-transformer", "osler.models.tabular:TabularTransformer"),
     System("gene-set-encoder", "osler.models.gene_sets:GeneSetEncoder"),
-    # generation and registration
-    System("autoencoder-kl", "osler.models.autoencoder_kl:Autoencoder"),
-    System("latent-diffusion", "osler.models.latent_diffusion:Denoiser"),
-    System("spade", "osler.models.spade:Spade"),
-    System("patch-discriminator", "osler.models.spade:PatchDiscriminator"),
-    System("voxelmorph", "osler.models.voxelmorph:deep"),
-    System("voxelmorph-2d", "osler.models.voxelmorph:flat"),
-    # signals, tables, omics
-    System("signal-resnet", "osler.models.signal_resnet:SignalResNet"),
-    System("signal-transformer", "osler.models.signal_transformer:SignalTransformer"),
-    System("tabular-transformer", "osler.models.tabular:TabularTransformer"),
-    System("gene-set-encoder", "osler.models.gene_sets:GeneSetEncoder"),
 )
 
 FAMILIES: tuple[System, ...] = (System("timm", "osler.models.timm_net:TimmNet"),)
