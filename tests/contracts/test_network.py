@@ -64,7 +64,7 @@ def test_samples_of_a_batch_do_not_see_each_other(name):
 
 def _first(value):
     if isinstance(value, torch.Tensor):
-        return value[:1]
+        return value[: len(value) // 2]  # a picture may be many rows of patches
     if isinstance(value, dict):
         return {k: _first(v) for k, v in value.items()}
     return value
@@ -138,4 +138,8 @@ def test_the_card_counts_parameters_and_work(name):
         )
     counted = measured(name)
     assert counted.parameters == card.parameters
-    assert counted.gflops == pytest.approx(card.gflops, rel=0.02)
+    if card.gflops is None or counted.gflops is None:
+        assert card.gflops is None
+        assert counted.gflops is None
+    else:
+        assert counted.gflops == pytest.approx(card.gflops, rel=0.02)

@@ -171,4 +171,5 @@ def _kept(system: System) -> "Layout":
         marks=(),
         heads=tuple({head for one in published for head in one.heads}),
         grids={name: prefix for one in published for name, prefix in one.grids.items()},
+        refits=tuple(refit for one in published for refit in one.refits),
     )
