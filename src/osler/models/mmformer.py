@@ -270,7 +270,18 @@ class MMFormer(nn.Module):
         self.multimodal_transformer = Transformer(embed_dim, depth, num_heads, hidden, dropout)
         if answer == "classification":
             self.head = nn.Linear(embed_dim, num_classes)
-            return
+        else:
+            self._add_decoders(num_classes, width, embed_dim)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight)
+        for module in self.modules():
+            if isinstance(module, Decoder):  # all classes start as likely as each other
+                nn.init.normal_(module.seg_layer.weight, std=0.01)
+                nn.init.zeros_(module.seg_layer.bias)
+
+    def _add_decoders(self, num_classes: int, width: int, embed_dim: int) -> None:
+        deepest = width * 2 ** (LEVELS - 1)
         flat, many = self.dims[self.modalities[0]], len(self.modalities)
         for name in self.modalities:  # brings each input's own tokens back to its last map
             self.add_module(f"{name}_decode_conv", _conv(flat, embed_dim, deepest, 1))
