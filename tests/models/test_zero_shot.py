@@ -145,6 +145,20 @@ def test_the_tokenizer_is_found_beside_the_checkpoint(golden, tmp_path, names, i
     assert torch.equal(mask, golden.inputs["attention_mask"])
 
 
+def test_a_tokenizer_may_lie_in_the_folder_of_the_network(golden, tmp_path):
+    shutil.copytree(golden.folder / "hub_layout", tmp_path / "hub")
+    tokenizer = golden.folder / "tokenizer_and_bert_config"
+    shutil.copy(tokenizer / "vocab.txt", tmp_path / "hub")
+    said = (tokenizer / "tokenizer_config.json").read_text()
+    (tmp_path / "hub" / "tokenizer_config.json").write_text(
+        said.replace("TokenizersBackend", "None")
+    )
+    net = models.create("flair", checkpoint=tmp_path / "hub", text_heads=4)
+    classes = golden.card["config"]["classes"]
+    ids, _ = net.tokenize([net.caption.replace("{}", one) for one in classes])
+    assert torch.equal(ids, golden.inputs["input_ids"])
+
+
 def test_a_missing_tokenizer_is_named_with_its_place(golden, tmp_path):
     net = laid(golden, tmp_path)
     with pytest.raises(
@@ -165,6 +179,22 @@ def test_a_damaged_tokenizer_is_said_to_be(golden, tmp_path):
     (tmp_path / "tokenizer.json").write_text(text[: len(text) // 2])
     with pytest.raises(UnreadableError, match="damaged or incomplete"):
         net.encode_text(["normal"])
+
+
+@pytest.mark.parametrize("names", [("tokenizer.json",), ("vocab.txt",)], ids=" ".join)
+def test_a_kept_network_takes_its_tokenizer_along(golden, tmp_path, names):
+    (tmp_path / "came").mkdir()
+    net = laid(golden, tmp_path / "came", *names, into="tokenizer")
+    kept = models.keep(net, tmp_path / "kept")
+    shutil.rmtree(tmp_path / "came")
+    again = models.create("flair", checkpoint=kept)
+    classes = golden.card["config"]["classes"]
+    torch.testing.assert_close(again.encode_text(classes), net_said(golden, classes))
+
+
+def net_said(golden, classes):
+    net = models.create("flair", checkpoint=golden.folder / "checkpoint.pth", text_heads=4)
+    return net.encode_text(classes)
 
 
 def test_long_texts_are_cut(golden, tmp_path):

@@ -18,6 +18,7 @@ from torch import nn
 from osler.errors import OutputError, UnsupportedError
 from osler.models.card import Card
 from osler.models.trying import example, export, first_tensor
+from osler.models.zero_shot import ImageText
 
 MOST_DIFFERENT = 1e-3
 """Difference of a graph to its network, of outputs scaled to 1, above which none is written."""
@@ -48,6 +49,8 @@ def keep(net: nn.Module, out: str | Path, *, kind: str = "huggingface") -> Path:
         raise OutputError(f"'{out}' exists already; name a new folder")
     with _new_folder(out) as folder:
         KINDS[kind](net, folder)
+        if isinstance(net, ImageText):
+            _tokenizer(net, folder)
     return out
 
 
@@ -104,6 +107,13 @@ def _huggingface(net: nn.Module, folder: Path) -> None:
     if card.preprocessing is not None:
         said = card.preprocessing.model_dump(mode="json", exclude_none=True)
         _write(folder / "preprocessor_config.json", {"osler_preprocessing": said})
+
+
+def _tokenizer(net: ImageText, folder: Path) -> None:
+    """The tokenizer goes with the network, where one is at hand."""
+    for file in net.tokenizer_files():
+        (folder / "tokenizer").mkdir(exist_ok=True)
+        shutil.copyfile(file, folder / "tokenizer" / file.name)
 
 
 def _safetensors(net: nn.Module, folder: Path) -> None:

@@ -10,6 +10,15 @@ from torch import Tensor
 from osler.errors import InputError, MissingExtraError, UnreadableError
 
 Family = Literal["bert", "clip"]
+_PARTS = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+)
 _FILES: dict[str, str] = {"bert": "vocab.txt", "clip": "vocab.json and merges.txt"}
 
 
@@ -42,6 +51,11 @@ def _holds_one(folder: Path) -> bool:
     )
 
 
+def tokenizer_files(folder: Path) -> list[Path]:
+    """The files of the tokenizer in a folder."""
+    return [folder / name for name in _PARTS if (folder / name).is_file()]
+
+
 def read_tokenizer(folder: Path, *, family: Family) -> Any:
     """The tokenizer in a folder, of transformers.
 
@@ -58,11 +72,14 @@ def read_tokenizer(folder: Path, *, family: Family) -> Any:
     except ImportError as error:
         raise MissingExtraError("transformers", extra="train", purpose="read texts") from error
     kinds = {"bert": BertTokenizer, "clip": CLIPTokenizer}
-    kind = AutoTokenizer if (folder / "tokenizer_config.json").is_file() else kinds[family]
-    try:
-        return kind.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # tokenizers raises bare Exceptions
-        raise UnreadableError(f"the tokenizer in '{folder}' is damaged or incomplete") from error
+    says = (folder / "tokenizer_config.json").is_file()
+    problem: Exception | None = None
+    for kind in (AutoTokenizer, kinds[family]) if says else (kinds[family],):
+        try:
+            return kind.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        except Exception as error:  # noqa: BLE001 - tokenizers raises bare Exceptions
+            problem = error
+    raise UnreadableError(f"the tokenizer in '{folder}' is damaged or incomplete") from problem
 
 
 def tokens(tokenizer: Any, texts: Sequence[str], *, longest: int) -> tuple[Tensor, Tensor]:

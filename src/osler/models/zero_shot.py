@@ -21,7 +21,7 @@ from torch.nn import functional
 from osler.errors import InputError, RecipeError
 from osler.models.descriptions import described
 from osler.models.preprocessing import Preprocessing
-from osler.models.tokenizing import Family, find_tokenizer, read_tokenizer, tokens
+from osler.models.tokenizing import Family, find_tokenizer, read_tokenizer, tokenizer_files, tokens
 
 Pictures = Tensor | Sequence[NDArray[np.uint8]]
 Labels = Sequence[str] | Mapping[str, Sequence[str]]
@@ -240,6 +240,14 @@ class ImageText(nn.Module):
         if self._tokenizer is None or self._tokenizer[0] != folder:
             self._tokenizer = (folder, read_tokenizer(folder, family=self.family))
         return self._tokenizer[1]
+
+    def tokenizer_files(self) -> list[Path]:
+        """The files of its tokenizer; none where none is at hand."""
+        try:
+            folder = find_tokenizer(self._places(), family=self.family, name=self._name())
+        except InputError:
+            return []
+        return tokenizer_files(folder)
 
     def _places(self) -> list[Path]:
         if self.tokenizer_folder is not None:
