@@ -56,6 +56,9 @@ def print_card(card: Card) -> None:
             for step in card.preprocessing.steps
         ]
         table.add_row("preprocessing", " → ".join(steps))
+    if card.alternatives:
+        chosen = f", by {', '.join(card.chosen_by)}" if card.chosen_by else ""
+        table.add_row("or prepared as", ", ".join(card.alternatives) + chosen)
     table.add_row("options", ", ".join(f"{k}={v}" for k, v in card.options.items()) or "none")
     if card.parameters is not None:
         table.add_row("parameters", f"{card.parameters:,}")

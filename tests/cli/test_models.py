@@ -33,6 +33,7 @@ def test_a_card_says_whose_it_is():
     assert said.exit_code == 0
     assert "CC-BY-NC-4.0" in said.stdout
     assert "doi:10.1038" in said.stdout
+    assert "384, notebook, by image_size" in said.stdout
     wrong = osler("show", "retfond-vit-large")
     assert wrong.exit_code == 2
     assert NAME in wrong.stderr
