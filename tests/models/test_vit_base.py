@@ -124,3 +124,13 @@ def test_positions_are_resized_to_another_picture(theirs, tmp_path):
     with torch.inference_mode():
         want = theirs(x, interpolate_pos_encoding=True).logits
         torch.testing.assert_close(net(x), want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("width", "heads"), [(192, 3), (384, 6)])
+def test_heads_of_published_widths_are_known(width, heads, tmp_path):
+    options = {"image_size": 32, "embed_dim": width, "num_heads": heads, "depth": 1}
+    first = models.create("vit-base", weights="random", **options)
+    torch.save(first.state_dict(), tmp_path / "vit.pth")
+    net = models.create("vit-base", checkpoint=tmp_path / "vit.pth", image_size=32)
+    with torch.inference_mode():
+        assert torch.equal(net(X), first(X))

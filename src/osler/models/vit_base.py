@@ -12,6 +12,8 @@ from osler.models.checkpoints.layout import Layout, Shapes, Tensors
 from osler.models.vit import TORCHVISION, VisionTransformer, vit_options
 
 _NAMES = ("vit-base", "vit-large")
+_HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
+"""Of the published widths; heads are not seen in shapes."""
 
 
 def vit(**options: Any) -> VisionTransformer:
@@ -32,18 +34,18 @@ def fused(tensors: Tensors, net: nn.Module) -> Tensors:
     return out
 
 
-def _transformers_options(shapes: Shapes) -> dict[str, Any]:
-    hidden = shapes.get("blocks.0.mlp.fc1.weight")
-    ratio = {} if hidden is None else {"mlp_ratio": hidden[0] / hidden[1]}
-    return {**vit_options(shapes), **ratio, "eps": 1e-12}
-
-
 def _options(shapes: Shapes) -> dict[str, Any]:
     hidden = shapes.get("blocks.0.mlp.fc1.weight")
     out: dict[str, Any] = dict(vit_options(shapes))
     if hidden is not None:
         out["mlp_ratio"] = hidden[0] / hidden[1]
+    if out.get("embed_dim") in _HEADS:
+        out["num_heads"] = _HEADS[out["embed_dim"]]
     return out
+
+
+def _transformers_options(shapes: Shapes) -> dict[str, Any]:
+    return {**_options(shapes), "eps": 1e-12}
 
 
 LAYOUTS = (
@@ -51,7 +53,7 @@ LAYOUTS = (
         "ViT of timm",
         _NAMES,
         marks=(r"^blocks\.0\.attn\.qkv\.weight", r"^norm\.weight", r"^cls_token$"),
-        without=(r"^decoder_", r"^fc_norm\.", r"\.ls1\.", r"^dino_head"),
+        without=(r"^decoder_", r"^fc_norm\.", r"\.ls1\.", r"^dino_head", r"^Head\."),
         drop=(r"^mask_token$", r"^pre_logits\."),
         options=_options,
         grids={"pos_embed": 1},
