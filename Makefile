@@ -47,6 +47,7 @@ format: $(VENV)/dev.stamp  ## Format, and mend what the linter can mend
 docs: $(VENV)/dev.stamp  ## Build the documentation into site/
 	@$(BIN)/python -m typer osler.cli utils docs --name osler --title "The command line" > docs/cli.md
 	$(BIN)/python -m osler.io.format_page > docs/formats.md
+	$(BIN)/python -m osler.models.page docs/benchmarks/networks.csv > docs/models.md
 	$(BIN)/mkdocs build --strict --site-dir site
 
 pins:  ## Renew constraints.txt from a fresh environment

@@ -8,6 +8,7 @@ from pathlib import Path
 from osler.io import format_page
 from osler.io.readers import READERS
 from osler.io.record_out import RECORD_WRITERS
+from osler.models import page as models_page
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COMMAND = (sys.executable, "-m", "typer", "osler.cli", "utils", "docs")
@@ -29,6 +30,12 @@ def test_the_page_of_formats_is_current_and_complete():
     assert kept == format_page.page(), "run: make docs"
     assert all(one.title and one.keeps and one.drops for one in READERS)
     assert all(one.keeps and one.drops for one in RECORD_WRITERS)
+
+
+def test_the_page_of_networks_is_current():
+    measured = models_page.read_measured(REPOSITORY / "docs/benchmarks/networks.csv")
+    kept = (REPOSITORY / "docs" / "models.md").read_text(encoding="utf-8")
+    assert kept == models_page.page(measured), "run: make docs"
 
 
 def test_every_example_is_attributed():

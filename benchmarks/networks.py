@@ -1,0 +1,125 @@
+"""Seconds and memory of each network of the list, at its published size.
+
+    python benchmarks/networks.py                    all that fit, into docs/benchmarks/networks.csv
+    python benchmarks/networks.py NAME ...           these, and keep the others' rows
+    python benchmarks/networks.py --modes NAME ...   float32, bfloat16 and torch.compile in one run
+
+Each network runs in a process of its own, at random weights, one sample, single precision; seconds
+are the median of three forwards after one that is not counted, and memory is the greatest resident
+size of the process. What takes more than two minutes or more than 12 GB is left out.
+"""
+
+import csv
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+CSV = Path(__file__).resolve().parents[1] / "docs/benchmarks/networks.csv"
+COLUMNS = ("network", "seconds", "megabytes")
+MOST_SECONDS, MOST_PARAMETERS, MOST_GFLOPS = 240, 1.6e9, 2500
+
+
+def once(name: str) -> tuple[float, float]:
+    import torch
+
+    from osler import models
+    from osler.models.trying import example
+
+    torch.manual_seed(0)
+    net = models.create(name, weights="random")
+    inputs = example(name, batch=1, published=True)
+    times = []
+    with torch.inference_mode():
+        for _ in range(4):
+            start = time.perf_counter()
+            net(**inputs)
+            times.append(time.perf_counter() - start)
+    return statistics.median(times[1:]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def modes(name: str) -> None:
+    """Float32, bfloat16 and compiled, turn by turn in one process."""
+    import torch
+
+    from osler import models
+    from osler.models.trying import example, first_tensor
+
+    torch.manual_seed(0)
+    net = models.create(name, weights="random")
+    inputs = example(name, batch=1, published=True)
+    compiled = torch.compile(net)
+
+    def plain() -> torch.Tensor:
+        return first_tensor(net(**inputs))
+
+    def half() -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return first_tensor(net(**inputs))
+
+    def built() -> torch.Tensor:
+        return first_tensor(compiled(**inputs))
+
+    ways = {"float32": plain, "bfloat16": half, "compiled": built}
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    with torch.inference_mode():
+        said = {way: run().float() for way, run in ways.items()}
+        for _ in range(5):
+            for way, run in ways.items():
+                start = time.perf_counter()
+                run()
+                times[way].append(time.perf_counter() - start)
+    first = statistics.median(times["float32"])
+    scale = said["float32"].abs().max()
+    for way, several in times.items():
+        apart = float((said[way] - said["float32"]).abs().max() / scale)
+        print(
+            f"{name} {way}: {first / statistics.median(several):.2f} times, differs by {apart:.2g}"
+        )
+
+
+def main(names: list[str]) -> None:
+    from osler import models
+
+    if names[:1] == ["--modes"]:
+        for name in names[1:]:
+            modes(name)
+        return
+    rows: dict[str, dict[str, str]] = {}
+    if CSV.is_file():
+        with CSV.open(newline="") as stream:
+            rows = {row["network"]: row for row in csv.DictReader(stream)}
+    for card in models.list():
+        if names and card.name not in names:
+            continue
+        if (card.parameters or 0) > MOST_PARAMETERS or (card.gflops or 0) > MOST_GFLOPS:
+            print(f"{card.name}: left out, {card.parameters} parameters, {card.gflops} GMAC")
+            continue
+        command = [sys.executable, __file__, "--once", card.name]
+        try:
+            said = subprocess.run(
+                command, capture_output=True, text=True, timeout=MOST_SECONDS, check=True
+            ).stdout.split()
+        except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
+            print(f"{card.name}: left out ({type(error).__name__})")
+            continue
+        seconds, megabytes = float(said[-2]), float(said[-1])
+        print(f"{card.name}: {seconds:.2f} s, {megabytes:.0f} MB")
+        rows[card.name] = {
+            "network": card.name,
+            "seconds": f"{seconds:.2f}",
+            "megabytes": f"{megabytes:.0f}",
+        }
+    with CSV.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows[name] for name in sorted(rows))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--once"]:
+        print(*once(sys.argv[2]))
+    else:
+        main(sys.argv[1:])
