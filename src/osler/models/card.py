@@ -189,9 +189,9 @@ def read_card(name: str) -> Card:
     file = files("osler.models") / "cards" / f"{name}.yaml"
     if not file.is_file():
         raise RecipeError(f"the network '{name}' has no card; write models/cards/{name}.yaml")
-    said: Mapping[str, Any] = yaml.safe_load(file.read_text("utf-8"))
     try:
+        said: Mapping[str, Any] = yaml.safe_load(file.read_text("utf-8"))
         card = Card.model_validate({"name": name, **said})
-    except ValidationError as error:
+    except (ValidationError, yaml.YAMLError, TypeError) as error:
         raise RecipeError(f"the card of the network '{name}' is wrong:\n{error}") from error
     return card
