@@ -76,6 +76,18 @@ def test_torchvisions_layout(golden):
         golden.agrees(net(x), "torchvision_vit_logits_cls_token")
 
 
+def test_what_one_may_start_from_is_not_taken_for_it(golden):
+    from osler.models.checkpoints.reading import read_checkpoint
+
+    def names(file):
+        return {one.name for one, _ in models.recognise(read_checkpoint(golden.folder / file))}
+
+    assert names("checkpoint_seg.pth") >= {LESIONS}
+    assert LESIONS not in names("checkpoint_cla.pth")
+    assert GRADES in names("checkpoint_cla.pth")
+    assert not {GRADES, LESIONS} & names("checkpoint_torchvision_vit.pth")
+
+
 @pytest.mark.parametrize("file", ["checkpoint_torchvision_vit.pth", "checkpoint_cla.pth"])
 def test_lesions_start_from_a_classifier(golden, file):
     net = models.create(LESIONS, checkpoint=golden.folder / file, num_heads=4, channels_up=4)

@@ -71,6 +71,13 @@ def create(
             f"the first file for '{name}' must bring its encoder; "
             + (f"'{known[0][0].path}' is a {known[0][1].name}" if known else "no file is named")
         )
+    names = {layout.name for _, layout in known}
+    for stored, layout in known:
+        if layout.needs and layout.needs not in names and not partial:
+            raise WeightsError(
+                f"'{stored.path}' ({layout.name}) is not the whole of '{name}': name the file of "
+                f"'{layout.needs}' too, or say partial=True to train from this one alone"
+            )
     inferred: dict[str, Any] = {}
     for stored, layout in known:
         inferred |= layout.inferred(stored)
@@ -156,7 +163,10 @@ def recognise(stored: "Stored") -> "list[tuple[System, Layout]]":
         system = find(str(kept["osler_network"]))
         return [(system, _kept(system))]
     return [
-        (system, layout) for system in SYSTEMS for layout in layouts(system) if layout.suits(stored)
+        (system, layout)
+        for system in SYSTEMS
+        for layout in layouts(system)
+        if layout.suits(stored) and not layout.borrowed
     ]
 
 

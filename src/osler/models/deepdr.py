@@ -183,6 +183,7 @@ LAYOUTS = (
         heads=(r"^heads\.", r"^head\."),
         options=_lesion_options,
         grids={"pos_embed": 1},
+        borrowed=True,
     ),
     Layout(
         "ViT of torchvision, to start from",
@@ -191,6 +192,7 @@ LAYOUTS = (
         rename=TORCHVISION,
         options=vit_options,
         grids={"pos_embed": 1},
+        borrowed=True,
     ),
     Layout(
         "ViT of torchvision, to start from",
@@ -200,5 +202,6 @@ LAYOUTS = (
         heads=(r"^heads\.", r"^head\."),
         options=_lesion_options,
         grids={"pos_embed": 1},
+        borrowed=True,
     ),
 )

@@ -110,6 +110,7 @@ LAYOUTS = (
         heads=(r"^output_adapters\.",),
         options=_options,
         refits=_GRIDS,
+        borrowed=True,
     ),
     Layout(
         "MultiMAE, fine-tuned",

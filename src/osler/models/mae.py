@@ -231,6 +231,7 @@ LAYOUTS = (
         heads=_DECODER,
         options=_options,
         grids={"pos_embed": 1},
+        borrowed=True,
     ),
     Layout(
         "MAE of transformers",

@@ -46,6 +46,9 @@ class Layout:
         part: what **our** names begin with that the file holds, where it holds no encoder but,
             say, a head; ``create`` takes it as a further file. ``heads`` says which of them may
             be absent or of another shape.
+        needs: name of the layout of a further file without which the network is not whole.
+        borrowed: it is that of other networks, from which this one may start; ``recognise`` does
+            not name this one for it.
         refits: regular expressions of **our** names, with what makes a tensor of another shape fit
             the shape due (it may return None where it cannot); the report says it was reshaped.
     """
@@ -65,6 +68,8 @@ class Layout:
     refits: tuple[tuple[str, Refit], ...] = ()
     beside: Mapping[str, str] = field(default_factory=dict)
     part: str | tuple[str, ...] = ""
+    borrowed: bool = False
+    needs: str = ""
 
     def suits(self, stored: Stored) -> bool:
         """Whether a checkpoint is of this layout."""
