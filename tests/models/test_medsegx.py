@@ -162,6 +162,26 @@ def test_its_own_file_alone_is_not_enough(golden):
         models.create(NAME, checkpoint=golden.folder / "checkpoint_medsegx.pth")
 
 
+def test_segment_anything_alone_is_not_enough(golden):
+    base = golden.folder / "checkpoint_base_sam.pth"
+    options = {"image_size": 128, "decoder_heads": 4, "dim": 64}
+    with pytest.raises(WeightsError, match="not the whole of 'medsegx'"):
+        models.create(NAME, checkpoint=base, **options)
+    net = models.create(NAME, checkpoint=base, partial=True, **options)
+    assert any(".adapter_gate." in name for name in net.report.missing)
+
+
+def test_a_task_may_be_named_when_it_is_built(golden, net):
+    picture, box = golden.inputs["img_0_255"][0].numpy(), golden.inputs["box_xyxy"][0].numpy()
+    told = built(golden, task="Fundus_OpticCup")
+    want = net.segment(picture, boxes=box, task="Fundus_OpticCup")
+    assert np.array_equal(told.segment(picture, boxes=box).chances, want.chances)
+    with pytest.raises(RecipeError, match="MODALITY_Task"):
+        net.segment(picture, boxes=box)
+    with pytest.raises(RecipeError, match="MODALITY_Task"):
+        built(golden, task="OpticCup")
+
+
 def test_experts_start_as_segment_anything():
     net, inputs = tiny(NAME), example(NAME)
     with torch.inference_mode():

@@ -225,3 +225,22 @@ def test_pictures_of_a_batch_have_prompts_of_their_own():
     with torch.inference_mode():
         both, one = net(x, boxes)[0], net(x[1:], boxes[1:])[0]
     assert torch.allclose(both[1:], one, atol=1e-5)
+
+
+def test_half_precision_knows_its_places(golden, picture):
+    file = golden.folder / "checkpoint_medsam_finetuned_ddp.pth"
+    half = models.create(MEDSAM, checkpoint=file, decoder_heads=4).to(torch.bfloat16)
+    said = half.segment(picture, boxes=golden.inputs["box_xyxy_original"].numpy())
+    want = golden.outputs["medsam_prob_fullsize"].numpy()
+    assert np.abs(said.chances - want).max() < 0.05
+    assert (said.masks[0, 0] == (want[0, 0] > 0.5)).mean() > 0.97
+
+
+def test_many_places_are_attended_to_head_by_head(monkeypatch):
+    from osler.models import sam_encoder
+
+    net, x = tiny(SAM), torch.rand(1, 3, 64, 96)
+    with torch.inference_mode():
+        together = net.encode(x)
+        monkeypatch.setattr(sam_encoder, "MANY", 4)
+        assert torch.allclose(net.encode(x), together, atol=1e-5)

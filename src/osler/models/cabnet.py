@@ -69,7 +69,7 @@ class CABNet(nn.Module):
     """A backbone, the two attentions, and scores.
 
     Args:
-        classes: grades.
+        num_classes: grades.
         maps: for each grade.
         backbone: name of a network of the list that gives a pyramid; None takes maps instead of
             pictures.
@@ -81,7 +81,7 @@ class CABNet(nn.Module):
     def __init__(
         self,
         *,
-        classes: int = 5,
+        num_classes: int = 5,
         maps: int = 5,
         backbone: str | None = "densenet-121",
         backbone_options: Mapping[str, Any] | None = None,
@@ -96,8 +96,8 @@ class CABNet(nn.Module):
         if width is None:
             raise RecipeError("without a backbone, say the 'width' of the maps")
         self.gab = GlobalAttention(width)
-        self.cab = CategoryAttention(width, classes, maps)
-        self.head = nn.Linear(width, classes)
+        self.cab = CategoryAttention(width, num_classes, maps)
+        self.head = nn.Linear(width, num_classes)
 
     def map(self, x: Tensor) -> Tensor:
         """The map ``(B, C, h, w)`` that attention works on."""
@@ -165,7 +165,7 @@ def _options(shapes: Shapes) -> dict[str, Any]:
     return {
         "backbone": None,
         "width": width,
-        "classes": classes,
+        "num_classes": classes,
         "maps": shapes["cab.conv.bias"][0] // classes,
     }
 

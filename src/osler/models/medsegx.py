@@ -7,16 +7,13 @@ segmentation", Nature Biomedical Engineering.
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from osler.models.checkpoints.layout import Layout, Shapes
 from osler.models.medsegx_tasks import context_of
 from osler.models.preprocessing import Preprocessing, Step
-from osler.models.promptable import Segmented
 from osler.models.sam import Sam, commonest, count, decoder_options, encoder_options, positions_to
 from osler.models.sam_encoder import Block, ImageEncoder
 
@@ -166,7 +163,17 @@ class MedSegX(Sam):
     The published evaluation takes, of three masks, the one that overlaps the truth best. A user has
     no truth, and the head that guesses the overlap was not trained. Without ``multimask`` this
     network gives, of the three, the one that agrees best with the two others.
+
+    Args:
+        task: what it looks at unless ``segment`` is told otherwise, such as ``Fundus_OpticCup``.
+        options: of ``Sam``.
     """
+
+    def __init__(self, encoder: nn.Module, *, task: str | None = None, **options: Any) -> None:
+        super().__init__(encoder, **options)
+        self.task = task
+        if task is not None:
+            context_of(task)
 
     def encode(
         self,
@@ -179,11 +186,11 @@ class MedSegX(Sam):
 
         Args:
             x: pictures.
-            task: of all of them by name, such as ``Fundus_OpticCup``.
+            task: of all of them by name, such as ``Fundus_OpticCup``; None takes the network's.
             rows: instead of a name, rows of modality ``(B,)``, places ``(B, 3)`` and task ``(B,)``.
         """
         if rows is None:
-            known = context_of(task or "")
+            known = context_of(task or self.task or "")
             parts = ([known.modality], [known.organs], [known.task])
             filled = [torch.tensor(part, device=x.device) for part in parts]
             rows = tuple(one.expand(len(x), *one.shape[1:]) for one in filled)  # type: ignore[assignment]
@@ -233,12 +240,6 @@ class MedSegX(Sam):
         )
         return scores.unflatten(0, (-1, n)), overlaps.unflatten(0, (-1, n))
 
-    def segment(  # type: ignore[override]
-        self, picture: NDArray[np.uint8], *, task: str, **prompts: Any
-    ) -> Segmented:
-        """As ``Promptable.segment``, told what it looks at: ``task="Fundus_OpticCup"``."""
-        return super().segment(picture, task=task, **prompts)
-
 
 def _agreement(scores: Tensor) -> Tensor:
     """``(N, M)``: the mean overlap of each mask's chances with those of the others."""
@@ -268,9 +269,10 @@ def medsegx(
     modalities: int = 10,
     rows: Sequence[int] = ROWS,
     upscaling: Sequence[int] | None = None,
+    task: str | None = None,
     **decoder: Any,
 ) -> MedSegX:
-    """MedSegX; options of ``ContextEncoder`` and of ``Sam``."""
+    """MedSegX; options of ``ContextEncoder`` and of ``Sam``, and a ``task`` to look at."""
     encoder = ContextEncoder(
         image_size=image_size,
         patch_size=patch_size,
@@ -297,6 +299,7 @@ def medsegx(
         preprocessing=Preprocessing(steps=steps),
         image_size=image_size,
         dim=dim,
+        task=task,
         upscaling=upscaling or (dim // 4, dim // 8, dim // 16, dim // 32),
         **decoder,
     )
@@ -359,6 +362,7 @@ LAYOUTS = (
         ),
         rename=((r"^(image_encoder\.blocks\.\d+\.mlp)\.(lin\d)", r"\1.mlp.\2"),),
         heads=(_OWN,),
+        needs="MedSegX beside Segment Anything",
         options=_base_options,
         refits=positions_to("bilinear"),
     ),

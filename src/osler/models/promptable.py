@@ -99,7 +99,10 @@ class Promptable(nn.Module):
             "points": None if prompts[1] is None else prompts[1] * scale,
             "labels": prompts[2],
         }
-        fed = {k: None if v is None else torch.from_numpy(v).to(x) for k, v in moved.items()}
+        fed = {  # in single precision, whatever that of the network
+            k: None if v is None else torch.from_numpy(v).to(x.device, torch.float32)
+            for k, v in moved.items()
+        }
         n = next(len(one) for one in prompts if one is not None)
         chances, overlaps = [], []
         with torch.inference_mode():
@@ -110,7 +113,7 @@ class Promptable(nn.Module):
                 }
                 size = (x.shape[-2], x.shape[-1])
                 scores, overlap = self.decode(embedding, size=size, multimask=multimask, **some)
-                chances.append(self.brought_home(scores, inner, (h, w)).float().cpu())
+                chances.append(self.brought_home(scores, inner, (h, w)).cpu())
                 overlaps.append(overlap.float().cpu())
         chance = torch.cat(chances).numpy()
         return Segmented(chance > 0.5, chance, torch.cat(overlaps).numpy())
@@ -125,6 +128,7 @@ class Promptable(nn.Module):
             inner: ``(H, W)`` of the part of the input that the picture fills.
             native: ``(H, W)`` of the picture.
         """
+        scores = scores.float()
         if self.home == "chances":
             return _drawn(scores.sigmoid(), native)
         whole = _drawn(scores, (self.image_size, self.image_size))

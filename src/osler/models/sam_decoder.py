@@ -29,8 +29,10 @@ class PointPositions(nn.Module):
 
     def forward(self, places: Tensor) -> Tensor:
         """``(..., 2)``, x and y from 0 to 1, to ``(..., D)``."""
-        turned = (2 * places - 1) @ self.positional_encoding_gaussian_matrix * (2 * math.pi)
-        return torch.cat([turned.sin(), turned.cos()], dim=-1)
+        matrix = self.positional_encoding_gaussian_matrix
+        exact = torch.promote_types(matrix.dtype, torch.float32)  # half precision knows no places
+        turned = (2 * places.to(exact) - 1) @ matrix.to(exact) * (2 * math.pi)
+        return torch.cat([turned.sin(), turned.cos()], dim=-1).to(matrix.dtype)
 
     def grid(self, size: tuple[int, int]) -> Tensor:
         """``(1, D, h, w)`` of the middles of a map's tokens."""
@@ -38,7 +40,7 @@ class PointPositions(nn.Module):
         y = (torch.arange(size[0], device=matrix.device) + 0.5) / size[0]
         x = (torch.arange(size[1], device=matrix.device) + 0.5) / size[1]
         places = torch.stack([x.expand(size[0], -1), y[:, None].expand(-1, size[1])], dim=-1)
-        return self(places.to(matrix.dtype)).permute(2, 0, 1)[None]
+        return self(places).permute(2, 0, 1)[None]
 
 
 class PromptEncoder(nn.Module):
@@ -107,7 +109,8 @@ class PromptEncoder(nn.Module):
             tokens.append(corners + kinds)
         first = given[0]
         n = first.shape[0]
-        sparse = torch.cat(tokens, dim=1) if tokens else first.new_zeros(n, 0, self.dim)
+        none = self.no_mask_embed.weight.new_zeros(n, 0, self.dim)
+        sparse = torch.cat([none, *tokens], dim=1)
         if masks is None:
             dense = self.no_mask_embed.weight[..., None, None].repeat(n, 1, *grid)
         else:

@@ -12,6 +12,9 @@ from torch.nn import functional
 
 from osler.errors import RecipeError
 
+MANY = 1024
+"""Places above which a map is attended to head by head, so that memory stays bounded."""
+
 
 class LayerNorm2d(nn.Module):
     """A layer norm over the channels of a map."""
@@ -54,9 +57,18 @@ class Attention(nn.Module):
         b, h, w, d = x.shape
         qkv = self.qkv(x).reshape(b, h * w, 3, self.heads, d // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        seen = functional.scaled_dot_product_attention(
-            q, k, v, attn_mask=self._positions(q.unflatten(2, (h, w)))
-        )
+        # head by head where there are many places: what positions add is (N, N) for each head
+        step = 1 if h * w > MANY else self.heads
+        parts = []
+        for first in range(0, self.heads, step):
+            one = slice(first, first + step)
+            added = self._positions(q[:, one].unflatten(2, (h, w)))
+            parts.append(
+                functional.scaled_dot_product_attention(
+                    q[:, one], k[:, one], v[:, one], attn_mask=added
+                )
+            )
+        seen = torch.cat(parts, dim=1)
         return self.proj(seen.transpose(1, 2).reshape(b, h, w, d))
 
     def _positions(self, q: Tensor) -> Tensor:
