@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from osler import models
+from osler.errors import RecipeError
 
 NAMES = ["signal-resnet", "signal-transformer"]
 OPTIONS = {
@@ -52,11 +53,17 @@ def test_a_signal_in_a_longer_batch_gives_what_it_gives_alone(net, samples):
         torch.testing.assert_close(both[1:], net(x[1:]), rtol=1e-4, atol=1e-5)
 
 
-def test_fewer_leads_than_it_knows_are_the_first():
-    net = models.create("signal-transformer", weights="random", leads=4, **OPTIONS[NAMES[1]])
+def test_fewer_leads_than_it_knows_are_the_first(net):
     present = torch.tensor([[True, True, False, False]])
     with torch.inference_mode():
         torch.testing.assert_close(net(signal(count=1)[:, :2]), net(signal(count=1), present))
+
+
+def test_leads_that_it_does_not_know_are_refused(net):
+    with pytest.raises(RecipeError, match="knows 4 leads; the signal has 5"):
+        net(signal(leads=5))
+    with pytest.raises(RecipeError, match="'present' 3"):
+        net(signal(), torch.ones(2, 3, dtype=torch.bool))
 
 
 def test_leads_are_not_exchangeable(net):

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from osler.errors import RecipeError
+
 
 class Residual(nn.Module):
     """Two convolutions beside a shortcut; what lies after the end of a signal stays zero."""
@@ -83,6 +85,9 @@ class SignalResNet(nn.Module):
         b, leads, samples = x.shape
         if present is None:
             present = torch.ones(b, leads, dtype=torch.bool, device=x.device)
+        check_leads(leads, present.shape[1], self.conv1.in_channels)
+        fewer = self.conv1.in_channels - leads
+        x, present = functional.pad(x, (0, 0, 0, fewer)), functional.pad(present, (0, fewer))
         if length is None:
             length = torch.full((b,), samples, device=x.device)
         # not a product: what is not there may be no number
@@ -105,11 +110,24 @@ class SignalResNet(nn.Module):
         """Scores ``(B, num_classes)``, or features.
 
         Args:
-            x: ``(B, leads, T)``.
+            x: ``(B, leads, T)``; fewer leads than the most are the first of them.
             present: ``(B, leads)``, which leads there are; all where it is not given.
             length: ``(B,)``, samples of each signal; what comes after is not looked at.
         """
         return self.head(self.features(x, present, length))
+
+
+def check_leads(leads: int, presences: int, most: int) -> None:
+    """Refuse more leads than a network has names for.
+
+    Raises:
+        RecipeError: there are more than ``most``, or ``present`` is of another number.
+    """
+    if leads > most or presences != leads:
+        raise RecipeError(
+            f"the network knows {most} leads; the signal has {leads} and 'present' {presences}; "
+            "build it with leads=, or choose leads"
+        )
 
 
 def _inside(length: Tensor, samples: int) -> Tensor:

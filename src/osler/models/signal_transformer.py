@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from osler.models.masked_attention import MaskedEncoder
+from osler.models.signal_resnet import check_leads
+from osler.models.signal_resnet import example as example_signals
 
 
 class SignalTransformer(nn.Module):
@@ -55,6 +57,7 @@ class SignalTransformer(nn.Module):
         b, leads, samples = x.shape
         if present is None:
             present = torch.ones(b, leads, dtype=torch.bool, device=x.device)
+        check_leads(leads, present.shape[1], len(self.lead))
         if length is None:
             length = torch.full((b,), samples, device=x.device)
         before = torch.arange(samples, device=x.device) < length[:, None]
@@ -95,6 +98,4 @@ def example(
     name: str, options: Mapping[str, Any], batch: int, size: tuple[int, ...] | None
 ) -> dict[str, Tensor]:
     """Signals of which the first lacks its last lead, and the others end early."""
-    from osler.models.signal_resnet import example as signals
-
-    return signals(name, options, batch, size)
+    return example_signals(name, options, batch, size)
