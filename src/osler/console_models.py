@@ -1,33 +1,57 @@
 """Cards of networks on a terminal."""
 
+from itertools import groupby
+
 from rich.console import Console
 from rich.table import Table
 
 from osler.models.card import Card
 
 
+_WIDE = 110  # columns from which licences are shown too
+
+
 def print_cards(cards: list[Card]) -> None:
-    """A table, a row a network, under the name of its group."""
+    """Under the name of each group a row a network, its name never broken."""
     console = Console()
-    table = Table(box=None, pad_edge=False)
-    for column in ("name", "answers", "takes", "parameters", "weights"):
-        table.add_column(
-            column, overflow="fold", justify="right" if column == "parameters" else "left"
-        )
-    group = ""
-    for card in cards:
-        if card.group != group:
-            group = card.group
-            table.add_row(f"[bold]{group}[/bold]")
-        table.add_row(
-            f"  {card.name}",
-            ", ".join(card.answers),
-            ", ".join(one.kind + ("?" if one.optional else "") for one in card.inputs),
-            "" if card.parameters is None else _short(card.parameters),
-            card.weights_licence or "none published",
-        )
-    console.print(table)
-    console.print(f"{len(cards)} networks; 'osler models show NAME' tells more of one")
+    for group, some in groupby(cards, key=lambda card: card.group):
+        console.print(f"[bold]{group}[/bold]", highlight=False)
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True, min_width=27)
+        table.add_column(no_wrap=True, justify="right", min_width=8)
+        table.add_column(overflow="fold", min_width=40)
+        if console.width >= _WIDE:
+            table.add_column(overflow="ellipsis", no_wrap=True)
+        for card in some:
+            row = [
+                f"  {card.name}",
+                "" if card.parameters is None else _short(card.parameters),
+                f"{_kinds(card)} → {', '.join(card.answers)}",
+                _licence(card),
+            ]
+            table.add_row(*row[: len(table.columns)])
+        console.print(table)
+    console.print(
+        f"{len(cards)} networks: parameters, what each takes → what it answers (and, where there is "
+        "room, the licence of its weights). 'osler models show NAME' tells more of one",
+        highlight=False,
+    )
+
+
+def _kinds(card: Card) -> str:
+    """What a network takes, each kind once; a question mark where all of a kind may be absent."""
+    kinds: dict[str, bool] = {}
+    for one in card.inputs:
+        kinds[one.kind] = kinds.get(one.kind, True) and one.optional
+    return ", ".join(kind + ("?" if optional else "") for kind, optional in kinds.items())
+
+
+def _licence(card: Card) -> str:
+    """The licence of the weights, without what is said of it at length."""
+    said = card.weights_licence or "none published"
+    for mark in (" (", ";", ":", ","):
+        said = said.partition(mark)[0]
+    return said
 
 
 def print_card(card: Card) -> None:
