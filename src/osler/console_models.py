@@ -7,7 +7,6 @@ from rich.table import Table
 
 from osler.models.card import Card
 
-
 _WIDE = 110  # columns from which licences are shown too
 
 
@@ -32,8 +31,8 @@ def print_cards(cards: list[Card]) -> None:
             table.add_row(*row[: len(table.columns)])
         console.print(table)
     console.print(
-        f"{len(cards)} networks: parameters, what each takes → what it answers (and, where there is "
-        "room, the licence of its weights). 'osler models show NAME' tells more of one",
+        f"{len(cards)} networks: parameters, what each takes → what it answers (where there is "
+        "room, the licence of its weights too). 'osler models show NAME' tells more of one",
         highlight=False,
     )
 
