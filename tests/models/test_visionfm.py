@@ -148,6 +148,24 @@ def test_every_head_learns(head):
     assert sum(reached) >= 0.9 * len(reached) - 2
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_segmentation_leaves_as_onnx(golden, pretrained):
+    import onnxruntime
+
+    from osler.models.trying import export
+
+    net = models.create(
+        NAME,
+        checkpoint=[pretrained, golden.folder / "checkpoint_segdecoder.pth"],
+        num_heads=3,
+    )
+    x = golden.inputs["x"]
+    session = onnxruntime.InferenceSession(
+        export(net, {"x": x}), providers=["CPUExecutionProvider"]
+    )
+    golden.agrees(torch.from_numpy(session.run(None, {"x": x.numpy()})[0]), "seg_logits", atol=1e-3)
+
+
 def test_the_modality_chooses_the_preprocessing():
     tiny = {"image_size": 32, "embed_dim": 24, "depth": 4, "num_heads": 2}
     oct_ = models.create(NAME, weights="random", modality="oct", **tiny).card.preprocessing
