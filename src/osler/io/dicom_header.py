@@ -1,13 +1,13 @@
 """What the header of a DICOM image says, checked: whose, which eye, when, how large."""
 
 import math
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any
 
 from osler.errors import UnreadableError
 from osler.io.colour import Flags, to_srgb
+from osler.io.hushing import hushed
 from osler.io.input_file import InputFile
 from osler.io.signatures import is_dicom_without_preamble
 from osler.record import Laterality, Origin
@@ -198,8 +198,7 @@ class LazyHeader(Mapping[str, Any]):
 
     def _converted(self) -> Mapping[str, Any]:
         if self._json is None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with hushed():
                 self._json = as_json(self._dataset)
         return self._json
 

@@ -22,6 +22,7 @@ from osler.io.dicom_frames import Frames
 from osler.io.dicom_layout import EXPLICIT_BIG, SHARED_CHROMA, Layout
 from osler.io.dicom_palette import Palette
 from osler.io.dicom_values import Rescale, apply
+from osler.io.hushing import hushed
 from osler.record import Deferred
 from osler.record.item import Region
 
@@ -121,8 +122,9 @@ class Pixels:
             by_file.setdefault(plane.file, []).append(plane)
 
         def run(file: int, some: list[Plane], read: Callable[[int], bytes]) -> None:
-            for plane in some:
-                self._place(file, plane, read(plane.frame), out, first, crop)
+            with hushed():  # in the thread that decodes
+                for plane in some:
+                    self._place(file, plane, read(plane.frame), out, first, crop)
 
         def one_file(file: int) -> None:
             with self.files[file].reading() as read:

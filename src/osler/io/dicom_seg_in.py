@@ -9,7 +9,6 @@ is an image of the case: its voxels are segment numbers.
 
 import os
 import re
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from osler.io.dicom_codes import algorithm_of, code_of, side_of, slug
 from osler.io.dicom_layout import IMPLICIT_LITTLE, UNCOMPRESSED
 from osler.io.dicom_placing import placement
 from osler.io.dicom_seg_frames import Grid, SegFrames, Stored, grid, parts
+from osler.io.hushing import hushed
 from osler.io.input_file import InputFile, decoding, unopenable
 from osler.record import Deferred, Image, Mask, Source
 
@@ -93,8 +93,7 @@ class _Pixels:
         from pydicom.pixels.utils import iter_pixels
 
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with hushed():
                 wanted = iter_pixels(self.path, indices=range(first, first + count), raw=True)
                 return np.stack([frame.reshape(self.shape) for frame in wanted])
         except OSError:

@@ -2,10 +2,8 @@
 
 import hashlib
 import io
-import logging
 import os
 import stat
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from osler.errors import InputError, OslerError, TooLargeError, UnreadableError, UnsupportedError
+from osler.io.hushing import hushed
 from osler.io.partial_file import PartialReader, need, partial_of
 from osler.io.signatures import EXTENSIONS, HEAD_BYTES
 from osler.record import Origin
@@ -139,8 +138,7 @@ def decoding(file: InputFile, format: str) -> Iterator[None]:
         TooLargeError: memory ran out.
     """
     try:
-        with warnings.catch_warnings(), _silent("pydicom"):
-            warnings.simplefilter("ignore")
+        with hushed():
             yield
     except OslerError:
         raise
@@ -154,20 +152,6 @@ def decoding(file: InputFile, format: str) -> Iterator[None]:
             f"'{file.name}' starts as {format} but cannot be decoded ({type(error).__name__}): it "
             "is damaged or incomplete; copy it again from its source or export it again"
         ) from None
-
-
-@contextmanager
-def _silent(name: str) -> Iterator[None]:
-    logger = logging.getLogger(name)
-
-    def drop(_record: logging.LogRecord) -> bool:
-        return False
-
-    logger.addFilter(drop)
-    try:
-        yield
-    finally:
-        logger.removeFilter(drop)
 
 
 def check_size(file: InputFile, *, width: int, height: int, max_pixels: int) -> None:

@@ -1,12 +1,10 @@
 """PDF documents that hold text."""
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final, cast
 
 from osler.errors import MissingExtraError, TooLargeError, UnsupportedError
 from osler.io.content import Content
+from osler.io.hushing import hushed
 from osler.io.input_file import InputFile, decoding
 from osler.io.text_reading import MAX_CHARACTERS, text_item, too_long
 
@@ -38,7 +36,7 @@ def read_pdf(file: InputFile, format: str, *, max_pixels: int) -> Content:
         raise MissingExtraError("pypdf", extra="text", purpose="read PDF") from None
     if file.size > MAX_BYTES:
         raise TooLargeError(f"'{file.name}' has {file.size:,} bytes, too many for a report")
-    with decoding(file, format), _silent():
+    with hushed("pypdf"), decoding(file, format):
         file.stream.seek(0)
         try:
             reader = pypdf.PdfReader(cast("Any", file.stream))
@@ -76,15 +74,3 @@ def _pages(file: InputFile, reader: Any) -> list[str]:
 
 def _locked(file: InputFile) -> UnsupportedError:
     return UnsupportedError(f"'{file.name}' needs a password; save it without one")
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Hush the library's log, which quotes the document."""
-    logger = logging.getLogger("pypdf")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

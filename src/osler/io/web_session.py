@@ -6,7 +6,6 @@ from the environment, for the host they were given for, and stand in no message 
 """
 
 import json
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from requests.utils import get_environ_proxies
 from urllib3.util.retry import Retry
 
 from osler.errors import InputError, OslerError, TooLargeError, UnreadableError
+from osler.io.hushing import hushed
 from osler.io.web_deadline import PunctualAdapter
 
 MAX_BYTES: Final = 4 << 30
@@ -219,7 +219,7 @@ class _Guard(PunctualAdapter):
     ) -> requests.Response:
         """Asked again where the host is busy, and nothing changes by it."""
         for pause in (*_PAUSES, None):
-            with _silent():
+            with hushed(*_LOGS):  # queries name patients
                 response = super().send(request, *args, **kwargs)
             if pause is None or response.status_code not in _BUSY:
                 break
@@ -359,20 +359,3 @@ def json_of(response: requests.Response, shown: str) -> Any:
             f"'{shown}' answers with more than {MOST_VALUES:,} values in JSON; ask for less"
         )
     return json.loads(words)
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Without the log of requests, whose queries name patients."""
-
-    def drop(_record: logging.LogRecord) -> bool:
-        return False
-
-    loggers = [logging.getLogger(name) for name in _LOGS]
-    for logger in loggers:
-        logger.addFilter(drop)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(drop)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from osler.errors import InputError, MissingExtraError, OutputError
-from osler.io.deidentification.one import Copied, Setting, hushed
+from osler.io.deidentification.one import Copied, Setting
+from osler.io.hushing import hushed
 from osler.io.input_file import opened
 from osler.io.record_signatures import is_edf
 from osler.io.signatures import is_dicom

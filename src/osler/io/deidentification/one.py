@@ -3,12 +3,10 @@
 import contextlib
 import errno
 import hashlib
-import logging
 import os
 import secrets
 import time
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -16,10 +14,11 @@ from typing import Literal
 from osler.errors import InputError, MissingExtraError, OslerError, UnsupportedError
 from osler.io.deidentification.draft import Draft, Setting
 from osler.io.deidentification.kinds import kind_of, known_of
+from osler.io.hushing import hushed
 from osler.io.input_file import InputFile, opened, printable
 from osler.io.signatures import is_dicomdir
 
-__all__ = ["Copied", "Draft", "Setting", "check", "copy", "hushed"]
+__all__ = ["Copied", "Draft", "Setting", "check", "copy"]
 
 Status = Literal["copied", "refused", "failed", "left out"]
 
@@ -58,19 +57,6 @@ class Copied:
     def case_id(self) -> str:
         """The name of the copy, as a progress bar shows it."""
         return Path(self.place).name
-
-
-@contextlib.contextmanager
-def hushed() -> Iterator[None]:
-    """No warning and no log of a decoder: they quote values of the header."""
-    logger, before = logging.getLogger("pydicom"), logging.getLogger("pydicom").level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(before)
 
 
 def check(copied: Copied, setting: Setting) -> list[str]:

@@ -18,9 +18,9 @@ from osler.io.deidentification.dummies import dummy
 from osler.io.deidentification.free_text import Scrubber
 from osler.io.deidentification.kinds import kind_of
 from osler.io.deidentification.known import Known
-from osler.io.deidentification.one import hushed
 from osler.io.deidentification.options import Options
 from osler.io.deidentification.profile import Action, action_of, row_of
+from osler.io.hushing import hushed
 from osler.io.input_file import InputFile, opened
 from osler.io.signal_wfdb_header import is_wfdb_header
 from osler.io.signatures import is_dicom

@@ -3,7 +3,6 @@
 import gzip
 import io
 import re
-import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from osler.io.deidentification.known import Known
 from osler.io.deidentification.options import Options
 from osler.io.deidentification.profile import Action, action_of, row_of, safe_private
 from osler.io.deidentification.uids import is_standard
+from osler.io.hushing import hushed
 from osler.io.input_file import opened
 from osler.io.record_signatures import is_edf, is_pdf, is_zip
 from osler.io.signatures import (
@@ -53,8 +53,7 @@ def left(path: Path, known: Known, options: Options, *, thorough: bool = False) 
     with path.open("rb") as stream:
         head = stream.read(HEAD_BYTES)
     if is_dicom(head):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with hushed():
             dataset = pydicom.dcmread(path, force=True, defer_size=65536)
             found.update(_in_tags(dataset, known))
             found.update(_by_profile(dataset, options))
