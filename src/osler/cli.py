@@ -18,6 +18,7 @@ import typer
 import osler
 from osler import cli_data, cli_models, cli_open
 from osler.errors import BundleError, InputError, OslerError, OutputError, RecipeError
+from osler.terminal import one_line
 
 if TYPE_CHECKING:
     from osler.batch import Batch, Outcome
@@ -150,7 +151,7 @@ def _errors(*, debug: bool, asked: type[OslerError] = RecipeError) -> Iterator[N
 
 
 def _say(line: str) -> None:
-    typer.echo(line, err=True)
+    typer.echo(one_line(line, keep="\n\t"), err=True)
 
 
 @app.command()

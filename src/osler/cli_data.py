@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from osler.terminal import one_line
+
 if TYPE_CHECKING:
     from osler.data.cohort import Cohort
 
@@ -40,7 +42,7 @@ def _read(table: Path, root: Path | None, *, strict: bool = True) -> "Cohort":
 
 def _say(lines: list[str]) -> None:
     for line in lines:
-        typer.echo(f"note: {line}", err=True)
+        typer.echo(one_line(f"note: {line}"), err=True)
 
 
 def _told(cohort: "Cohort") -> str:
@@ -270,9 +272,9 @@ def check(
             found = fingerprint(cases, threads=threads, told=advance)
         page = write_fingerprint(found, out or cohort.with_name(f"{cohort.stem}-check"))
         for warning in found.warnings:
-            typer.echo(f"{warning.level}: {warning.text}")
+            typer.echo(one_line(f"{warning.level}: {warning.text}"))
             for case in warning.cases[:3]:
-                typer.echo(f"       {case}")
+                typer.echo(one_line(f"       {case}"))
         typer.echo(f"{_told(found.cohort)}\nreport: {page}")
     if any(warning.level == "fault" for warning in found.warnings):
         raise typer.Exit(SOME_FAILED)

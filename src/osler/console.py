@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.console import Console
 from rich.table import Table
 
+from osler.terminal import one_line
+
 if TYPE_CHECKING:
     from osler.batch import Batch, Outcome
     from osler.bundles import Card
@@ -71,7 +73,7 @@ class Progress:
         self._tell("finishing the cases in hand; press Ctrl-C again to stop at once")
 
     def _tell(self, line: str) -> None:
-        self._console.print(line, markup=False)
+        self._console.print(one_line(line, keep="\n\t"), markup=False)
 
 
 def as_line(outcome: "Outcome", out: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from osler.io.inventory_words import count, facts
+from osler.terminal import one_line
 
 if TYPE_CHECKING:
     from osler.io.conversion import Conversion
@@ -21,7 +22,7 @@ def _stdout() -> Console:
 
 def print_inventory(found: Mapping[str, Any]) -> None:
     """An inventory as text."""
-    console = _stdout()
+    console, found = _stdout(), _in_lines(found)
 
     def line(text: str = "") -> None:
         console.print(text, markup=False)
@@ -39,6 +40,17 @@ def print_inventory(found: Mapping[str, Any]) -> None:
             line(f"  {file}")
         if one["count"] > len(one["files"]):
             line(f"  and {one['count'] - len(one['files'])} more")
+
+
+def _in_lines(found: Any) -> Any:
+    """An inventory whose names each keep to their line."""
+    if isinstance(found, str):
+        return one_line(found)
+    if isinstance(found, Mapping):
+        return {_in_lines(key): _in_lines(value) for key, value in found.items()}
+    if isinstance(found, list | tuple):
+        return [_in_lines(one) for one in found]
+    return found
 
 
 def _title(found: Mapping[str, Any]) -> str:
@@ -125,13 +137,13 @@ def print_conversion(done: "Conversion", *, quiet: bool) -> None:
         console = _stdout()
         lost: dict[str, int] = {}
         for path, some in done.written:
-            console.print(str(path), markup=False)
+            console.print(one_line(str(path)), markup=False)
             for one in some:
                 lost[one] = lost.get(one, 0) + 1
         for one, number in lost.items():
             files = f" ({count(number, 'file')})" if len(done.written) > 1 else ""
             told.print(f"not kept{files}: {one}", markup=False)
     for name, reason in done.failed[:_MOST_ROWS]:
-        told.print(f"osler: {name}: {reason}", markup=False)
+        told.print(one_line(f"osler: {name}: {reason}"), markup=False)
     if len(done.failed) > _MOST_ROWS:
         told.print(f"osler: and {len(done.failed) - _MOST_ROWS} more")

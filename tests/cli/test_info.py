@@ -150,3 +150,19 @@ def test_options_in_messages_are_said_as_they_are_typed(tmp_path):
     result = CliRunner().invoke(app, ["view", str(path), "--no-open"])
     assert result.exit_code == 2
     assert "-O case=..., -O id_column=..." in result.stderr
+
+
+def test_names_of_files_move_nothing_on_the_screen(tmp_path):
+    """Neither a line break nor the codes that move a cursor, in what is read and what is not."""
+    odd = "a\nFINDINGS: none\x1b[2J\u202e"
+    volume(tmp_path / f"{odd}.nii.gz")
+    (tmp_path / f"{odd}.bin").write_bytes(b"\x01nothing that is read")
+    one = run("info", tmp_path / f"{odd}.nii.gz")[1]
+    folder = run("info", tmp_path)[1]
+    refused = run("info", tmp_path / f"{odd}.bin")[2]
+    for words in (one, folder, refused):
+        assert not {"\x1b", "\u202e"} & set(words)
+        assert "\\x1b[2J" in words
+    assert not any(line.startswith("FINDINGS") for line in (one + folder).splitlines())
+    read = json.loads(run("info", tmp_path / f"{odd}.nii.gz", "--json")[1])
+    assert odd in read["path"]
