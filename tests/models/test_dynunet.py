@@ -123,6 +123,46 @@ def test_nnunet_s_own_checkpoints(tmp_path):
     assert not net.report.missing
 
 
+def first_names(weights):
+    """The same tensors under the names of nnU-Net 1, whose scores have no bias."""
+    out = {}
+    last = len(WIDTHS) - 1
+    for name, value in weights.items():
+        if "all_modules" in name or name.startswith("decoder.encoder."):
+            continue
+        kind, what, number, *rest = name.split(".")
+        if kind == "encoder":
+            _, _, place, *part = rest
+            inner = f"{place}.blocks.0" if int(number) == last else f"blocks.{place}"
+            ours = f"conv_blocks_context.{number}.{inner}.{'.'.join(part)}"
+        elif what == "stages":
+            _, place, *part = rest
+            ours = f"conv_blocks_localization.{number}.{place}.blocks.0.{'.'.join(part)}"
+        elif rest == ["bias"]:
+            continue
+        else:
+            ours = f"{'tu' if what == 'transpconvs' else 'seg_outputs'}.{number}.weight"
+        out[ours.replace(".norm.", ".instnorm.")] = value
+    return out
+
+
+def test_checkpoints_of_the_first_nnunet(tmp_path):
+    weights = nnunet()
+    for name, value in weights.items():
+        if name.endswith(".bias") and ("transpconvs" in name or "seg_layers" in name):
+            value.zero_()
+    stored = {"epoch": 1000, "state_dict": first_names(weights), "lr_scheduler_state_dict": None,
+              "plot_stuff": ([1.0], [0.5], [], [0.8]), "best_stuff": (0.1, 0.9, None)}  # fmt: skip
+    torch.save(stored, tmp_path / "model_final_checkpoint.model")
+    net = models.create("dynunet", checkpoint=tmp_path / "model_final_checkpoint.model")
+    x = torch.randn(1, CHANNELS, 4, 16, 8)
+    with torch.inference_mode():
+        torch.testing.assert_close(net(x), slowly(weights, x)[0], rtol=1e-4, atol=1e-4)
+    assert net.report.share == 1
+    assert not net.report.unexpected
+    assert not net.report.missing
+
+
 def test_residual_encoders_of_nnunet_are_refused(tmp_path):
     weights = {"encoder.stem.convs.0.conv.weight": torch.zeros(4, 1, 3, 3, 3)}
     weights["encoder.stages.0.blocks.0.conv1.conv.weight"] = torch.zeros(4, 4, 3, 3, 3)

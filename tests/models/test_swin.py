@@ -71,14 +71,43 @@ def authors(weights):
     return {**out, "layers.0.blocks.0.attn.relative_position_index": torch.zeros(16, 16).long()}
 
 
-@pytest.mark.parametrize("layout", ["folder", "new", "old", "authors"])
+def timm(weights):
+    """timm's, which halves at the start of a stage."""
+    out = {}
+    for name, value in authors(weights).items():
+        stage = name.split(".")[1]
+        moved = name.replace(f"layers.{stage}.down", f"layers.{int(stage) + 1}.down") if (
+            ".downsample." in name
+        ) else name  # fmt: skip
+        out[moved.replace("head.", "head.fc.")] = value
+    return out
+
+
+def torchvision(weights):
+    """torchvision's, in one list of stages and halvings."""
+    out = {}
+    for name, value in authors(weights).items():
+        stage = name.split(".")[1]
+        moved = name.replace("patch_embed.proj", "features.0.0")
+        moved = moved.replace("patch_embed.norm", "features.0.2")
+        if name.startswith("layers."):
+            moved = moved.replace(f"layers.{stage}.blocks", f"features.{2 * int(stage) + 1}")
+            moved = moved.replace(f"layers.{stage}.downsample", f"features.{2 * int(stage) + 2}")
+        out[moved.replace("mlp.fc1", "mlp.0").replace("mlp.fc2", "mlp.3")] = value
+    return out
+
+
+OTHERS = {"authors": authors, "timm": timm, "torchvision": torchvision}
+
+
+@pytest.mark.parametrize("layout", ["folder", "new", "old", *OTHERS])
 def test_every_layout_gives_the_same_numbers(theirs, layout, tmp_path):
     weights, path = theirs.state_dict(), tmp_path / "net.pth"
     if layout == "folder":
         path = tmp_path
         theirs.save_pretrained(path)
-    elif layout == "authors":
-        torch.save({"model": authors(weights)}, path)
+    elif layout in OTHERS:
+        torch.save({"model": OTHERS[layout](weights)}, path)
     else:
         torch.save(named(weights, _OLD if layout == "old" else []), path)
     net = models.create("swin-tiny", checkpoint=path, image_size=64)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from osler.models.checkpoints.layout import Layout, Shapes, Tensors
@@ -170,6 +171,15 @@ def _nnunet(tensors: Tensors, net: nn.Module) -> Tensors:
     }
 
 
+def _first_nnunet(tensors: Tensors, net: nn.Module) -> Tensors:
+    out = _nnunet(tensors, net)
+    for name in list(out):
+        # the scores of nnU-Net 1 have no bias
+        if re.match(r"(output_block|deep_supervision_heads\.\d+)\.conv\.conv\.weight", name):
+            out[name.replace("weight", "bias")] = torch.zeros(len(out[name]))
+    return out
+
+
 _NAMES = ("dynunet", "dynunet-2d")
 
 LAYOUTS = (
@@ -198,6 +208,29 @@ LAYOUTS = (
         ),
         heads=(r"^output_block\.", r"^deep_supervision_heads\."),
         transform=_nnunet,
+        options=_nnunet_options,
+    ),
+    Layout(
+        "U-Net of nnU-Net 1",
+        _NAMES,
+        marks=(r"^conv_blocks_context\.0\.blocks\.0\.conv\.weight", r"^tu\.0\.weight"),
+        rename=(
+            # the deepest stage is two blocks of one convolution, the others one block of two
+            (r"^conv_blocks_context\.(\d+)\.([01])\.blocks\.0\.", r"stages.\1.\2."),
+            (r"^conv_blocks_context\.(\d+)\.blocks\.([01])\.", r"stages.\1.\2."),
+            (
+                r"^conv_blocks_localization\.(\d+)\.([01])\.blocks\.0\.",
+                r"upsamples.\1.conv_block.\2.",
+            ),
+            (r"^tu\.(\d+)\.", r"upsamples.\1.transp_conv.conv."),
+            (r"^seg_outputs\.", "heads."),
+            (r"\.0\.conv\.(weight|bias)$", r".conv1.conv.\1"),
+            (r"\.1\.conv\.(weight|bias)$", r".conv2.conv.\1"),
+            (r"\.0\.instnorm\.", ".norm1."),
+            (r"\.1\.instnorm\.", ".norm2."),
+        ),
+        heads=(r"^output_block\.", r"^deep_supervision_heads\."),
+        transform=_first_nnunet,
         options=_nnunet_options,
     ),
 )

@@ -141,6 +141,22 @@ OLD_NAMES = (
 )
 """Names within a block before release 5 of transformers, and after."""
 
+_AUTHORS = (
+    r"^layers\.0\.blocks\.0\.attn\.relative_position_bias_table",
+    r"^patch_embed\.proj",
+)
+_AUTHORS_NAMES = (
+    (r"^patch_embed\.proj\.", "swin.embeddings.patch_embeddings.projection."),
+    (r"^patch_embed\.norm\.", "swin.embeddings.norm."),
+    (r"^norm\.", "swin.layernorm."),
+    (r"^layers\.", "swin.encoder.layers."),
+    (r"\.norm1\.", ".layernorm_before."),
+    (r"\.norm2\.", ".layernorm_after."),
+    (r"\.attn\.relative_position_bias_table$", _TABLE),
+    (r"\.attn\.qkv\.", ".attention.qkv."),
+    (r"\.attn\.proj\.", ".attention.o_proj."),
+)
+
 LAYOUTS = (
     Layout(
         "Swin of transformers",
@@ -162,19 +178,42 @@ LAYOUTS = (
     Layout(
         "Swin of its authors",
         ("swin-tiny",),
-        marks=(r"^layers\.0\.blocks\.0\.attn\.relative_position_bias_table", r"^patch_embed\.proj"),
+        marks=(*_AUTHORS, r"^layers\.0\.downsample\."),
         without=(r"\.logit_scale$",),
         drop=(r"relative_position_index$", r"\.attn_mask$"),
+        rename=_AUTHORS_NAMES,
+        transform=_split,
+        options=swin_options,
+    ),
+    Layout(
+        "Swin of timm",
+        ("swin-tiny",),
+        marks=(*_AUTHORS, r"^layers\.1\.downsample\."),
+        without=(r"\.logit_scale$", r"^layers\.0\.downsample\."),
+        drop=(r"relative_position_index$", r"\.attn_mask$"),
         rename=(
-            (r"^patch_embed\.proj\.", "swin.embeddings.patch_embeddings.projection."),
-            (r"^patch_embed\.norm\.", "swin.embeddings.norm."),
-            (r"^norm\.", "swin.layernorm."),
-            (r"^layers\.", "swin.encoder.layers."),
-            (r"\.norm1\.", ".layernorm_before."),
-            (r"\.norm2\.", ".layernorm_after."),
-            (r"\.attn\.relative_position_bias_table$", _TABLE),
-            (r"\.attn\.qkv\.", ".attention.qkv."),
-            (r"\.attn\.proj\.", ".attention.o_proj."),
+            # timm halves at the start of a stage, its authors at the end of the one before
+            *((rf"^layers\.{n + 1}\.downsample\.", f"layers.{n}.downsample.") for n in range(3)),
+            (r"^head\.fc\.", "head."),
+            *_AUTHORS_NAMES,
+        ),
+        transform=_split,
+        options=swin_options,
+    ),
+    Layout(
+        "Swin of torchvision",
+        ("swin-tiny",),
+        marks=(r"^features\.1\.0\.attn\.relative_position_bias_table", r"^features\.2\.reduction"),
+        without=(r"\.logit_scale$", r"\.cpb_mlp\."),
+        drop=(r"relative_position_index$",),
+        rename=(
+            (r"^features\.0\.0\.", "patch_embed.proj."),
+            (r"^features\.0\.2\.", "patch_embed.norm."),
+            *((rf"^features\.{2 * n + 1}\.", f"layers.{n}.blocks.") for n in range(4)),
+            *((rf"^features\.{2 * n + 2}\.", f"layers.{n}.downsample.") for n in range(3)),
+            (r"\.mlp\.0\.", ".mlp.fc1."),
+            (r"\.mlp\.3\.", ".mlp.fc2."),
+            *_AUTHORS_NAMES,
         ),
         transform=_split,
         options=swin_options,
