@@ -182,6 +182,22 @@ def test_positions_are_resized_to_another_size(golden):
     assert net(torch.zeros(1, 3, 96, 96), torch.tensor([[[5.0, 5, 50, 50]]]))[0].shape[-1] == 24
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("image_encoder.blocks.0.attn.rel_pos_h", (11, 8)),
+        ("image_encoder.blocks.1.attn.rel_pos_h", (16, 8)),
+        ("image_encoder.pos_embed", (1, 9, 8, 32)),
+    ],
+)
+def test_positions_of_a_wrong_shape_are_not_made_to_fit(golden, tmp_path, name, shape):
+    stored = torch.load(golden.folder / "checkpoint_sam_flat.pth", weights_only=True)
+    stored[name] = torch.zeros(shape)
+    torch.save(stored, tmp_path / "wrong.pth")
+    with pytest.raises(WeightsError, match=name.replace(".", r"\.") + " is " + str(shape[0])):
+        models.create(SAM, checkpoint=tmp_path / "wrong.pth", decoder_heads=4)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_hugging_face_folder_says_the_same_here(golden, medsam, tmp_path):
     from transformers import SamConfig, SamModel

@@ -268,6 +268,7 @@ def medsegx(
     embedding: int = 16,
     modalities: int = 10,
     rows: Sequence[int] = ROWS,
+    scale: float = 0.1,
     upscaling: Sequence[int] | None = None,
     task: str | None = None,
     **decoder: Any,
@@ -289,6 +290,7 @@ def medsegx(
         embedding=embedding,
         modalities=modalities,
         rows=rows,
+        scale=scale,
     )
     steps = (
         Step(resize=(image_size, image_size)),

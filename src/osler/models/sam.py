@@ -10,13 +10,14 @@ images", Nature Communications, doi:10.1038/s41467-024-44824-z.
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from osler.models.checkpoints.layout import Layout, Shapes
+from osler.models.checkpoints.shapes import commonest, count
 from osler.models.preprocessing import Preprocessing, Step
 from osler.models.promptable import Promptable
 from osler.models.sam_decoder import MaskDecoder, PromptEncoder
@@ -232,20 +233,6 @@ def example(
     return {"x": x, "boxes": boxes}
 
 
-def commonest(shapes: Shapes, pattern: str, axis: int) -> int | None:
-    """The length of an axis that most tensors of a pattern have, so that one odd one stands out."""
-    found = [
-        shape[axis] for name, shape in shapes.items() if re.search(pattern, name) and len(shape)
-    ]
-    return Counter(found).most_common(1)[0][0] if found else None
-
-
-def count(shapes: Iterable[str], pattern: str) -> int | None:
-    """One more than the greatest number that a pattern's group finds."""
-    found = [int(one[1]) for name in shapes if (one := re.search(pattern, name))]
-    return 1 + max(found) if found else None
-
-
 def encoder_options(shapes: Shapes) -> dict[str, Any]:
     """What the shapes of an image encoder tell, all but nothing of which is left open."""
     patch = shapes.get("image_encoder.patch_embed.proj.weight")
@@ -274,15 +261,15 @@ def encoder_options(shapes: Shapes) -> dict[str, Any]:
 
 def _windows(shapes: Shapes, relative: str, everywhere: int) -> dict[str, Any]:
     """Windows, by the lengths of relative positions; those as long as the grid go everywhere."""
-    lengths: dict[int, int] = {}
+    lengths: dict[int, list[int]] = {}
     for name, shape in shapes.items():
         if re.search(relative, name):
-            lengths.setdefault(int(name.split(".")[2]), shape[0])
-    narrow = [length for length in lengths.values() if length != everywhere]
+            lengths.setdefault(int(name.split(".")[2]), []).append(shape[0])
+    narrow = [one for some in lengths.values() for one in some if one != everywhere]
     if not lengths:
         return {}
     out: dict[str, Any] = {
-        "global_blocks": tuple(sorted(i for i, length in lengths.items() if length == everywhere))
+        "global_blocks": tuple(sorted(i for i, some in lengths.items() if everywhere in some))
     }
     if narrow:
         out["window_size"] = (Counter(narrow).most_common(1)[0][0] + 1) // 2
@@ -322,23 +309,26 @@ def sam_options(shapes: Shapes) -> dict[str, Any]:
     return {**encoder_options(shapes), **decoder_options(shapes)}
 
 
-def positions_to(mode: str) -> tuple[tuple[str, Any], ...]:
+def positions_to(mode: str) -> tuple[tuple[Any, Any], ...]:
     """How positions for one size of picture become those of another (``Layout.refits``)."""
 
     def absolute(value: Tensor, due: torch.Size) -> Tensor | None:
-        if value.ndim != 4 or len(due) != 4 or value.shape[3] != due[3]:
+        if value.ndim != 4 or value.shape[1] != value.shape[2] or value.shape[3] != due[3]:
             return None
         return resize_positions(value, (due[1], due[2]), mode)
 
     def relative(value: Tensor, due: torch.Size) -> Tensor | None:
-        if value.ndim != 2 or len(due) != 2 or value.shape[1] != due[1]:
+        if value.ndim != 2 or value.shape[0] % 2 == 0 or value.shape[1] != due[1]:
             return None
         return resize_relative(value, due[0])
 
-    return (
-        (r"^image_encoder\.pos_embed$", absolute),
-        (r"^image_encoder\.blocks\.\d+\.attn\.rel_pos_[hw]$", relative),
-    )
+    return ((r"^image_encoder\.pos_embed$", absolute), (_everywhere, relative))
+
+
+def _everywhere(net: Sam) -> str:
+    """Relative positions of the blocks that attend everywhere; windows stay as they are."""
+    blocks = [str(i) for i, block in enumerate(net.image_encoder.blocks) if not block.window]  # type: ignore[arg-type]
+    return rf"^image_encoder\.blocks\.({'|'.join(blocks) or 'none'})\.attn\.rel_pos_[hw]$"
 
 
 _HUGGING_FACE = (

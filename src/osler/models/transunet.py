@@ -447,10 +447,12 @@ def _from_flax(tensors: Tensors, net: nn.Module) -> Tensors:
 
 
 def _turned(name: str, value: Tensor) -> Tensor:
-    if re.search(r"\.attn\.(query|key|value)\.", name):
-        return value.flatten(1).T if value.ndim == 3 else value.flatten()
-    if name.endswith(".attn.out.weight"):
+    if value.ndim == 3 and name.endswith(".attn.out.weight"):  # (heads, d, out)
         return value.flatten(0, 1).T
+    if value.ndim == 3 and ".attn." in name:  # (in, heads, d)
+        return value.flatten(1).T
+    if value.ndim == 2 and ".attn." in name and name.endswith(".bias"):
+        return value.flatten()
     if name.endswith("position_embeddings"):
         return value
     if name.endswith(".weight") and value.ndim == 4 and not re.search(r"\.gn", name):

@@ -49,8 +49,9 @@ class Layout:
         needs: name of the layout of a further file without which the network is not whole.
         borrowed: it is that of other networks, from which this one may start; ``recognise`` does
             not name this one for it.
-        refits: regular expressions of **our** names, with what makes a tensor of another shape fit
-            the shape due (it may return None where it cannot); the report says it was reshaped.
+        refits: regular expressions of **our** names (or what tells them from the network), with
+            what makes a tensor of another shape fit the shape due (it may return None where it
+            cannot); the report says it was reshaped.
     """
 
     name: str
@@ -65,7 +66,7 @@ class Layout:
     options: Callable[[Shapes], dict[str, Any]] | None = None
     config: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     grids: Mapping[str, int | Callable[[Any], int]] = field(default_factory=dict)
-    refits: tuple[tuple[str, Refit], ...] = ()
+    refits: tuple[tuple[str | Callable[[Any], str], Refit], ...] = ()
     beside: Mapping[str, str] = field(default_factory=dict)
     part: str | tuple[str, ...] = ""
     borrowed: bool = False
@@ -229,7 +230,7 @@ def load_weights(
             fitted = resize_grid(value, own[name].shape[1], prefix=prefix)
             report.reshaped.append((name, tuple(value.shape), tuple(fitted.shape)))
         elif fitted.shape != own[name].shape:
-            fitted = _refitted(name, value, own[name].shape, layout)
+            fitted = _refitted(name, value, own[name].shape, net, layout)
             if fitted is not value:
                 report.reshaped.append((name, tuple(value.shape), tuple(fitted.shape)))
         if fitted.shape == own[name].shape:
@@ -253,9 +254,9 @@ def load_weights(
     return report
 
 
-def _refitted(name: str, value: Tensor, due: torch.Size, layout: Layout) -> Tensor:
+def _refitted(name: str, value: Tensor, due: torch.Size, net: nn.Module, layout: Layout) -> Tensor:
     for pattern, refit in layout.refits:
-        if re.search(pattern, name):
+        if re.search(pattern if isinstance(pattern, str) else pattern(net), name):
             fitted = refit(value, due)
             return value if fitted is None else fitted
     return value
