@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from osler.errors import InputError, RecipeError
 from osler.models.checkpoints.layout import Shapes
+from osler.models.checkpoints.shapes import agreed, commonest, count, known
 from osler.models.zero_shot import ImageText
 
 TEXT_OPTIONS = (
@@ -154,24 +155,22 @@ def _bert(
 
 def text_options(shapes: Shapes) -> dict[str, Any]:
     """What the shapes of the tensors (in our names) tell of the text's encoder and the space."""
-    out: dict[str, Any] = {}
-    projection = shapes.get("vision_projection.weight")
-    if projection is not None:
-        out["proj_dim"] = projection[0]
-    words = shapes.get("text.embeddings.word_embeddings.weight")
-    if words is None:
-        return {**out, "text": False}
-    out |= {"vocabulary": words[0], "text_dim": words[1]}
-    places = shapes.get("text.embeddings.position_embeddings.weight")
-    if places is not None:
-        out["positions"] = places[0]
-    hidden = shapes.get("text.encoder.layer.0.intermediate.dense.weight")
-    if hidden is not None:
-        out["text_hidden"] = hidden[0]
-    numbers = [int(name.split(".")[3]) for name in shapes if name.startswith("text.encoder.layer.")]
-    if numbers:
-        out["text_depth"] = 1 + max(numbers)
-    return out
+    seen = commonest(shapes, r"^vision_projection\.weight$", 0)
+    if not any(name.startswith("text.") for name in shapes):
+        return {**known(proj_dim=seen), "text": False}
+    layer = r"^text\.encoder\.layer\.\d+\."
+    return known(
+        proj_dim=agreed(
+            seen,
+            commonest(shapes, r"^text_projection\.weight$", 0),
+            commonest(shapes, r"^attention\.W_.\.weight$", 0),
+        ),
+        text_dim=commonest(shapes, r"^text\..*LayerNorm\.", 0),
+        text_depth=count(shapes, r"^text\.encoder\.layer\.(\d+)\."),
+        text_hidden=commonest(shapes, layer + r"intermediate\.dense\.", 0),
+        vocabulary=commonest(shapes, r"^text\.embeddings\.word_embeddings\.weight$", 0),
+        positions=commonest(shapes, r"^text\.embeddings\.position_embeddings\.weight$", 0),
+    )
 
 
 def of_vision(shapes: Shapes) -> dict[str, tuple[int, ...]]:

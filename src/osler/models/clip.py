@@ -7,7 +7,6 @@ supervision", ICML, arXiv:2103.00020.
 """
 
 import math
-import re
 from collections.abc import Mapping
 from math import isqrt
 from typing import Any
@@ -18,6 +17,7 @@ from torch.nn import functional
 
 from osler.errors import RecipeError
 from osler.models.checkpoints.layout import Layout, Shapes, Tensors, resize_grid
+from osler.models.checkpoints.shapes import agreed, commonest, count, known
 from osler.models.clinical_pair import example
 from osler.models.tokenizing import Family
 from osler.models.zero_shot import ImageText
@@ -141,31 +141,28 @@ def clip(**options: Any) -> Clip:
 
 def _options(shapes: Shapes) -> dict[str, Any]:
     """What the shapes of a checkpoint (in our names) tell."""
-    out: dict[str, Any] = {}
     patch = shapes.get("vision_model.embeddings.patch_embedding.weight")
-    places = shapes.get("vision_model.embeddings.position_embedding.weight")
-    if patch is not None:
-        out |= {"vision_dim": patch[0], "patch_size": patch[2]}
-        if places is not None:
-            out["image_size"] = isqrt(places[0] - 1) * patch[2]
-    words = shapes.get("text_model.embeddings.token_embedding.weight")
-    if words is not None:
-        out |= {"vocabulary": words[0], "text_dim": words[1]}
-    places = shapes.get("text_model.embeddings.position_embedding.weight")
-    if places is not None:
-        out["positions"] = places[0]
+    out: dict[str, Any] = known(
+        patch_size=patch[2] if patch and len(patch) == 4 else None,
+        vocabulary=commonest(shapes, r"^text_model\.embeddings\.token_embedding\.weight$", 0),
+        positions=commonest(shapes, r"^text_model\.embeddings\.position_embedding\.weight$", 0),
+        proj_dim=agreed(
+            *(commonest(shapes, rf"^{tower}_projection\.weight$", 0) for tower in _TOWERS),
+            *(commonest(shapes, rf"^{tower}_projection\.columns$", 1) for tower in _TOWERS),
+        ),
+    )
     for part in ("vision", "text"):
-        found = [re.match(rf"{part}_model\.encoder\.layers\.(\d+)\.", name) for name in shapes]
-        numbers = [int(one[1]) for one in found if one]
-        if numbers:
-            out[f"{part}_depth"] = 1 + max(numbers)
-        hidden = shapes.get(f"{part}_model.encoder.layers.0.mlp.fc1.weight")
-        if hidden is not None:
-            out[f"{part}_hidden"] = hidden[0]
-    if "visual_projection.weight" in shapes:
-        out["proj_dim"] = shapes["visual_projection.weight"][0]
-    elif "visual_projection.columns" in shapes:
-        out["proj_dim"] = shapes["visual_projection.columns"][1]
+        layer = rf"^{part}_model\.encoder\.layers\."
+        out |= known(
+            **{
+                f"{part}_dim": commonest(shapes, layer + r"\d+\.layer_norm\d\.", 0),
+                f"{part}_depth": count(shapes, layer + r"(\d+)\."),
+                f"{part}_hidden": commonest(shapes, layer + r"\d+\.mlp\.fc1\.", 0),
+            }
+        )
+    places = commonest(shapes, r"^vision_model\.embeddings\.position_embedding\.weight$", 0)
+    if places and "patch_size" in out:
+        out["image_size"] = isqrt(places - 1) * out["patch_size"]
     return out
 
 
@@ -208,6 +205,7 @@ def _regrid(value: Tensor, due: torch.Size) -> Tensor | None:
     return resize_grid(value[None], due[0], prefix=1)[0] if value.ndim == 2 else None
 
 
+_TOWERS = ("visual", "text")
 _GRID = ((r"^vision_model\.embeddings\.position_embedding\.weight$", _regrid),)
 
 LAYOUTS = (
@@ -215,9 +213,9 @@ LAYOUTS = (
         "CLIP of transformers",
         ("clip",),
         marks=(
-            r"^vision_model\.embeddings\.class_embedding$",
-            r"^text_model\.embeddings\.token_embedding\.weight$",
-            r"^visual_projection\.weight$",
+            r"^vision_model\.pre_layrnorm\.",
+            r"^text_model\.encoder\.layers\.",
+            r"^(visual|text)_projection\.weight$",
         ),
         drop=(r"\.position_ids$",),
         heads=(),
@@ -228,7 +226,7 @@ LAYOUTS = (
     Layout(
         "CLIP of OpenAI and open_clip",
         ("clip",),
-        marks=(r"^visual\.class_embedding$", r"^token_embedding\.weight$", r"^visual\.proj$"),
+        marks=(r"^visual\.transformer\.", r"^transformer\.resblocks\.", r"^ln_final\."),
         rename=(
             (r"^visual\.class_embedding$", "vision_model.embeddings.class_embedding"),
             (r"^visual\.conv1\.", "vision_model.embeddings.patch_embedding."),

@@ -88,8 +88,8 @@ LAYOUTS = (
         "FLAIR",
         ("flair",),
         marks=(
-            r"^vision_model\.model\.layer1\.0\.conv1",
-            r"^vision_model\.projection_head_vision\.projection\.weight$",
+            r"^vision_model\.model\.layer1\.",
+            r"^(vision|text)_model\.projection_head_(vision|text)\.projection\.weight$",
         ),
         without=(r"^attention\.W_",),
         rename=NAMES,

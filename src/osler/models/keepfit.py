@@ -110,9 +110,9 @@ LAYOUTS = (
         "KeepFIT",
         ("keepfit",),
         marks=(
-            r"^vision_model\.model\.layer1\.0\.conv1",
-            r"^vision_model\.projection_head_vision\.projection\.weight$",
-            r"^attention\.W_q\.weight$",
+            r"^vision_model\.model\.layer1\.",
+            r"^(vision|text)_model\.projection_head_(vision|text)\.projection\.weight$",
+            r"^attention\.W_",
         ),
         rename=NAMES,
         drop=NOT_NEEDED,

@@ -138,7 +138,7 @@ LAYOUTS = (
         ("medclip",),
         marks=(
             r"^vision_model\.model\.encoder\.layers\.0\.blocks\.0\.",
-            r"^vision_model\.projection_head\.weight$",
+            r"^(vision|text)_model\.projection_head\.weight$",
         ),
         rename=(
             (r"^vision_model\.model\.", "vision.swin."),
@@ -154,8 +154,8 @@ LAYOUTS = (
         "MedCLIP, ResNet",
         ("medclip-resnet-50",),
         marks=(
-            r"^vision_model\.model\.layer1\.0\.conv1\.weight$",
-            r"^vision_model\.model\.fc\.weight$",
+            r"^vision_model\.model\.layer1\.",
+            r"^(vision_model\.model\.fc|text_model\.projection_head)\.weight$",
         ),
         rename=(
             (r"^vision_model\.model\.fc\.", "vision_projection."),

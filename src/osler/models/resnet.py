@@ -8,7 +8,6 @@ Sources: He et al. 2016, "Deep residual learning for image recognition", CVPR; H
 for deep neural networks", CVPR.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from torch.nn import functional
 
 from osler.errors import RecipeError
 from osler.models.checkpoints.layout import Layout, Shapes
+from osler.models.checkpoints.shapes import commonest, count, known
 
 Kind = Literal["basic", "bottleneck"]
 _EXPANSION = {"basic": 1, "bottleneck": 4}
@@ -140,9 +140,9 @@ class ResNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(stem)
         self.stages = len(layers)
         inputs = stem
-        for number, (count, planes) in enumerate(zip(layers, widths, strict=True), start=1):
+        for number, (depth, planes) in enumerate(zip(layers, widths, strict=True), start=1):
             blocks = []
-            for place in range(count):
+            for place in range(depth):
                 blocks.append(
                     Residual(
                         block,
@@ -195,34 +195,35 @@ def _reduced(channels: int, squeeze: int) -> int:
 
 def resnet_options(shapes: Shapes) -> dict[str, Any]:
     """What the shapes of a residual network's tensors (in torchvision's names) tell."""
-    stem = shapes.get("conv1.weight")
-    if stem is None:
+    stages = count(shapes, r"^layer(\d+)\.\d+\.conv1\.weight")
+    if not stages:
         return {}
-    counts: dict[int, int] = {}
-    for name in shapes:
-        found = re.match(r"layer(\d+)\.(\d+)\.conv1\.weight", name)
-        if found:
-            number, place = int(found[1]), int(found[2])
-            counts[number] = max(counts.get(number, 0), place + 1)
-    out: dict[str, Any] = {"stem": stem[0], "channels": stem[1]}
-    stages = sorted(counts)
-    if stages:
-        deep = "layer1.0.conv3.weight" in shapes
-        last = "conv3" if deep else "conv2"
-        given = [shapes.get(f"layer{n}.0.{last}.weight", (0,))[0] for n in stages]
-        out["block"] = "bottleneck" if deep else "basic"
-        out["layers"] = [counts[n] for n in stages]
-        out["widths"] = [one // _EXPANSION[out["block"]] for one in given]
-        middle = shapes.get("layer1.0.conv2.weight")
-        if deep and middle is not None and middle[1]:
-            out["groups"] = middle[0] // middle[1]
-            out["group_width"] = middle[1] * 64 // max(out["widths"][0], 1)
-        # the last stage's, since narrow stages are not reduced below 8 channels
-        squeezed = shapes.get(f"layer{stages[-1]}.0.se.fc1.weight")
-        out["squeeze"] = round(squeezed[1] / squeezed[0]) if squeezed is not None else None
-    head = shapes.get("fc.weight")
-    if head is not None:
-        out["num_classes"] = head[0]
+    last = stages - 1
+    deep = commonest(shapes, r"^layer\d+\.\d+\.bn3\.weight", 0) is not None
+    times = _EXPANSION["bottleneck" if deep else "basic"]
+    given = [
+        commonest(shapes, rf"^layer{n}\.\d+\.(bn{3 if deep else 2}|downsample\.1)\.", 0)
+        for n in range(1, stages)
+    ]
+    out: dict[str, Any] = known(
+        stem=commonest(shapes, r"^bn1\.", 0),
+        channels=commonest(shapes, r"^conv1\.weight", 1),
+        num_classes=commonest(shapes, r"^fc\.", 0),
+    )
+    out |= {
+        "block": "bottleneck" if deep else "basic",
+        "layers": [count(shapes, rf"^layer{n}\.(\d+)\.") or 1 for n in range(1, stages)],
+        "widths": [(one or times) // times for one in given],
+    }
+    grouped = commonest(shapes, r"^layer1\.\d+\.conv2\.weight", 1)
+    inner = commonest(shapes, r"^layer1\.\d+\.bn2\.", 0)
+    if deep and grouped and inner:
+        out["groups"] = inner // grouped
+        out["group_width"] = grouped * 64 // out["widths"][0]
+    # the last stage's, since narrow stages are not reduced below 8 channels
+    squeezed = commonest(shapes, rf"^layer{last}\.\d+\.se\.fc1\.weight", 0)
+    wide = commonest(shapes, rf"^layer{last}\.\d+\.se\.fc1\.weight", 1)
+    out["squeeze"] = round(wide / squeezed) if squeezed and wide else None
     return out
 
 

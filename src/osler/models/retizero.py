@@ -9,7 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from osler.errors import WeightsError
 from osler.models.checkpoints.layout import Layout, Shapes, Tensors
+from osler.models.checkpoints.shapes import commonest
 from osler.models.clinical_pair import (
     NOT_NEEDED,
     TEXT_NAMES,
@@ -147,11 +149,11 @@ def retizero(**options: Any) -> RetiZero:
 
 def _options(shapes: Shapes) -> dict[str, Any]:
     own = of_vision(shapes)
-    lora = own.get("blocks.0.attn.qkv.linear_a_q.weight")
     seen = vit_options(own)
     wanted = ("image_size", "patch_size", "channels", "embed_dim", "depth", "mlp_ratio")
     out = {k: seen[k] for k in wanted if k in seen}
-    out |= {"rank": lora[0]} if lora is not None else {"fold": True}
+    rank = commonest(own, r"\.linear_a_[qv]\.weight$", 0)
+    out |= {"fold": True} if rank is None else {"rank": rank}
     return {**out, **text_options(shapes)}
 
 
@@ -175,14 +177,21 @@ def _folded(tensors: Tensors, net: nn.Module) -> Tensors:
 
 
 def _sum(tensors: Tensors, block: str, weight: Tensor) -> Tensor:
-    q, k, v = weight.chunk(3)
-    change = {
-        part: tensors[f"{block}.attn.qkv.linear_b_{part}.weight"]
-        @ tensors[f"{block}.attn.qkv.linear_a_{part}.weight"]
-        for part in "qv"
-        if f"{block}.attn.qkv.linear_a_{part}.weight" in tensors
-    }
-    return torch.cat([q + change.get("q", 0), k, v + change.get("v", 0)])
+    """The weight of a block's projection with the change of its query and its value."""
+    whole = list(weight.chunk(3))
+    for place, part in ((0, "q"), (2, "v")):
+        down, up = (f"{block}.attn.qkv.linear_{one}_{part}.weight" for one in "ab")
+        for name in (down, up):
+            if name not in tensors:
+                raise WeightsError(f"LoRA cannot be folded: {name} is absent")
+        change = (tensors[up].shape[0], tensors[down].shape[1])
+        if tensors[up].shape[1] != tensors[down].shape[0] or change != whole[place].shape:
+            raise WeightsError(
+                f"LoRA cannot be folded: {up} is {list(tensors[up].shape)} and {down} is "
+                f"{list(tensors[down].shape)}, beside {list(whole[place].shape)}"
+            )
+        whole[place] = whole[place] + tensors[up] @ tensors[down]
+    return torch.cat(whole)
 
 
 LAYOUTS = (
@@ -190,8 +199,8 @@ LAYOUTS = (
         "RetiZero",
         ("retizero",),
         marks=(
-            r"^vision_model\.model\.lora_vit\.blocks\.0\.",
-            r"^vision_model\.projection_head_vision\.projection\.weight$",
+            r"^vision_model\.model\.lora_vit\.blocks\.",
+            r"^(vision|text)_model\.projection_head_(vision|text)\.projection\.weight$",
         ),
         rename=(
             (r"^vision_model\.model\.lora_vit\.", "vision."),
