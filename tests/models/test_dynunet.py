@@ -38,6 +38,7 @@ def test_monai_s_files(residual, deep, tmp_path):
 
 CHANNELS, WIDTHS, LABELS = 2, [4, 6, 8], 3
 STRIDES = [(1, 1, 1), (1, 2, 2), (2, 2, 2)]
+KERNELS = [(1, 3, 3), (3, 3, 3), (3, 3, 3)]  # of a size down and up, which MONAI has otherwise
 
 
 def nnunet(seed=0):
@@ -49,15 +50,15 @@ def nnunet(seed=0):
 
     out = {}
 
-    def convs(name, channels, width):
+    def convs(name, channels, width, level):
         for number, inner in enumerate((channels, width)):
-            out[f"{name}.convs.{number}.conv.weight"] = some(width, inner, 3, 3, 3)
+            out[f"{name}.convs.{number}.conv.weight"] = some(width, inner, *KERNELS[level])
             for part in ("conv.bias", "norm.weight", "norm.bias"):
                 out[f"{name}.convs.{number}.{part}"] = some(width)
 
     inner = CHANNELS
     for stage, width in enumerate(WIDTHS):
-        convs(f"encoder.stages.{stage}.0", inner, width)
+        convs(f"encoder.stages.{stage}.0", inner, width, stage)
         inner = width
     for number, level in enumerate((1, 0)):
         stride = STRIDES[level + 1]
@@ -65,7 +66,7 @@ def nnunet(seed=0):
             WIDTHS[level + 1], WIDTHS[level], *stride
         )
         out[f"decoder.transpconvs.{number}.bias"] = some(WIDTHS[level])
-        convs(f"decoder.stages.{number}", 2 * WIDTHS[level], WIDTHS[level])
+        convs(f"decoder.stages.{number}", 2 * WIDTHS[level], WIDTHS[level], level)
         out[f"decoder.seg_layers.{number}.weight"] = some(LABELS, WIDTHS[level], 1, 1, 1)
         out[f"decoder.seg_layers.{number}.bias"] = some(LABELS)
     for name in list(out):
@@ -81,7 +82,8 @@ def slowly(weights, x):
         for number in (0, 1):
             one = f"{name}.convs.{number}"
             kernel, bias = weights[f"{one}.conv.weight"], weights[f"{one}.conv.bias"]
-            x = functional.conv3d(x, kernel, bias, stride if number == 0 else 1, 1)
+            around = [side // 2 for side in kernel.shape[2:]]
+            x = functional.conv3d(x, kernel, bias, stride if number == 0 else 1, around)
             gain, shift = weights[f"{one}.norm.weight"], weights[f"{one}.norm.bias"]
             x = functional.leaky_relu(functional.instance_norm(x, weight=gain, bias=shift))
         return x

@@ -27,6 +27,8 @@ class DynUNet(nn.Module):
         widths: of the stages.
         kernels: of each stage; 3 everywhere by default.
         strides: of each stage after the first; 2 everywhere by default.
+        up_kernels: of each stage on the way up, the finest first; nnU-Net takes those of the way
+            down at the same size (the default), MONAI those of the next smaller one.
         residual: blocks have shortcuts.
         up_bias: the transposed convolutions have a bias, as nnU-Net's have.
         deep_supervision: in training, give the scores of every scale but the deepest, the finest
@@ -42,19 +44,23 @@ class DynUNet(nn.Module):
         widths: Sequence[int] = (32, 64, 128, 256, 320, 320),
         kernels: Sequence[Sides] | None = None,
         strides: Sequence[Sides] | None = None,
+        up_kernels: Sequence[Sides] | None = None,
         residual: bool = False,
         up_bias: bool = True,
         deep_supervision: bool = True,
     ) -> None:
         super().__init__()
+        from monai.networks.blocks.dynunet_block import UnetUpBlock
         from monai.networks.nets.dynunet import DynUNet as Built
 
+        down = [_sides(one, dims) for one in (kernels or [3] * len(widths))]
+        up = [_sides(one, dims) for one in up_kernels] if up_kernels else down[:-1]
         steps = [_sides(one, dims) for one in (strides or [2] * (len(widths) - 1))]
         built = Built(
             spatial_dims=dims,
             in_channels=channels,
             out_channels=labels,
-            kernel_size=[_sides(one, dims) for one in (kernels or [3] * len(widths))],
+            kernel_size=down,
             strides=[[1] * dims, *steps],
             upsample_kernel_size=steps,
             filters=list(widths),
@@ -67,7 +73,20 @@ class DynUNet(nn.Module):
         self.input_block = built.input_block
         self.downsamples = built.downsamples
         self.bottleneck = built.bottleneck
-        self.upsamples = built.upsamples
+        self.upsamples = nn.ModuleList(
+            UnetUpBlock(
+                dims,
+                widths[level + 1],
+                widths[level],
+                kernel_size=up[level],
+                stride=steps[level],
+                upsample_kernel_size=steps[level],
+                norm_name=("INSTANCE", {"affine": True}),
+                trans_bias=up_bias,
+            )
+            for level in range(len(widths) - 2, -1, -1)
+        )
+        self.upsamples.apply(built.initialize_weights)
         self.output_block = built.output_block
         self.deep_supervision_heads: nn.ModuleList = getattr(
             built, "deep_supervision_heads", nn.ModuleList()
@@ -130,6 +149,9 @@ def dynunet_options(shapes: Shapes) -> dict[str, Any]:
     if all(ups):
         # of a transposed convolution, kernel and stride are one
         out["strides"] = [list(shape[2:]) for shape in reversed(ups) if shape]
+    blocks = [shapes.get(f"upsamples.{n}.conv_block.conv1.conv.weight") for n in range(len(ups))]
+    if all(blocks):
+        out["up_kernels"] = [list(shape[2:]) for shape in reversed(blocks) if shape]
     head = shapes.get("output_block.conv.conv.weight")
     if head is not None:
         out["labels"] = head[0]
