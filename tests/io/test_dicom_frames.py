@@ -23,8 +23,10 @@ from dicom_stack import (
     stack,
 )
 from numpy.typing import NDArray
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, encapsulate_extended
+from pydicom.tag import Tag
 from pydicom.uid import (
     UID,
     CTImageStorage,
@@ -286,6 +288,15 @@ def test_slope_and_intercept_choose_the_smallest_exact_type(tmp_path: Path) -> N
         np.testing.assert_array_equal(found.array[0], stack(1)[0] * float(slope) + float(intercept))
     ds.RescaleSlope = "0"
     with pytest.raises(UnreadableError, match="unusable RescaleSlope"):
+        read(tmp_path, ds)
+    ds.RescaleSlope = "1"
+    for words in (b"-1O24", b"1e999 "):
+        ds[0x00281052] = RawDataElement(Tag(0x00281052), "DS", len(words), words, 0, False, True)
+        with pytest.raises(UnreadableError, match="unusable RescaleIntercept"):
+            read(tmp_path, ds)
+    del ds.RescaleSlope, ds.RescaleIntercept
+    ds[0x3004000E] = RawDataElement(Tag(0x3004000E), "DS", 4, b"1E-O", 0, False, True)
+    with pytest.raises(UnreadableError, match="unusable DoseGridScaling"):
         read(tmp_path, ds)
 
 

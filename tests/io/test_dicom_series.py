@@ -127,6 +127,21 @@ def test_each_slice_has_its_own_rescale(tmp_path: Path) -> None:
     np.testing.assert_allclose(image.array[0], by_simpleitk(tmp_path)[0], rtol=1e-6)
 
 
+@pytest.mark.parametrize("keyword", ["RescaleIntercept", "RescaleSlope"])
+@pytest.mark.parametrize("emptied", [False, True])
+def test_a_slice_that_alone_states_no_rescale(tmp_path: Path, keyword: str, emptied: bool) -> None:
+    """Its values would lie 1,024 from those of its neighbours, and nobody would see it."""
+    datasets = series()
+    for ds in datasets:
+        ds.RescaleType = "HU"
+    if emptied:
+        setattr(datasets[3], keyword, None)
+    else:
+        del datasets[3][keyword]
+    with pytest.raises(UnreadableError, match=f"only one states {keyword}"):
+        read(write(tmp_path, datasets))
+
+
 # --- what is refused ------------------------------------------------------------------------
 
 

@@ -405,6 +405,13 @@ def _refuse_unlike(slices: Sequence[Slice]) -> None:
                 f"{pair} have different frames of reference (FrameOfReferenceUID), so their "
                 "positions cannot be compared; load them apart"
             )
+        if one.rescale.table is None and first.rescale.table is None:
+            for keyword in ("RescaleIntercept", "RescaleSlope"):
+                if bool(one.scan.text(keyword)) != bool(first.scan.text(keyword)):
+                    raise UnreadableError(
+                        f"of {pair} only one states {keyword}, so their values are not of one "
+                        "scale; export them again, or load them apart"
+                    )
         a, b = one.layout, first.layout
         if (a.rows, a.columns) != (b.rows, b.columns):
             raise GeometryError(

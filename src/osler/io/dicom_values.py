@@ -87,7 +87,8 @@ def rescale_of(
         item: the frame's item of PixelValueTransformationSequence, where there is one.
 
     Raises:
-        UnreadableError: a slope of 0, or a modality LUT without entries.
+        UnreadableError: a slope of 0, a slope, intercept or dose grid scaling that is no number,
+            or a modality LUT without entries.
     """
     if not layout.grey:
         return Rescale()
@@ -95,19 +96,29 @@ def rescale_of(
     tables = stated.get("ModalityLUTSequence")
     if tables:
         return Rescale(table=_table(name, tables[0], layout), units=_units(dataset, tables[0]))
-    slope = header.decimal(stated, "RescaleSlope")
-    intercept = header.decimal(stated, "RescaleIntercept")
-    if slope is None and "DoseGridScaling" in dataset:
-        slope = header.decimal(dataset, "DoseGridScaling")
-    if slope == 0.0 or (slope is None and header.text(stated, "RescaleSlope")):
-        raise UnreadableError(
-            f"'{name}' has an unusable RescaleSlope, so its values are lost; export it again"
-        )
+    slope = _number(name, stated, "RescaleSlope")
+    intercept = _number(name, stated, "RescaleIntercept")
+    if slope is None:
+        slope = _number(name, dataset, "DoseGridScaling")
+    if slope == 0.0:
+        raise UnreadableError(_unusable(name, "RescaleSlope"))
     return Rescale(
         1.0 if slope is None else slope,
         0.0 if intercept is None else intercept,
         _units(dataset, stated),
     )
+
+
+def _number(name: str, dataset: "Dataset", keyword: str) -> float | None:
+    """A number, or None where nothing is stated: text that is no number must not pass for that."""
+    value = header.decimal(dataset, keyword)
+    if value is None and header.text(dataset, keyword):
+        raise UnreadableError(_unusable(name, keyword))
+    return value
+
+
+def _unusable(name: str, keyword: str) -> str:
+    return f"'{name}' has an unusable {keyword}, so its values are lost; export it again"
 
 
 def _units(dataset: "Dataset", item: "Dataset") -> str:
