@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from osler.errors import InputError, UnreadableError, UnsupportedError
+from osler.models.checkpoints.torchscript import is_torchscript, torchscript_tensors
 
 WRAPPERS = (
     "best",
@@ -69,6 +70,7 @@ def read_checkpoint(path: str | Path) -> Stored:
 
     Pickles are read by torch's weights-only unpickler. Beside tensors they may hold
     ``argparse.Namespace`` and numpy scalars; anything else is refused by name and never called.
+    Of a TorchScript archive the weights are read, and the program in it is not run.
 
     Raises:
         InputError: there is no such file.
@@ -84,6 +86,9 @@ def read_checkpoint(path: str | Path) -> Stored:
         head = stream.read(8)
     if head[:2] == b"PK" and path.suffix == ".npz":
         return Stored(path, _arrays(path))
+    if head[:2] == b"PK" and is_torchscript(path):
+        tensors, stripped = strip(torchscript_tensors(path))
+        return Stored(path, tensors, None, stripped)
     if head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04"):
         return _unwrapped(path, _unpickled(path))
     tensors, about = _safe(path)
