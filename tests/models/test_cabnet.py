@@ -77,7 +77,7 @@ def test_it_stands_on_backbones_of_the_list(backbone):
         assert net.attention(x).shape[:2] == (2, 3)
 
 
-def test_a_backbone_brings_its_own_weights(tmp_path):
+def test_a_backbone_brings_its_own_weights_and_needs_its_file_no_more(tmp_path):
     mae = Golden("retfound")
     net = models.create(
         NAME,
@@ -87,6 +87,11 @@ def test_a_backbone_brings_its_own_weights(tmp_path):
         backbone_options={"image_size": 96, "num_heads": 4},
     )
     assert net.backbone.report.share == 1
+    models.keep(net, tmp_path / "kept")
+    assert "mae_pretrain" not in (tmp_path / "kept/config.json").read_text()
+    again, x = models.create(NAME, checkpoint=tmp_path / "kept"), torch.rand(1, 3, 96, 96)
+    with torch.inference_mode():
+        assert torch.equal(net(x), again(x))
 
 
 def test_what_it_cannot_stand_on_is_refused():

@@ -171,6 +171,17 @@ def test_segment_anything_alone_is_not_enough(golden):
     assert any(".adapter_gate." in name for name in net.report.missing)
 
 
+def test_two_files_are_kept_as_one(golden, net, tmp_path):
+    models.keep(net, tmp_path / "kept")
+    again = models.create(NAME, checkpoint=tmp_path / "kept")
+    assert not again.report.missing
+    picture, box = golden.inputs["img_0_255"][0].numpy(), golden.inputs["box_xyxy"][0].numpy()
+    said, want = (
+        one.segment(picture, boxes=box, task="Fundus_OpticCup").chances for one in (again, net)
+    )
+    assert np.array_equal(said, want)
+
+
 def test_a_task_may_be_named_when_it_is_built(golden, net):
     picture, box = golden.inputs["img_0_255"][0].numpy(), golden.inputs["box_xyxy"][0].numpy()
     told = built(golden, task="Fundus_OpticCup")

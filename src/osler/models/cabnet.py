@@ -99,6 +99,18 @@ class CABNet(nn.Module):
         self.cab = CategoryAttention(width, num_classes, maps)
         self.head = nn.Linear(width, num_classes)
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What it was built with; with all of the backbone's options instead of its file."""
+        return self._options
+
+    @options.setter
+    def options(self, options: Mapping[str, Any]) -> None:
+        kept = {name: value for name, value in options.items() if name != "backbone_checkpoint"}
+        if self.backbone is not None:
+            kept["backbone_options"] = dict(self.backbone.options)  # type: ignore[call-overload]
+        self._options = kept
+
     def map(self, x: Tensor) -> Tensor:
         """The map ``(B, C, h, w)`` that attention works on."""
         if self.backbone is None:

@@ -175,11 +175,14 @@ def _kept(system: System) -> "Layout":
     from osler.models.checkpoints.layout import Layout
 
     published = layouts(system)
+    # what is published in halves is kept whole, so that neither half may be absent
+    halves = {one.needs for one in published if one.needs}
+    whole = [one for one in published if not one.needs and one.name not in halves]
     return Layout(
         "kept by Osler",
         (system.name,),
         marks=(),
-        heads=tuple({head for one in published for head in one.heads}),
+        heads=tuple({head for one in whole for head in one.heads}),
         grids={name: prefix for one in published for name, prefix in one.grids.items()},
         refits=tuple(refit for one in published for refit in one.refits),
     )

@@ -15,8 +15,9 @@ from torch.nn import functional
 
 from osler.errors import RecipeError
 from osler.models.checkpoints.layout import Layout, Shapes
+from osler.models.checkpoints.shapes import commonest, count
 from osler.models.preprocessing import Preprocessing, Step
-from osler.models.sam import Sam, commonest, count, decoder_options, example
+from osler.models.sam import Sam, decoder_options, example
 from osler.models.sam_encoder import from_windows, neck, to_windows
 
 __all__ = ["LAYOUTS", "TinyViT", "example", "litemedsam"]  # its example inputs are those of SAM

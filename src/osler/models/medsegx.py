@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from osler.models.checkpoints.layout import Layout, Shapes
+from osler.models.checkpoints.shapes import commonest, count
 from osler.models.medsegx_tasks import context_of
 from osler.models.preprocessing import Preprocessing, Step
-from osler.models.sam import Sam, commonest, count, decoder_options, encoder_options, positions_to
+from osler.models.sam import Sam, decoder_options, encoder_options, positions_to
 from osler.models.sam_encoder import Block, ImageEncoder
 
 NAME = "medsegx"
@@ -365,6 +366,7 @@ LAYOUTS = (
         rename=((r"^(image_encoder\.blocks\.\d+\.mlp)\.(lin\d)", r"\1.mlp.\2"),),
         heads=(_OWN,),
         needs="MedSegX beside Segment Anything",
+        borrowed=True,
         options=_base_options,
         refits=positions_to("bilinear"),
     ),

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from osler.errors import RecipeError
 from osler.models.checkpoints.layout import Layout, Shapes
-from osler.models.sam import commonest, count
+from osler.models.checkpoints.shapes import commonest, count
 
 NAME = "mmformer"
 BRATS = ("flair", "t1ce", "t1", "t2")
