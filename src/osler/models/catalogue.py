@@ -24,6 +24,7 @@ SYSTEMS: tuple[System, ...] = (
     System("monai-unet-3d", "osler.models.monai_unet:deep"),
     System("dynunet-2d", "osler.models.dynunet:flat"),
     System("dynunet", "osler.models.dynunet:deep"),
+    System("resenc-unet", "osler.models.resenc_unet:ResEncUNet"),
     System("swin-unetr", "osler.models.swin_unetr:SwinUNETR"),
     System("stu-net-small", "osler.models.stunet:small"),
     System("stu-net-base", "osler.models.stunet:base"),
