@@ -42,10 +42,18 @@ from osler.metrics.segmentation import (
     sensitivity,
     specificity,
 )
+from osler.metrics.surfaces import (
+    StructureScores,
+    label_scores,
+    structure_scores,
+    surface,
+    surface_distances,
+)
 
 __all__ = (
     "Interval",
     "Reliability",
+    "StructureScores",
     "accuracy",
     "area_under_roc",
     "auprc",
@@ -66,6 +74,7 @@ __all__ = (
     "fit_temperature",
     "interleave_tally",
     "label_f1",
+    "label_scores",
     "macro_auroc",
     "macro_f1",
     "mean_set_size",
@@ -78,6 +87,9 @@ __all__ = (
     "sensitivity",
     "set_coverage",
     "specificity",
+    "structure_scores",
+    "surface",
+    "surface_distances",
     "tally",
     "top_label_calibration_error",
 )
