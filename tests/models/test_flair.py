@@ -129,8 +129,16 @@ def test_prompts_of_a_class_become_the_mean_of_their_embeddings(golden, official
 @pytest.mark.parametrize(
     ("file", "error", "says"),
     [
-        ("missing_key", WeightsError, r"vision\.layer2\.0\.conv2\.weight is absent"),
-        ("wrong_shape", WeightsError, r"text_projection\.weight is 33x48 where 32x48"),
+        (
+            "missing_key",
+            WeightsError,
+            r"vision\.layer2\.0\.conv2\.weight is absent \(vision_model\.model\.layer2\.0\.conv2",
+        ),
+        (
+            "wrong_shape",
+            WeightsError,
+            r"text_projection\.weight is 33x48 where 32x48 is due \(text_model\.proj",
+        ),
         ("forbidden_global", UnsupportedError, r"refused: .*mkdir"),
         ("truncated", UnreadableError, "damaged"),
     ],

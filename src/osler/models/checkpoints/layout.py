@@ -238,8 +238,10 @@ def load_weights(
         elif _is_any(name, layout.heads):
             report.dropped.append(came_as.get(name, name))
         else:
+            there = came_as.get(name, name)
             wrong.append(
                 f"{name} is {_x(tuple(value.shape))} where {_x(tuple(own[name].shape))} is due"
+                + (f" ({there} in the file)" if there != name else "")
             )
     report.matched = sorted(filled)
     due = [name for name in own if name.startswith(layout.part)]
@@ -249,7 +251,8 @@ def load_weights(
     report.share = sum(own[name].numel() for name in encoder if name in filled) / max(total, 1)
     absent = sorted(name for name in encoder if name not in filled)
     if report.share < LEAST or (absent and not partial):
-        raise WeightsError(_misfit(report, absent, wrong, list(renamed)))
+        came = {name: came_as.get(name, name) for name in renamed}
+        raise WeightsError(_misfit(report, absent, wrong, came, layout))
     net.load_state_dict(filled, strict=False)
     return report
 
@@ -266,7 +269,9 @@ def _is_any(name: str, patterns: Iterable[str]) -> bool:
     return any(re.search(pattern, name) for pattern in patterns)
 
 
-def _misfit(report: Report, absent: list[str], wrong: list[str], came: list[str]) -> str:
+def _misfit(
+    report: Report, absent: list[str], wrong: list[str], came: Mapping[str, str], layout: Layout
+) -> str:
     """The sentence that says how a checkpoint does not fit, with the ten nearest names."""
     from difflib import SequenceMatcher
 
@@ -282,12 +287,26 @@ def _misfit(report: Report, absent: list[str], wrong: list[str], came: list[str]
             key=lambda one: SequenceMatcher(None, one, name, autojunk=False).ratio(),
             default="",
         )
-        lines.append(f"  {name} is absent; the nearest name is '{near}'")
+        lines.append(
+            f"  {name} is absent{_in_file(name, near, came, layout)}; the nearest name is '{near}'"
+        )
     if report.share >= LEAST:
         lines.append("  to use what there is, say partial=True")
     else:
         lines.append("  'osler models inspect FILE' says what the file is")
     return "\n".join(lines)
+
+
+def _in_file(name: str, near: str, came: Mapping[str, str], layout: Layout) -> str:
+    """What the file would call an absent tensor, as far as a name beside it tells."""
+    ours, theirs = near.split("."), came.get(near, near).split(".")
+    while ours and theirs and ours[-1] == theirs[-1]:
+        del ours[-1], theirs[-1]
+    parts = name.split(".")
+    guessed = ".".join([*theirs, *parts[len(ours) :]])
+    if parts[: len(ours)] != ours or guessed == name or layout.translated(guessed) != name:
+        return ""
+    return f" ({guessed} in the file)"
 
 
 def resize_grid(embedding: Tensor, tokens: int, *, prefix: int, antialias: bool = False) -> Tensor:
