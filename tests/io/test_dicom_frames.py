@@ -300,6 +300,18 @@ def test_slope_and_intercept_choose_the_smallest_exact_type(tmp_path: Path) -> N
         read(tmp_path, ds)
 
 
+@pytest.mark.parametrize("keyword", ["", "RescaleIntercept", "RescaleSlope"])
+def test_a_frame_that_alone_states_no_rescale(tmp_path: Path, keyword: str) -> None:
+    ds = enhanced(stack())
+    frame = ds.PerFrameFunctionalGroupsSequence[2]
+    if keyword:
+        del frame.PixelValueTransformationSequence[0][keyword]
+    else:
+        del frame.PixelValueTransformationSequence
+    with pytest.raises(UnreadableError, match="some of its frames only"):
+        read(tmp_path, ds)
+
+
 def test_monochrome1_of_signed_values_and_its_window(tmp_path: Path) -> None:
     values = stack(1)[0].astype(np.int16) - 1800
     ds = image(values, SecondaryCaptureImageStorage)

@@ -267,14 +267,27 @@ def turned(
     return total - window[0] + 1, window[1]
 
 
+_SCALE = ("RescaleSlope", "RescaleIntercept")
+
+
 def _rescales(file: InputFile, dataset: "Dataset", layout: Layout) -> tuple[Rescale, ...]:
     """For each frame how its values become physical ones."""
     groups_there = header.tag_present(
         dataset, "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
     )
     if layout.frames == 1 or groups_there:
-        items = groups(dataset, "PixelValueTransformationSequence", layout.frames)
+        items = tuple(groups(dataset, "PixelValueTransformationSequence", layout.frames))
         found = tuple(rescale_of(file.name, dataset, layout, item=item) for item in items)
+        stated = {
+            tuple(header.tag_present(dataset if item is None else item, word) for word in _SCALE)
+            for item, rescale in zip(items, found, strict=True)
+            if rescale.table is None
+        }
+        if len(stated) > 1:
+            raise UnreadableError(
+                f"'{file.name}' states {' and '.join(_SCALE)} for some of its frames only, so "
+                "their values are not of one scale; export it again"
+            )
     else:
         found = (rescale_of(file.name, dataset, layout),) * layout.frames
     if len({rescale.units for rescale in found}) > 1:
