@@ -236,8 +236,12 @@ def predict(
         bool, typer.Option("--probabilities", help="Also write STEM.npz with probabilities.")
     ] = False,
     checkpoint: Annotated[
-        Path | None,
-        typer.Option("--checkpoint", metavar="FILE", help="A network's published weights."),
+        list[Path] | None,
+        typer.Option(
+            "--checkpoint",
+            metavar="FILE",
+            help="A network's published weights; several, if its parts were published apart.",
+        ),
     ] = None,
     set_: cli_models.Set = None,
     features: Annotated[
@@ -283,7 +287,7 @@ def predict(
         from osler import console
         from osler.batch import networks, predictions
 
-        network = checkpoint is not None or networks.is_network(bundle)
+        network = bool(checkpoint) or networks.is_network(bundle)
         if not network and (features or labels or prompt or box or point or set_):
             raise RecipeError(
                 f"'{bundle}' is a bundle; --features, --labels, --prompt, --box, --point and --set "
@@ -314,7 +318,7 @@ def predict(
                         batch=batch,
                         device=device,
                     ),
-                    checkpoint=checkpoint,
+                    checkpoints=checkpoint or (),
                     options=cli_models.options(set_),
                     **told,
                 )

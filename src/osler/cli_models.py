@@ -131,7 +131,13 @@ def inspect(
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint, or its folder.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="A checkpoint or its folder; several, if its parts were published apart.",
+        ),
+    ],
     name: Annotated[str, typer.Option("--as", metavar="NAME", help="The network it is for.")],
     out: Annotated[
         Path | None,
@@ -157,7 +163,8 @@ def import_(
         from osler import models
 
         target = out or Path(name)
-        net = models.create(name, checkpoint=file, partial=partial, **options(set_))
+        whole = files[0] if len(files) == 1 else files
+        net = models.create(name, checkpoint=whole, partial=partial, **options(set_))
         typer.echo(str(net.report))
         models.keep(net, target, kind=format_.value)
         typer.echo(f"written to {target} ({format_.value})")

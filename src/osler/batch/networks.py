@@ -62,7 +62,7 @@ def run(
     out: str | Path,
     *,
     ask: Ask,
-    checkpoint: Path | None = None,
+    checkpoints: Sequence[Path] = (),
     options: Mapping[str, Any] | None = None,
     trace: bool = False,
     started: Callable[[int], None] | None = None,
@@ -76,7 +76,8 @@ def run(
         inputs: files, folders and globs of pictures.
         out: the output folder; made where it is missing.
         ask: what is asked.
-        checkpoint: the weights, for a name.
+        checkpoints: the weights, for a name: a file or folder, or those of its parts, the encoder's
+            first.
         options: how the network is built, where it differs from its card.
         trace: keep where unexpected errors came from.
         started: called with the number of inputs before the first is read.
@@ -90,7 +91,7 @@ def run(
     """
     out = Path(out)
     paths = plan.inputs(inputs, out)
-    net = _built(name, checkpoint, dict(options or {}))
+    net = _built(name, list(checkpoints), dict(options or {}))
     work = _work(net, ask, out)
     make_folder(out)
     batch = Batch()
@@ -118,24 +119,25 @@ def run(
     return batch
 
 
-def _built(name: str, checkpoint: Path | None, options: dict[str, Any]) -> Any:
+def _built(name: str, checkpoints: list[Path], options: dict[str, Any]) -> Any:
     from osler import models
 
-    if Path(name).is_dir() and checkpoint is None:
-        checkpoint = Path(name)
-        looks_like = models.inspect(checkpoint).looks_like
+    if Path(name).is_dir() and not checkpoints:
+        folder = Path(name)
+        looks_like = models.inspect(folder).looks_like
         if len({network for network, _ in looks_like}) != 1:
             raise RecipeError(
                 f"which network '{name}' is for cannot be told; name it and say --checkpoint {name}"
             )
-        name = looks_like[0][0]
-    if checkpoint is None:
+        name, checkpoints = looks_like[0][0], [folder]
+    if not checkpoints:
         models.find(name)
         raise RecipeError(
             f"'{name}' needs its weights: --checkpoint FILE; 'osler models show {name}' says where "
             "they are published"
         )
-    return models.create(name, checkpoint=checkpoint, **options)
+    weights = checkpoints[0] if len(checkpoints) == 1 else checkpoints
+    return models.create(name, checkpoint=weights, **options)
 
 
 def _work(net: Any, ask: Ask, out: Path) -> "_Work":
