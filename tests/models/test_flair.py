@@ -88,6 +88,16 @@ def test_the_checkpoint_is_read_whole(golden, net):
     assert net.report.dropped == ["text_model.model.embeddings.position_ids"]
 
 
+def test_what_no_embedding_is_made_of_may_be_absent(golden, net, tmp_path):
+    weights = torch.load(golden.folder / "checkpoint.pth", weights_only=True)
+    weights = {k: v for k, v in weights.items() if ".pooler." not in k}
+    torch.save(weights, tmp_path / "flair.pth")
+    other = models.create("flair", checkpoint=tmp_path / "flair.pth", **SMALL)
+    assert len(other.report.missing) == 2
+    with torch.inference_mode():
+        assert torch.equal(other.embed_text(*texts(golden)), net.embed_text(*texts(golden)))
+
+
 def test_the_folder_of_hugging_face_says_the_same(golden, net):
     other = models.create("flair", checkpoint=golden.folder / "hub_layout", **SMALL)
     assert not other.report.unexpected

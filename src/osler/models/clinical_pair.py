@@ -33,6 +33,10 @@ NOT_NEEDED = (r"\.embeddings\.position_ids$",)
 """Numbers that older releases of transformers wrote beside the weights."""
 
 
+UNUSED = (r"^text\.pooler\.",)
+"""Our names that a checkpoint need not bring: what no embedding is made of."""
+
+
 class ClinicalPair(ImageText):
     """Pictures and clinical texts in one space.
 

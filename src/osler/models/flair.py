@@ -13,6 +13,7 @@ from osler.models.checkpoints.layout import Layout, Shapes
 from osler.models.clinical_pair import (
     NOT_NEEDED,
     TEXT_NAMES,
+    UNUSED,
     ClinicalPair,
     example,
     of_vision,
@@ -94,7 +95,7 @@ LAYOUTS = (
         without=(r"^attention\.W_",),
         rename=NAMES,
         drop=NOT_NEEDED,
-        heads=(),
+        heads=UNUSED,
         options=flair_options,
         config=_config,
     ),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from osler.errors import RecipeError
 from osler.models.checkpoints.layout import Layout
-from osler.models.clinical_pair import NOT_NEEDED, example
+from osler.models.clinical_pair import NOT_NEEDED, UNUSED, example
 from osler.models.flair import NAMES, Flair, flair_options
 
 __all__ = ("LAYOUTS", "ExpertAttention", "KeepFit", "example", "keepfit")
@@ -116,7 +116,7 @@ LAYOUTS = (
         ),
         rename=NAMES,
         drop=NOT_NEEDED,
-        heads=(),
+        heads=UNUSED,
         options=flair_options,
     ),
 )

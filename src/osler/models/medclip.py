@@ -13,6 +13,7 @@ from osler.models.checkpoints.layout import Layout, Shapes
 from osler.models.clinical_pair import (
     NOT_NEEDED,
     TEXT_NAMES,
+    UNUSED,
     ClinicalPair,
     of_vision,
     text_options,
@@ -48,6 +49,7 @@ class MedClip(_Grey):
         depths: blocks a stage.
         num_heads: of attention, a stage.
         window: side of a window, in patches.
+        mlp_ratio: width within the MLPs over that of their stage.
         options: of ``ClinicalPair``.
     """
 
@@ -60,6 +62,7 @@ class MedClip(_Grey):
         depths: Sequence[int] = (2, 2, 6, 2),
         num_heads: Sequence[int] = (3, 6, 12, 24),
         window: int = 7,
+        mlp_ratio: float = 4.0,
         **options: Any,
     ) -> None:
         net = Swin(
@@ -69,6 +72,7 @@ class MedClip(_Grey):
             depths=depths,
             num_heads=num_heads,
             window=window,
+            mlp_ratio=mlp_ratio,
         )
         width = embed_dim * 2 ** (len(depths) - 1)
         super().__init__(net, width, unit_features=False, image_size=image_size, **options)
@@ -122,7 +126,7 @@ def example(
 
 def _swin_options(shapes: Shapes) -> dict[str, Any]:
     seen = swin_options(of_vision(shapes))
-    wanted = ("patch_size", "embed_dim", "depths", "num_heads", "window")
+    wanted = ("patch_size", "embed_dim", "depths", "num_heads", "window", "mlp_ratio")
     return {**{k: seen[k] for k in wanted if k in seen}, **text_options(shapes)}
 
 
@@ -147,7 +151,7 @@ LAYOUTS = (
             *OLD_NAMES,
         ),
         drop=(*NOT_NEEDED, r"relative_position_index$"),
-        heads=(),
+        heads=UNUSED,
         options=_swin_options,
     ),
     Layout(
@@ -164,7 +168,7 @@ LAYOUTS = (
         ),
         drop=NOT_NEEDED,
         # a file of the encoder of pictures alone may go without
-        heads=(r"^logit_scale$",),
+        heads=(*UNUSED, r"^logit_scale$"),
         options=_resnet_options,
     ),
 )

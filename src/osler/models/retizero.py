@@ -15,6 +15,7 @@ from osler.models.checkpoints.shapes import commonest
 from osler.models.clinical_pair import (
     NOT_NEEDED,
     TEXT_NAMES,
+    UNUSED,
     ClinicalPair,
     example,
     of_vision,
@@ -208,7 +209,7 @@ LAYOUTS = (
             *TEXT_NAMES,
         ),
         drop=NOT_NEEDED,
-        heads=(),
+        heads=UNUSED,
         transform=_folded,
         options=_options,
         grids={"vision.pos_embed": 1},

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from osler.models.checkpoints.layout import Layout, Shapes, Tensors
+from osler.models.checkpoints.shapes import commonest
 
 
 class Swin(nn.Module):
@@ -23,6 +24,7 @@ class Swin(nn.Module):
         num_heads: of attention, a stage.
         window: side of a window, in patches.
         patch_size: side of a patch, pixels.
+        mlp_ratio: width within the MLPs over that of their stage.
         image_size: side of the square that it was trained on; any other is taken.
         num_classes: scores; 0 gives features.
         drop_path: greatest share of skipped blocks in training.
@@ -37,6 +39,7 @@ class Swin(nn.Module):
         num_heads: Sequence[int] = (3, 6, 12, 24),
         window: int = 7,
         patch_size: int = 4,
+        mlp_ratio: float = 4.0,
         image_size: int = 224,
         num_classes: int = 0,
         drop_path: float = 0.1,
@@ -52,6 +55,7 @@ class Swin(nn.Module):
             depths=list(depths),
             num_heads=list(num_heads),
             window_size=window,
+            mlp_ratio=float(mlp_ratio),
             drop_path_rate=drop_path,
         )
         self.swin = SwinModel(config)
@@ -107,6 +111,9 @@ def swin_options(shapes: Shapes) -> dict[str, Any]:
             heads[stage] = shape[1]
             if stage == 0:
                 out["window"] = (round(shape[0] ** 0.5) + 1) // 2
+    hidden = commonest(shapes, r"^swin\.encoder\.layers\.0\.blocks\.\d+\.mlp\.fc1\.", 0)
+    if hidden is not None:
+        out["mlp_ratio"] = hidden / patch[0]
     out["depths"] = [depths[stage] for stage in sorted(depths)]
     if len(heads) == len(depths):
         out["num_heads"] = [heads[stage] for stage in sorted(heads)]
