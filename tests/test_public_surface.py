@@ -33,7 +33,7 @@ def imported_by(code: str) -> set[str]:
 
 
 def test_the_verbs():
-    assert osler.__all__ == ("__version__", "fit", "load", "predict", "read", "write")
+    assert osler.__all__ == ("__version__", "fit", "load", "models", "predict", "read", "write")
     for verb in osler.__all__[1:]:
         function = getattr(osler, verb)
         assert inspect.getdoc(function)

@@ -4,14 +4,17 @@
     case["vessels"].mask                any finding by its id
     case.measurements                   every number, with its unit and its method
     osler.write(case, "out")            report.html, findings.json, masks and tables
+    osler.models.create(NAME, ...)      a published network; osler.models.list() says which
 
 Importing this package loads nothing heavy: each verb fetches what it needs when it is called.
 """
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from osler import models
     from osler.bundles import Bundle
     from osler.io import Cases
     from osler.learn import Run
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ("__version__", "fit", "load", "predict", "read", "write")
+__all__ = ("__version__", "fit", "load", "models", "predict", "read", "write")
 
 
 def load(path: str | Path, **options: Any) -> "Case | Cases":
@@ -150,3 +153,9 @@ def fit(
     from osler import learn
 
     return learn.fit(recipe, out=out, resume=resume)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "models":
+        return import_module("osler.models")
+    raise AttributeError(f"module 'osler' has no attribute '{name}'")
