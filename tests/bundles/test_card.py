@@ -60,6 +60,8 @@ FULL = {
         "parameters": 3,
         "software": {"torch": "2"},
         "date": "2025-01-31",
+        "cohort_sha256": "1" * 64,
+        "split_sha256": "2" * 64,
     },
     "metrics": [
         {
@@ -101,6 +103,20 @@ def test_a_full_card_survives_its_own_json() -> None:
     assert card.outputs[0].labels[0].code == Code("1", "SCT", "none")
     assert card.inputs[0].size == (512, 512)
     assert card.output("grade").activation == "softmax"
+
+
+def test_digests_of_the_data_may_be_left_out_and_must_be_digests() -> None:
+    kept = read(FULL).training
+    assert kept is not None
+    assert (kept.cohort_sha256, kept.split_sha256) == ("1" * 64, "2" * 64)
+    for name in ("cohort_sha256", "split_sha256"):
+        older = copy.deepcopy(FULL)
+        del older["training"][name]  # type: ignore[attr-defined]
+        training = read(older).training
+        assert training is not None
+        assert getattr(training, name) is None
+        with pytest.raises(BundleError, match=name):
+            read(changed(f"training.{name}", "abc"))
 
 
 def test_unknown_output_names_the_known() -> None:

@@ -103,6 +103,8 @@ def test_a_recipe_becomes_a_bundle_that_reads_photographs(place):
     assert run.data["cohort"] == {
         "table": "cohort.csv", "sha256": cohort_digest(cohort), "cases": 4, "patients": 4,
     }  # fmt: skip
+    assert card.training.cohort_sha256 == run.data["cohort"]["sha256"]
+    assert card.training.split_sha256 == run.data["split"]["sha256"]
     assert run.data["split"]["hold"] == 0
     assert run.data["split"]["folds"] == {
         "0": {"cases": 1, "patients": 1}, "1": {"cases": 3, "patients": 3},

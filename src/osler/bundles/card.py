@@ -223,6 +223,9 @@ class Training(_Part):
         parameters: how many numbers were learnt.
         software: package to version.
         date: day of the run, ``YYYY-MM-DD``.
+        cohort_sha256: digest of what it was taught with: cases, values, labels and every file; None
+            where that was not kept.
+        split_sha256: digest of which case was in which part and fold; None where that was not kept.
     """
 
     recipe: Text
@@ -231,6 +234,8 @@ class Training(_Part):
     parameters: Count
     software: dict[str, str] = {}
     date: IsoDate
+    cohort_sha256: Digest | None = None
+    split_sha256: Digest | None = None
 
 
 class Metric(_Part):

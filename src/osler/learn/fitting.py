@@ -86,7 +86,7 @@ def fit(recipe: Path | str, *, out: Path | str | None = None, resume: bool = Fal
             f"{MOST_DIFFERENT} is let through), so no bundle was written: its weights do not "
             "survive half precision; train it with a greater learner.weight_decay"
         )
-    card = _card(read, product)
+    card = _card(read, product, data)
     bundle = bundles.save(card, {"model.onnx": product.graph}, folder / "bundle", overwrite=True)
     record = {
         "recipe": read.model_dump(mode="json"),
@@ -130,7 +130,7 @@ def _maker(recipe: Recipe) -> Callable[[Recipe, Path, Path, bool], Product]:
     }[recipe.task]
 
 
-def _card(recipe: Recipe, product: Product) -> dict[str, Any]:
+def _card(recipe: Recipe, product: Product, data: Mapping[str, Any]) -> dict[str, Any]:
     texts = dict(recipe.card)
     card: dict[str, Any] = {
         "schema_version": 1,
@@ -154,6 +154,8 @@ def _card(recipe: Recipe, product: Product) -> dict[str, Any]:
                 **{name: version(name) for name in ("torch", "numpy", "onnx")},
             },
             "date": datetime.now(UTC).date().isoformat(),
+            "cohort_sha256": data["cohort"]["sha256"],
+            "split_sha256": data["split"]["sha256"],
         },
         **texts,
         **product.card,
