@@ -3,6 +3,7 @@
 Source: Huang et al. 2017, "Densely connected convolutional networks", CVPR.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -86,9 +87,9 @@ def densenet_options(shapes: Shapes) -> dict[str, Any]:
         return {}
     blocks: dict[int, int] = {}
     for name in shapes:
-        parts = name.split(".")
-        if parts[1:2] and parts[1].startswith("denseblock") and len(parts) > 2:
-            block, layer = (int(part.lstrip("densblockayr")) for part in parts[1:3])
+        found = re.match(r"encoder\.denseblock(\d+)\.denselayer(\d+)\.", name)
+        if found:
+            block, layer = int(found[1]), int(found[2])
             blocks[block] = max(blocks.get(block, 0), layer)
     out: dict[str, Any] = {
         "start": first[0],
