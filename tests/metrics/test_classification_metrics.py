@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from sklearn import metrics as sk
+from sklearn.metrics import f1_score
 
 import osler.metrics
 from osler.errors import InputError
@@ -14,8 +16,12 @@ from osler.metrics import (
     auroc,
     balanced_accuracy,
     class_aurocs,
+    class_f1,
     confusion_matrix,
+    f1,
     macro_auroc,
+    multilabel_areas,
+    multilabel_f1,
     quadratic_kappa,
 )
 
@@ -134,3 +140,51 @@ def test_wrong_scores_are_named() -> None:
         macro_auroc([0, 1], [[0.1, 0.2]])
     with pytest.raises(InputError, match="shapes differ"):
         auroc([0, 1, 1], [0.1, 0.2])
+
+
+@given(
+    arrays(np.int8, 12, elements=st.integers(0, 3)), arrays(np.int8, 12, elements=st.integers(0, 3))
+)
+def test_f1_is_that_of_counting_and_of_scikit_learn(
+    truth: np.ndarray, prediction: np.ndarray
+) -> None:
+    slow = []
+    for label in range(5):
+        hits = sum(t == p == label for t, p in zip(truth, prediction, strict=True))
+        wrong = sum((t == label) != (p == label) for t, p in zip(truth, prediction, strict=True))
+        slow.append(2 * hits / (2 * hits + wrong) if hits + wrong else None)
+    assert class_f1(truth, prediction, count=5) == tuple(slow)
+    for average in ("macro", "micro"):
+        ours = f1(truth, prediction, count=5, average=average)
+        assert ours == pytest.approx(f1_score(truth, prediction, average=average, zero_division=0))
+
+
+@given(arrays(np.bool_, (6, 3)), arrays(np.bool_, (6, 3)))
+def test_several_labels_a_case(truth: np.ndarray, prediction: np.ndarray) -> None:
+    there = (truth | prediction).any(axis=0)
+    for average in ("macro", "micro"):
+        ours = multilabel_f1(truth, prediction, average=average)
+        if not there.any():
+            assert ours is None
+            continue
+        theirs = f1_score(
+            truth[:, there], prediction[:, there], average=average, zero_division=0,
+            labels=range(there.sum()),
+        )  # fmt: skip
+        # scikit-learn takes one column for a yes or no
+        if there.sum() > 1:
+            assert ours == pytest.approx(theirs)
+    scores = prediction + 0.1 * np.arange(6)[:, None]
+    for curve, area in (("roc", auroc), ("pr", auprc)):
+        found = multilabel_areas(truth, scores, curve=curve)
+        assert found == tuple(area(truth[:, k], scores[:, k]) for k in range(3))
+
+
+def test_options_of_averages_are_named() -> None:
+    assert f1([], [], count=2) is None
+    with pytest.raises(InputError, match="'average'"):
+        f1([0], [0], count=2, average="weighted")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="'curve'"):
+        multilabel_areas([[0]], [[0]], curve="x")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"expected \(N, K\)"):
+        multilabel_f1([0], [0])

@@ -3,12 +3,18 @@
 A figure that the cases cannot give (one class only, no case at all) is **None**, never 0.5 or NaN.
 """
 
+from collections.abc import Iterable
+from typing import Literal
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from osler.errors import InputError
-from osler.metrics.arguments import classes, finite, same_length
+from osler.metrics.arguments import binary, classes, finite, same_length, same_shape
 from osler.metrics.ranking import area_under_roc, average_precision, interleave
+
+Average = Literal["macro", "micro"]
+Curve = Literal["roc", "pr"]
 
 
 def auroc(truth: ArrayLike, scores: ArrayLike) -> float | None:
@@ -133,6 +139,97 @@ def balanced_accuracy(truth: ArrayLike, prediction: ArrayLike, *, count: int) ->
     return float((np.diag(table)[there] / sizes[there]).mean()) if there.any() else None
 
 
+def class_f1(truth: ArrayLike, prediction: ArrayLike, *, count: int) -> tuple[float | None, ...]:
+    r"""F1 of each class, :math:`2 \text{TP} / (2 \text{TP} + \text{FP} + \text{FN})` [1]_.
+
+    0 for a class that only the truth or only the prediction has; None for one in neither.
+    Arguments and errors as for `confusion_matrix`.
+
+    References:
+        .. [1] van Rijsbergen, "Information retrieval", 2nd ed., Butterworths, 1979, chapter 7.
+    """
+    table = confusion_matrix(truth, prediction, count=count)
+    sums = table.sum(axis=0) + table.sum(axis=1)
+    pairs = zip(np.diag(table).tolist(), sums.tolist(), strict=True)
+    return tuple(2 * both / size if size else None for both, size in pairs)
+
+
+def f1(
+    truth: ArrayLike, prediction: ArrayLike, *, count: int, average: Average = "macro"
+) -> float | None:
+    """F1 over classes: their mean (macro) or that of all decisions together (micro) [1]_.
+
+    Macro is the mean of `class_f1` over classes in the truth or the prediction. Micro, where each
+    case has one class, is the accuracy. None without cases. Arguments and errors as for
+    `confusion_matrix`.
+
+    References:
+        .. [1] Opitz & Burst, "Macro F1 and macro F1", arXiv:1911.03347, 2019 (the averaged F1).
+    """
+    _average(average)
+    if average == "micro":
+        return accuracy(truth, prediction, count=count)
+    return _mean(class_f1(truth, prediction, count=count))
+
+
+def multilabel_f1(
+    truth: ArrayLike, prediction: ArrayLike, *, average: Average = "macro"
+) -> float | None:
+    """F1 where a case may have several labels or none.
+
+    Macro: the mean over labels that occur in the truth or the prediction. Micro: true and false
+    positives and negatives of all labels added up first. None where no label occurs.
+
+    Args:
+        truth: 0 or 1, ``(N, K)``.
+        prediction: 0 or 1, ``(N, K)``.
+        average: ``"macro"`` or ``"micro"``.
+
+    Raises:
+        InputError: shapes differ or do not fit, a value is neither 0 nor 1, or ``average`` is
+            neither.
+    """
+    _average(average)
+    one, other = binary(truth, name="truth"), binary(prediction, name="prediction")
+    same_shape(truth=one, prediction=other)
+    if one.ndim != 2:
+        raise InputError(f"'truth' has shape {one.shape}; expected (N, K)")
+    both, sums = (one & other).sum(axis=0), one.sum(axis=0) + other.sum(axis=0)
+    if average == "micro":
+        both, sums = both.sum(keepdims=True), sums.sum(keepdims=True)
+    return _mean(
+        2 * part / size if size else None
+        for part, size in zip(both.tolist(), sums.tolist(), strict=True)
+    )
+
+
+def multilabel_areas(
+    truth: ArrayLike, scores: ArrayLike, *, curve: Curve = "roc"
+) -> tuple[float | None, ...]:
+    """`auroc` or `auprc` of each label, where a case may have several labels or none.
+
+    Args:
+        truth: 0 or 1, ``(N, K)``.
+        scores: ``(N, K)``.
+        curve: ``"roc"``, or ``"pr"`` for precision and recall.
+
+    Returns:
+        K figures, None as for `auroc` and `auprc`. Say how many a mean over labels leaves out.
+
+    Raises:
+        InputError: shapes differ or do not fit, ``truth`` is not binary, a score is not finite, or
+            ``curve`` is neither.
+    """
+    if curve not in ("roc", "pr"):
+        raise InputError(f"'curve' is {curve!r}; expected 'roc' or 'pr'")
+    one, values = binary(truth, name="truth"), finite(scores, name="scores")
+    same_shape(truth=one, scores=values)
+    if one.ndim != 2:
+        raise InputError(f"'truth' has shape {one.shape}; expected (N, K)")
+    area = auroc if curve == "roc" else auprc
+    return tuple(area(one[:, k], values[:, k]) for k in range(one.shape[1]))
+
+
 def quadratic_kappa(truth: ArrayLike, prediction: ArrayLike, *, count: int) -> float | None:
     r"""Cohen's kappa with quadratic weights [1]_, for ordered classes such as grades.
 
@@ -163,3 +260,13 @@ def quadratic_kappa(truth: ArrayLike, prediction: ArrayLike, *, count: int) -> f
     expected = int((weights * np.outer(table.sum(axis=1), table.sum(axis=0))).sum())
     observed = int((weights * table).sum()) * int(table.sum())
     return 1.0 - observed / expected if expected else None
+
+
+def _mean(figures: Iterable[float | None]) -> float | None:
+    known = [one for one in figures if one is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _average(average: str) -> None:
+    if average not in ("macro", "micro"):
+        raise InputError(f"'average' is {average!r}; expected 'macro' or 'micro'")
