@@ -86,6 +86,19 @@ def test_batches_change_nothing():
     assert torch.equal(net.zero_shot(prepared, ["a", "b"]).logits, whole)
 
 
+def test_classes_are_embedded_once_for_many_calls():
+    net = Words()
+    prompts = {"one": ["a", "b"], "two": ["c"]}
+    once = net.classes(prompts, caption="{}")
+    assert [tuple(one.shape) for one in once.embeddings] == [(2, 3), (1, 3)]
+    net.tokenize = None  # no text is read again
+    said = net.zero_shot(PICTURES, once, ensemble="max")
+    assert torch.equal(said.logits, Words().zero_shot(PICTURES, prompts, ensemble="max").logits)
+    assert said.labels == ("one", "two")
+    with pytest.raises(RecipeError, match="belong to 'classes'"):
+        net.zero_shot(PICTURES, once, caption="{}")
+
+
 def test_what_cannot_be_asked_is_refused():
     net = Words()
     with pytest.raises(InputError, match="labels are a list"):

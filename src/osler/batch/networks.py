@@ -280,13 +280,17 @@ class _Masks(_Work):
 
 
 class _ZeroShot(_Work):
+    classes: Any = None
+
+    def __post_init__(self) -> None:
+        _Work.__post_init__(self)
+        self.classes = self.net.classes(self.ask.labels, caption=self.ask.prompt)
+
     def prepare(self, picture: _Picture) -> None:
         """Nothing: the network prepares its pictures itself."""
 
     def answer(self, pictures: Sequence[_Picture]) -> list[dict[str, Any]]:
-        said = self.net.zero_shot(
-            [picture.pixels for picture in pictures], self.ask.labels, caption=self.ask.prompt
-        )
+        said = self.net.zero_shot([picture.pixels for picture in pictures], self.classes)
         best = said.probabilities.argmax(dim=1).tolist()
         return [
             {

@@ -41,7 +41,7 @@ def find_tokenizer(places: Sequence[Path], *, family: Family, name: str) -> Path
     raise InputError(
         f"'{name}' reads texts with a tokenizer, and none is here: put tokenizer.json (or "
         f"{_FILES[family]}) beside the checkpoint, or in a folder 'tokenizer' beside it, or name "
-        f"its folder (tokenizer_folder). Looked in: {looked}"
+        f"its folder (--tokenizer, or net.tokenizer_folder). Looked in: {looked}"
     )
 
 
@@ -71,7 +71,7 @@ def read_tokenizer(folder: Path, *, family: Family) -> Any:
         from transformers import AutoTokenizer, BertTokenizer, CLIPTokenizer
     except ImportError as error:
         raise MissingExtraError("transformers", extra="train", purpose="read texts") from error
-    kinds = {"bert": BertTokenizer, "clip": CLIPTokenizer}
+    kinds: dict[str, Any] = {"bert": BertTokenizer, "clip": CLIPTokenizer}
     says = (folder / "tokenizer_config.json").is_file()
     problem: Exception | None = None
     for kind in (AutoTokenizer, kinds[family]) if says else (kinds[family],):

@@ -32,6 +32,19 @@ MOST_SCALE = 4.6052
 
 
 @dataclass(frozen=True, slots=True)
+class Classes:
+    """What pictures are told apart by, as a network reads it.
+
+    Attributes:
+        labels: names of the classes.
+        embeddings: of each class's prompts, ``(P, D)`` of length 1.
+    """
+
+    labels: tuple[str, ...]
+    embeddings: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Scores:
     """What was said of each picture.
 
@@ -152,33 +165,21 @@ class ImageText(nn.Module):
             raise InputError("texts are a list of one sentence or more")
         return tokens(self._read(), texts, longest=self.longest)
 
-    def zero_shot(
+    def classes(
         self,
-        images: Pictures,
         labels: Labels,
         *,
         caption: str | None = None,
-        ensemble: Ensemble = "mean",
         knowledge: bool = False,
-        batch: int = 16,
-    ) -> Scores:
-        """Classify pictures by sentences, without having been trained for these classes.
+    ) -> Classes:
+        """Embed what pictures are to be told apart by, once for many calls of ``zero_shot``.
 
         Args:
-            images: 8-bit pictures ``(C, H, W)`` of 1 or 3 channels and any size, which are
-                preprocessed here; or a tensor ``(B, C, H, W)`` that is preprocessed already.
             labels: names of classes, ``["glaucoma", "healthy"]``; or, for each class, its
                 prompts, ``{"glaucoma": ["large cup", "glaucoma"], "healthy": ["healthy"]}``.
             caption: sentence that each prompt is put into at ``{}``; None takes the network's own
                 (``net.caption``), ``"{}"`` takes prompts as they are.
-            ensemble: how the prompts of a class become one score: the ``mean`` of their scores
-                (which is that of their mean embedding), their ``max``, or the score of the
-                ``direction`` of their mean embedding, scaled to length 1.
             knowledge: add what Osler knows of the look of each label (``described``).
-            batch: pictures at a time.
-
-        Returns:
-            logits and probabilities by label.
 
         Raises:
             InputError: there are no labels, or no tokenizer is at hand (the message says which
@@ -190,8 +191,6 @@ class ImageText(nn.Module):
         caption = self.caption if caption is None else caption
         if "{}" not in caption:
             raise RecipeError(f"the caption '{caption}' has no {{}} for the label to stand at")
-        if ensemble not in ("mean", "max", "direction"):
-            raise RecipeError(f"ensemble is 'mean', 'max' or 'direction', not '{ensemble}'")
         prompts = labels if isinstance(labels, Mapping) else {name: [name] for name in names}
         for name, of_one in prompts.items():
             if not of_one:
@@ -200,15 +199,55 @@ class ImageText(nn.Module):
             prompts = {name: described(name, prompts[name]) for name in names}
         # what pads a text is the longest of its batch: of plain names as of one class's prompts
         together = not isinstance(labels, Mapping) and not knowledge
-        if len(images) == 0:
-            raise InputError("there is no picture")
         with torch.inference_mode():
             said = self._texts([list(prompts[name]) for name in names], caption, together)
+        return Classes(names, tuple(said))
+
+    def zero_shot(
+        self,
+        images: Pictures,
+        labels: Labels | Classes,
+        *,
+        caption: str | None = None,
+        ensemble: Ensemble = "mean",
+        knowledge: bool = False,
+        batch: int = 16,
+    ) -> Scores:
+        """Classify pictures by sentences, without having been trained for these classes.
+
+        Args:
+            images: 8-bit pictures ``(C, H, W)`` of 1 or 3 channels and any size, which are
+                preprocessed here; or a tensor ``(B, C, H, W)`` that is preprocessed already.
+            labels: names of classes or their prompts, as ``classes`` takes them; or what it gave.
+            caption: as ``classes`` takes it.
+            ensemble: how the prompts of a class become one score: the ``mean`` of their scores
+                (which is that of their mean embedding), their ``max``, or the score of the
+                ``direction`` of their mean embedding, scaled to length 1.
+            knowledge: as ``classes`` takes it.
+            batch: pictures at a time.
+
+        Returns:
+            logits and probabilities by label.
+
+        Raises:
+            InputError: there are no labels or pictures, or no tokenizer is at hand (the message
+                says which files are missing and where they may lie).
+        """
+        if ensemble not in ("mean", "max", "direction"):
+            raise RecipeError(f"ensemble is 'mean', 'max' or 'direction', not '{ensemble}'")
+        if len(images) == 0:
+            raise InputError("there is no picture")
+        if not isinstance(labels, Classes):
+            labels = self.classes(labels, caption=caption, knowledge=knowledge)
+        elif caption is not None or knowledge:
+            raise RecipeError("caption and knowledge belong to 'classes', which embeds the labels")
+        said = list(labels.embeddings)
+        with torch.inference_mode():
             if ensemble == "direction":
                 said = [functional.normalize(one.mean(0, keepdim=True), dim=1) for one in said]
             rows = [self._scores(part, said, ensemble) for part in _parts(images, batch)]
         logits = torch.cat(rows)
-        return Scores(names, logits, logits.softmax(dim=1))
+        return Scores(labels.labels, logits, logits.softmax(dim=1))
 
     def _texts(self, prompts: list[list[str]], caption: str, together: bool) -> list[Tensor]:
         """The embeddings of each class's prompts."""
