@@ -43,6 +43,7 @@ from osler.metrics.conformal import (
     mean_set_size,
     set_coverage,
 )
+from osler.metrics.decision import BrierParts, DecisionCurve, brier_parts, decision_curve
 from osler.metrics.detection import (
     Froc,
     Matches,
@@ -53,6 +54,7 @@ from osler.metrics.detection import (
     match_points,
     mean_average_precision,
 )
+from osler.metrics.over_cases import Summary, summarise, summarise_table
 from osler.metrics.ranking import area_under_roc, average_precision, interleave_tally, tally
 from osler.metrics.segmentation import (
     cl_dice,
@@ -65,6 +67,7 @@ from osler.metrics.segmentation import (
     sensitivity,
     specificity,
 )
+from osler.metrics.subgroups import Subgroup, SubgroupTable, age_bands, rate_gaps, subgroup_table
 from osler.metrics.surfaces import (
     StructureScores,
     label_scores,
@@ -85,15 +88,21 @@ from osler.metrics.survival import (
 )
 
 __all__ = (
+    "BrierParts",
     "Comparison",
+    "DecisionCurve",
     "Froc",
     "Interval",
     "Matches",
     "Reliability",
     "StructureScores",
+    "Subgroup",
+    "SubgroupTable",
+    "Summary",
     "SurvivalCalibration",
     "SurvivalCurve",
     "accuracy",
+    "age_bands",
     "area_under_roc",
     "auprc",
     "auroc",
@@ -102,6 +111,7 @@ __all__ = (
     "bootstrap_interval",
     "bootstrap_mean",
     "box_iou",
+    "brier_parts",
     "brier_score",
     "censoring_curve",
     "cl_dice",
@@ -110,6 +120,7 @@ __all__ = (
     "conformal_quantile",
     "conformal_set",
     "confusion_matrix",
+    "decision_curve",
     "delong_covariance",
     "delong_interval",
     "delong_test",
@@ -142,11 +153,15 @@ __all__ = (
     "pixel_average_precision",
     "precision",
     "quadratic_kappa",
+    "rate_gaps",
     "reliability",
     "sensitivity",
     "set_coverage",
     "specificity",
     "structure_scores",
+    "subgroup_table",
+    "summarise",
+    "summarise_table",
     "surface",
     "surface_distances",
     "survival_brier",

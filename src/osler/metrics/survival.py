@@ -261,7 +261,7 @@ def survival_calibration(
 
 
 def _curve(times: NDArray[np.float64], hazards: NDArray[Any]) -> SurvivalCurve:
-    return SurvivalCurve(times, np.cumprod(1 - hazards.astype(np.float64)))
+    return SurvivalCurve(times, np.asarray(np.cumprod(1 - hazards), dtype=np.float64))
 
 
 def _concordance(
