@@ -3,6 +3,7 @@
 from itertools import groupby
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from osler.models.card import Card
@@ -57,19 +58,23 @@ def print_card(card: Card) -> None:
     """All that a card says."""
     console = Console()
     console.print(f"[bold]{card.name}[/bold]  {card.title} ({card.group})", highlight=False)
-    console.print(card.summary)
+    console.print(escape(card.summary), highlight=False)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row("answers", ", ".join(card.answers))
+
+    def row(name: str, said: str) -> None:
+        table.add_row(name, escape(said))  # "[timm]" is text, no markup
+
+    row("answers", ", ".join(card.answers))
     for one in card.inputs:
         more = f"; {one.sizes}" if one.sizes else ""
-        table.add_row(
+        row(
             "takes",
             f"{one.name}: {one.kind} {one.shape}{more}"
             + ("; may be absent" if one.optional else ""),
         )
-    table.add_row("gives", card.gives)
+    row("gives", card.gives)
     if card.preprocessing:
         steps = [
             " ".join(
@@ -78,24 +83,24 @@ def print_card(card: Card) -> None:
             )
             for step in card.preprocessing.steps
         ]
-        table.add_row("preprocessing", " → ".join(steps))
+        row("preprocessing", " → ".join(steps))
     if card.alternatives:
         chosen = f", by {', '.join(card.chosen_by)}" if card.chosen_by else ""
-        table.add_row("or prepared as", ", ".join(card.alternatives) + chosen)
-    table.add_row("options", ", ".join(f"{k}={v}" for k, v in card.options.items()) or "none")
+        row("or prepared as", ", ".join(card.alternatives) + chosen)
+    row("options", ", ".join(f"{k}={v}" for k, v in card.options.items()) or "none")
     if card.parameters is not None:
-        table.add_row("parameters", f"{card.parameters:,}")
+        row("parameters", f"{card.parameters:,}")
     if card.gflops is not None:
-        table.add_row("work", f"{card.gflops:g} thousand million multiply-adds for one sample")
-    table.add_row("ONNX", "yes" if card.exportable else "no")
+        row("work", f"{card.gflops:g} thousand million multiply-adds for one sample")
+    row("ONNX", "yes" if card.exportable else "no")
     if card.paper:
-        table.add_row("paper", f"{card.paper.title} ({card.paper.year}), {card.paper.link}")
+        row("paper", f"{card.paper.title} ({card.paper.year}), {card.paper.link}")
     if card.source:
-        table.add_row("official code", f"{card.source} ({card.code_licence})")
-    table.add_row("weights", card.weights or "none published")
-    table.add_row("their licence", card.weights_licence or "–")
+        row("official code", f"{card.source} ({card.code_licence})")
+    row("weights", card.weights or "none published")
+    row("their licence", card.weights_licence or "–")
     for note in card.notes:
-        table.add_row("note", note)
+        row("note", note)
     console.print(table, highlight=False)
 
 
