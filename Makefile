@@ -30,7 +30,7 @@ demo: $(VENV)/light.stamp  ## Read the photographs of examples/ into out/
 	@$(BIN)/osler read examples --out out
 
 test: $(VENV)/dev.stamp debian validator check  ## Run everything that is checked
-	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 	$(BIN)/mkdocs build --strict --quiet --site-dir site
 	echo "make test: all passed"
 
