@@ -54,8 +54,16 @@ from osler.metrics.detection import (
     match_points,
     mean_average_precision,
 )
+from osler.metrics.generation import (
+    Memorisation,
+    frechet_distance,
+    manifold_precision_recall,
+    memorisation_test,
+)
+from osler.metrics.image_quality import psnr, ssim
 from osler.metrics.over_cases import Summary, summarise, summarise_table
 from osler.metrics.ranking import area_under_roc, average_precision, interleave_tally, tally
+from osler.metrics.registration import folding, jacobian_determinant, target_registration_error
 from osler.metrics.segmentation import (
     cl_dice,
     dice,
@@ -94,6 +102,7 @@ __all__ = (
     "Froc",
     "Interval",
     "Matches",
+    "Memorisation",
     "Reliability",
     "StructureScores",
     "Subgroup",
@@ -130,20 +139,25 @@ __all__ = (
     "f1",
     "fit_platt",
     "fit_temperature",
+    "folding",
+    "frechet_distance",
     "froc",
     "harrell_c",
     "integrated_brier",
     "interleave_tally",
+    "jacobian_determinant",
     "kaplan_meier",
     "label_f1",
     "label_scores",
     "macro_auroc",
     "macro_f1",
+    "manifold_precision_recall",
     "match_boxes",
     "match_points",
     "mcnemar",
     "mean_average_precision",
     "mean_set_size",
+    "memorisation_test",
     "multilabel_areas",
     "multilabel_f1",
     "negative_log_likelihood",
@@ -152,12 +166,14 @@ __all__ = (
     "pixel_auroc",
     "pixel_average_precision",
     "precision",
+    "psnr",
     "quadratic_kappa",
     "rate_gaps",
     "reliability",
     "sensitivity",
     "set_coverage",
     "specificity",
+    "ssim",
     "structure_scores",
     "subgroup_table",
     "summarise",
@@ -167,6 +183,7 @@ __all__ = (
     "survival_brier",
     "survival_calibration",
     "tally",
+    "target_registration_error",
     "top_label_calibration_error",
     "uno_c",
 )
