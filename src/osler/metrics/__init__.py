@@ -94,6 +94,7 @@ from osler.metrics.survival import (
     survival_calibration,
     uno_c,
 )
+from osler.metrics.text import bleu, cider, exact_match, relaxed_match, rouge_l, tokens
 
 __all__ = (
     "BrierParts",
@@ -117,12 +118,14 @@ __all__ = (
     "auroc",
     "average_precision",
     "balanced_accuracy",
+    "bleu",
     "bootstrap_interval",
     "bootstrap_mean",
     "box_iou",
     "brier_parts",
     "brier_score",
     "censoring_curve",
+    "cider",
     "cl_dice",
     "class_aurocs",
     "class_f1",
@@ -135,6 +138,7 @@ __all__ = (
     "delong_test",
     "detection_ap",
     "dice",
+    "exact_match",
     "expected_calibration_error",
     "f1",
     "fit_platt",
@@ -169,7 +173,9 @@ __all__ = (
     "psnr",
     "quadratic_kappa",
     "rate_gaps",
+    "relaxed_match",
     "reliability",
+    "rouge_l",
     "sensitivity",
     "set_coverage",
     "specificity",
@@ -184,6 +190,7 @@ __all__ = (
     "survival_calibration",
     "tally",
     "target_registration_error",
+    "tokens",
     "top_label_calibration_error",
     "uno_c",
 )
