@@ -26,6 +26,7 @@ LARGEST_RETINA_MM = 100.0
 
 _PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData", "DataSetTrailingPadding")
 _BULK_BYTES = 262_144
+_DEEPEST = 32
 
 
 def text(dataset: "Dataset", keyword: str) -> str:
@@ -69,6 +70,43 @@ def decimal(dataset: "Dataset", keyword: str) -> float | None:
     except (TypeError, ValueError):
         return None
     return value if math.isfinite(value) else None
+
+
+def refuse_deep(name: str, dataset: "Dataset") -> None:
+    """Refuse sequences in sequences without end, before anything descends into them.
+
+    An error in a deep one is told at every level with all that was told below it, twice over: some
+    200 levels take minutes and all of the memory.
+
+    Args:
+        name: the file, for the message.
+        dataset: of which only sequences are looked at.
+
+    Raises:
+        UnreadableError: they are nested more than 32 deep.
+    """
+    level = [dataset]
+    for _ in range(_DEEPEST):
+        level = [item for one in level for item in _items(one)]
+        if not level:
+            return
+    raise UnreadableError(
+        f"'{name}' has sequences more than {_DEEPEST} deep, as no device writes; do not trust it"
+    )
+
+
+def _items(dataset: "Dataset") -> Iterator["Dataset"]:
+    from pydicom.datadict import dictionary_VR
+
+    for tag in tuple(dataset.keys()):
+        stated = dataset.get_item(tag, keep_deferred=True).VR
+        if stated in (None, "UN"):
+            try:
+                stated = dictionary_VR(tag)
+            except KeyError:
+                continue
+        if stated == "SQ":
+            yield from dataset[tag].value or ()
 
 
 def tag_present(dataset: "Dataset", *keywords: str) -> bool:

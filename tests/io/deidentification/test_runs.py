@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -57,6 +58,25 @@ def test_a_bad_file_is_named_and_not_copied(folder: Path, tmp_path: Path, jobs: 
     report = json.loads((out / "deidentification" / "report.json").read_text("utf-8"))
     assert report["files"] == {"copied": 12, "failed": 1}
     assert report["not_copied"][0]["why"].startswith("the file ends early")
+
+
+@pytest.mark.parametrize("deep", [30, 300])
+def test_sequences_in_sequences_without_end(folder: Path, tmp_path: Path, deep: int) -> None:
+    """Of lengths that are stated, so that the parser itself does not descend into them."""
+    nested = b""
+    for _ in range(deep):
+        item = struct.pack("<HHI", 0xFFFE, 0xE000, len(nested)) + nested
+        nested = struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, len(item)) + item
+    whole = (folder / "SMITH JOHN" / "QUILLFEATHER_11.dcm").read_bytes()
+    pixels = whole.index(struct.pack("<HH", 0x7FE0, 0x0010))
+    source = tmp_path / "deep"
+    source.mkdir()
+    (source / "a.dcm").write_bytes(whole[:pixels] + nested + whole[pixels:])
+    told: list[one.Copied] = []
+    run = deidentify.run(source, tmp_path / "out", options=RULES, told=told.append)
+    assert run.clean == (deep == 30)
+    if deep == 300:
+        assert "more than 32 deep" in told[0].error
 
 
 def test_command_says_three_where_something_is_not_copied(folder: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from osler.io.deidentification.key import Key
 from osler.io.deidentification.known import from_dataset
 from osler.io.deidentification.options import Options
 from osler.io.deidentification.profile import EDITION
+from osler.io.dicom_header import refuse_deep
 from osler.io.identity import version
 from osler.io.input_file import InputFile, decoding
 from osler.io.signatures import is_dicomdir
@@ -76,6 +77,7 @@ def read(file: InputFile) -> FileDataset:
     with decoding(file, "DICOM"):
         dataset = pydicom.dcmread(file.path, force=True, defer_size=_LARGE)
         _check_length(dataset, file)
+        refuse_deep(file.name, dataset)
         sop_class = _whole(dataset, file)
     if sop_class.startswith(_DOCUMENTS):
         raise UnsupportedError(

@@ -20,6 +20,7 @@ from osler.io.deidentification.kinds import kind_of
 from osler.io.deidentification.known import Known
 from osler.io.deidentification.options import Options
 from osler.io.deidentification.profile import Action, action_of, row_of
+from osler.io.dicom_header import refuse_deep
 from osler.io.hushing import hushed
 from osler.io.input_file import InputFile, opened
 from osler.io.signal_wfdb_header import is_wfdb_header
@@ -65,6 +66,7 @@ def _more(file: InputFile, options: Options) -> Iterator[str]:
 
     if is_dicom(file.head):
         dataset = pydicom.dcmread(file.path, force=True, defer_size=65536)
+        refuse_deep(file.name, dataset)
         if dataset.get("PatientIdentityRemoved") != "YES":
             yield "no statement that the identity was removed (0012,0062)"
         for element in _elements(dataset):

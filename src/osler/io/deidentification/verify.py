@@ -18,8 +18,9 @@ from osler.io.deidentification.known import Known
 from osler.io.deidentification.options import Options
 from osler.io.deidentification.profile import Action, action_of, row_of, safe_private
 from osler.io.deidentification.uids import is_standard
+from osler.io.dicom_header import refuse_deep
 from osler.io.hushing import hushed
-from osler.io.input_file import opened
+from osler.io.input_file import opened, printable
 from osler.io.record_signatures import is_edf, is_pdf, is_zip
 from osler.io.signatures import (
     HEAD_BYTES,
@@ -55,6 +56,7 @@ def left(path: Path, known: Known, options: Options, *, thorough: bool = False) 
     if is_dicom(head):
         with hushed():
             dataset = pydicom.dcmread(path, force=True, defer_size=65536)
+            refuse_deep(printable(path), dataset)
             found.update(_in_tags(dataset, known))
             found.update(_by_profile(dataset, options))
             if thorough:
