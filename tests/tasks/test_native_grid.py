@@ -30,6 +30,18 @@ def full(scores: np.ndarray, target: Shape) -> np.ndarray:
     return np.asarray(found[0].numpy())
 
 
+def assert_labels_of(whole: np.ndarray, labels: np.ndarray) -> None:
+    """Equal in every voxel; where torch fuses no arithmetic, in those that no rounding moves."""
+    torch = pytest.importorskip("torch")
+    expected = whole.argmax(axis=0)
+    if torch.backends.cpu.get_cpu_capability() == "DEFAULT":
+        top = np.sort(whole, axis=0)
+        clear = top[-1] - top[-2] > 1e-4
+        assert clear.mean() > 0.9
+        labels, expected = labels[clear], expected[clear]
+    np.testing.assert_array_equal(labels, expected)
+
+
 def noise(labels: int, shape: Shape, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(labels, *shape)).astype(np.float32)
 
@@ -50,10 +62,10 @@ def noise(labels: int, shape: Shape, seed: int = 0) -> np.ndarray:
 def test_every_voxel_as_by_interpolating_all_scores(source: Shape, target: Shape) -> None:
     scores = noise(6, source)
     whole = full(scores, target)
-    np.testing.assert_allclose(resample(scores, same_extent(source, target)), whole, atol=2e-6)
+    np.testing.assert_allclose(resample(scores, same_extent(source, target)), whole, atol=2e-5)
     labels = native_labels(scores, same_extent(source, target))
     assert labels.dtype == np.uint8
-    np.testing.assert_array_equal(labels, whole.argmax(axis=0))
+    assert_labels_of(whole, labels)
 
 
 @settings(max_examples=40, deadline=None)
@@ -65,7 +77,7 @@ def test_every_voxel_as_by_interpolating_all_scores(source: Shape, target: Shape
 def test_any_pair_of_grids(source: Shape, target: Shape, seed: int) -> None:
     scores = noise(4, source, seed)
     labels = native_labels(scores, same_extent(source, target), memory=seed * 10_000)
-    np.testing.assert_array_equal(labels, full(scores, target).argmax(axis=0))
+    assert_labels_of(full(scores, target), labels)
 
 
 def test_of_equal_scores_the_lowest_class_wins() -> None:
@@ -179,7 +191,7 @@ def test_half_precision_more_classes_and_a_given_array() -> None:
     way = same_extent((3, 4, 5), (5, 6, 7))
     labels = native_labels(scores, way)
     assert labels.dtype == np.uint16
-    np.testing.assert_array_equal(labels, full(scores, (5, 6, 7)).argmax(axis=0))
+    assert_labels_of(full(scores, (5, 6, 7)), labels)
     held = np.empty((5, 6, 7), np.uint16)
     assert native_labels(scores, way, out=held) is held
     np.testing.assert_array_equal(held, labels)

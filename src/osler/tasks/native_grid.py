@@ -35,7 +35,9 @@ def native_labels(
     """The class of the greatest interpolated score at each voxel of the native grid.
 
     Equal to interpolating all scores and taking ``argmax``: of equal scores the lowest class wins.
-    The result does not depend on ``memory`` or ``threads``.
+    Scores that differ by no more than a rounding are told apart as torch does on processors with
+    fused multiplication and addition (AVX2, AVX-512). The result does not depend on ``memory`` or
+    ``threads``.
 
     Args:
         scores: ``(L, D, H, W)`` logits or probabilities of exclusive classes, float16 to float64,
