@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
-from osler.errors import GeometryError, InputError, OslerError, UnreadableError
+from osler.errors import GeometryError, InputError, OslerError
 from osler.io import dicom_header as header
 from osler.io.content import Content
+from osler.io.dicom_alike import refuse_unlike
 from osler.io.dicom_frames import Frames, locate, native_frame
 from osler.io.dicom_geometry import Allowed, Grid, Pose, grid_of, numbers, pose_of_header
 from osler.io.dicom_image import Opened, described, open_image, pixel_flags, profile_of
@@ -332,7 +333,7 @@ def volume(
         GeometryError: they do not.
     """
     what = f"the series of '{slices[0].name}'"
-    _refuse_unlike(slices)
+    refuse_unlike(slices)
     slices = sorted(slices, key=_instance)
     grid = _grid(slices, what=what, allowed=allowed)
     ordered = [slices[i] for i in grid.order]
@@ -387,59 +388,6 @@ def _way_to_split(slices: Sequence[Slice], allowed: Allowed) -> str | None:
             continue
         return keyword
     return None
-
-
-def _refuse_unlike(slices: Sequence[Slice]) -> None:
-    """Raise where slices differ in what one image has only one of."""
-    first = slices[0]
-    for one in slices[1:]:
-        pair = f"'{one.name}' and '{first.name}'"
-        for keyword in ("PatientID", "SeriesInstanceUID"):
-            if _differ(one, first, keyword):
-                raise InputError(
-                    f"{pair} are of different series ({keyword}); give the files of one series, "
-                    "or their folder to osler.load"
-                )
-        if _differ(one, first, "FrameOfReferenceUID"):
-            raise GeometryError(
-                f"{pair} have different frames of reference (FrameOfReferenceUID), so their "
-                "positions cannot be compared; load them apart"
-            )
-        if one.rescale.table is None and first.rescale.table is None:
-            for keyword in ("RescaleIntercept", "RescaleSlope"):
-                if bool(one.scan.text(keyword)) != bool(first.scan.text(keyword)):
-                    raise UnreadableError(
-                        f"of {pair} only one states {keyword}, so their values are not of one "
-                        "scale; export them again, or load them apart"
-                    )
-        a, b = one.layout, first.layout
-        if (a.rows, a.columns) != (b.rows, b.columns):
-            raise GeometryError(
-                f"{pair} have {a.rows} x {a.columns} and {b.rows} x {b.columns} pixels (Rows, "
-                "Columns), so they are no one volume; load them apart"
-            )
-        if one.rescale.units != first.rescale.units:
-            raise GeometryError(
-                f"{pair} are in different units (RescaleType, Units), so they are no one volume; "
-                "load them apart"
-            )
-        if a is b:
-            continue
-        alike = ("samples", "allocated", "signed", "photometric", "real")
-        if any(getattr(a, field) != getattr(b, field) for field in alike):
-            raise UnreadableError(
-                f"{pair} store their samples differently (SamplesPerPixel, BitsAllocated, "
-                "PixelRepresentation, PhotometricInterpretation); load them apart"
-            )
-
-
-def _differ(one: Slice, other: Slice, keyword: str) -> bool:
-    tag = TAGS[keyword][0]
-    if one.scan.values.get(tag) == other.scan.values.get(tag):
-        charset = TAGS["SpecificCharacterSet"][0]
-        if one.scan.values.get(charset) == other.scan.values.get(charset):
-            return False
-    return one.scan.text(keyword) != other.scan.text(keyword)
 
 
 def _image(
