@@ -1,6 +1,6 @@
 """Dice, HD95 and NSD of ten labels on 256 x 256 x 128: Osler, MONAI and surface-distance.
 
-    python benchmarks/metrics.py [--repeats 3] [--shape 128 256 256] [--missed]
+    python benchmarks/metrics.py [--repeats 3] [--shape 128 256 256] [--shift 25] [--missed]
 
 Each runs in a process of its own on the same two label maps (ten ellipsoids; the prediction is
 shifted and swollen by a voxel or two, differently for each), with one thread. Their values are
@@ -116,6 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--shape", type=int, nargs=3, default=(128, 256, 256))
+    parser.add_argument("--shift", type=int, default=0, help="move the prediction, voxels")
     parser.add_argument("--missed", action="store_true", help="the model misses the tenth label")
     parser.add_argument("--surface-distance", metavar="FOLDER", help="where its wheel is unpacked")
     parser.add_argument("--once", nargs=2, metavar=("WAY", "FOLDER"), help=argparse.SUPPRESS)
@@ -126,10 +127,9 @@ def main() -> None:
         once(options.once[0], Path(options.once[1]))
         return
     with tempfile.TemporaryDirectory() as folder:
-        for name, array in zip(
-            ("truth", "prediction"), maps(options.shape, missed=options.missed), strict=True
-        ):
-            np.save(Path(folder, f"{name}.npy"), array)
+        truth, prediction = maps(options.shape, missed=options.missed)
+        np.save(Path(folder, "truth.npy"), truth)
+        np.save(Path(folder, "prediction.npy"), np.roll(prediction, options.shift, axis=2))
         runs: dict[str, list[dict]] = {way: [] for way in WAYS}
         for _ in range(options.repeats):
             for way in WAYS:

@@ -42,6 +42,7 @@ from osler.metrics.arguments import binary, same_shape
 _SLACK = 1e-6
 _REACH = 4
 _FEW = 64
+_PAUSE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,9 +221,12 @@ def surface_distances(
     target = np.pad(to, _REACH)
     flat, strides = target.ravel(), np.array(target.strides)
     found = [np.zeros(int(np.count_nonzero(of)) - left.size)]
-    for offset, length in _offsets(tuple(steps.tolist())):
-        if left.size <= _FEW:
+    before = left.size
+    for n, (offset, length) in enumerate(_offsets(tuple(steps.tolist())), 1):
+        # where hardly any is near, the tree is faster
+        if left.size <= _FEW or (n % _PAUSE == 0 and left.size > 0.9 * before):
             break
+        before = left.size if n % _PAUSE == 0 else before
         near = flat[left + int(np.dot(offset, strides))]
         hits = int(np.count_nonzero(near))
         if hits:
