@@ -80,6 +80,20 @@ def test_any_pair_of_grids(source: Shape, target: Shape, seed: int) -> None:
     assert_labels_of(full(scores, target), labels)
 
 
+@pytest.mark.parametrize("target", [(66, 3, 10), (31, 37, 41), (30, 32, 48)])
+def test_scores_that_differ_by_a_rounding(target: Shape) -> None:
+    torch = pytest.importorskip("torch")
+    if torch.backends.cpu.get_cpu_capability() == "DEFAULT":
+        pytest.skip("torch rounds otherwise on this processor")
+    source = (24, 26, 38)
+    scores = np.repeat(noise(1, source), 4, axis=0)
+    scores *= 1 + noise(4, source, 1) * 2e-7
+    whole = full(scores, target)
+    np.testing.assert_array_equal(
+        native_labels(scores, same_extent(source, target)), whole.argmax(axis=0)
+    )
+
+
 def test_of_equal_scores_the_lowest_class_wins() -> None:
     # halves of small whole numbers are exact, so that equal scores stay equal
     scores = np.random.default_rng(0).integers(0, 3, size=(5, 8, 9, 10)).astype(np.float32)

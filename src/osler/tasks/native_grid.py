@@ -21,6 +21,7 @@ Activation = Literal["softmax", "sigmoid", "none"]
 MEMORY = 120_000_000  # bytes of working memory, results apart
 _MOST_SLICES = 8  # more at a time are no faster: they leave the cache of the processor
 _MOST_THREADS = 4
+_DOUBTFUL = 50_000  # voxels that are decided at a time
 
 
 def native_labels(
@@ -76,24 +77,46 @@ def native_labels(
         labels[start:stop] = found
 
     row = sampling.target[1] * sampling.target[2]
-    _stream(fill, sampling, memory=memory, threads=threads, extra=row * 8)
+    _stream(fill, sampling, memory=memory, threads=threads, extra=row * 16)
     return labels
 
 
 def _greatest(scores: NDArray[Any], slices: Slices, kind: type[Any]) -> NDArray[Any]:
     best = slices.of(scores[0]).copy()
+    second = np.full_like(best, -np.inf)
     label = np.zeros(best.shape, kind)
     better = np.empty(best.shape, bool)
     step = np.empty(best.shape, kind)
     for number in range(1, len(scores)):
         value = slices.of(scores[number])
         np.greater(value, best, out=better)
-        np.maximum(best, value, out=best)
         # classes rise: the greatest number that was ever better is the last one
         np.multiply(better, kind(number), out=step)
         np.maximum(label, step, out=label)
+        lesser = np.minimum(best, value)
+        np.maximum(second, lesser, out=second)
+        np.maximum(best, value, out=best)
     _check_finite(best)
+    if slices.doubt:
+        np.subtract(best, second, out=second)
+        _decide(scores, slices, label, np.flatnonzero(second <= slices.doubt))
     return label
+
+
+def _decide(
+    scores: NDArray[Any], slices: Slices, label: NDArray[Any], places: NDArray[np.intp]
+) -> None:
+    """Label anew the places where two scores differ by no more than their roundings."""
+    flat = label.reshape(-1)
+    for start in range(0, len(places), _DOUBTFUL):
+        chosen = places[start : start + _DOUBTFUL]
+        best = slices.exactly(scores[0], chosen)
+        found = np.zeros(len(chosen), label.dtype)
+        for number in range(1, len(scores)):
+            value = slices.exactly(scores[number], chosen)
+            found[value > best] = number
+            np.maximum(best, value, out=best)
+        flat[chosen] = found
 
 
 def native_probabilities(

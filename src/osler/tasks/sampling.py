@@ -18,6 +18,7 @@ from osler.tasks.grid import Grid, Shape, index_map
 # busy loop, which on a machine with other work takes up to ten times as long as doing without.
 _SERIAL = 250_000  # rows times columns times terms
 _BANDS = (32, 16, 8)  # outputs a product: wider ones multiply more zeros
+_ROUNDING = 16 * 2.0**-24  # of float32, for the difference of two values
 _SAME = 1e-6  # voxels; below that two positions are the same
 
 Volume = NDArray[Any]
@@ -28,9 +29,13 @@ class Slices(Protocol):
     """A range of slices of the target grid, ready to be filled from many volumes."""
 
     inside: NDArray[np.bool_] | None
+    doubt: float
 
     def of(self, volume: Volume) -> Values:
         """``(n, H, W)`` float32 values; overwritten by the next call."""
+
+    def exactly(self, volume: Volume, places: NDArray[np.intp]) -> Values:
+        """The values at flat indices of the slices, rounded in one defined way."""
 
 
 class Sampling(Protocol):
@@ -187,6 +192,10 @@ class SeparableSlices:
         self._tall = np.empty((planes, height, width), np.float32)
         self._out = np.empty((len(self._matrix), height, width), np.float32)
         self.inside = _inside(sampling.axes, start, stop)
+        self._axes, self._start = sampling.axes, start
+        # by how much two values of the volumes so far may have been moved against each other by
+        # the way in which BLAS rounds: each passes three sums of two products
+        self.doubt = 0.0
 
     def of(self, volume: Volume) -> Values:
         """``(n, H, W)`` values of a volume of the source grid; overwritten by the next call."""
@@ -195,6 +204,8 @@ class SeparableSlices:
         taken[self._twice :, 1:, 1:] = part[::-1, ::-1, ::-1]
         if self._twice:
             taken[0, 1:, 1:] = taken[1, 1:, 1:]
+        inner = taken[:, 1:, 1:]
+        self.doubt = max(self.doubt, _ROUNDING * max(float(inner.max()), -float(inner.min())))
         taken[:, 0, 1:] = taken[:, 1, 1:]
         taken[:, :, 0] = taken[:, :, 1]
         for outputs, matrix, columns in self._bands_w:
@@ -204,6 +215,34 @@ class SeparableSlices:
         # row by row: small products, see _SERIAL
         np.matmul(self._matrix, self._tall.transpose(1, 0, 2), out=self._out.transpose(1, 0, 2))
         return self._out[:1] if self._single else self._out
+
+    def exactly(self, volume: Volume, places: NDArray[np.intp]) -> Values:
+        """The values at flat indices of the slices, rounded as torch does on recent processors.
+
+        Along W, then H, then D, each time one product is rounded and the other is fused with the
+        sum.
+        """
+        shape = (len(self._out), *self._out.shape[1:])
+        d, h, w = np.unravel_index(places, shape)
+        view = volume.transpose(self._order)
+        low, high, weight = zip(
+            *(
+                (axis.low[i], np.minimum(axis.high[i], axis.size - 1), axis.weight[i])
+                for axis, i in zip(self._axes, (d + self._start, h, w), strict=True)
+            ),
+            strict=True,
+        )
+
+        def along(axis: int, index: tuple[NDArray[np.intp], ...]) -> Values:
+            if axis == 3:
+                return np.asarray(view[index], np.float32)
+            a = along(axis + 1, (*index, low[axis]))
+            b = along(axis + 1, (*index, high[axis]))
+            rest = (np.float32(1) - weight[axis]).astype(np.float64)
+            # products of two float32 are exact in float64
+            return np.asarray(a * rest + (b * weight[axis]), np.float32)
+
+        return along(0, ())
 
 
 def _product(a: Values, b: Values, out: Values) -> None:
@@ -264,6 +303,7 @@ class GatheredSlices:
             lows.append(low)
             self._weights.append((place - low).astype(np.float32))
         self.inside = None if inside.all() else inside
+        self.doubt = 0.0  # every value is rounded in the same way
         _, rows, columns = sampling.source
         self._first = int(lows[0].min())
         self._last = min(int(lows[0].max()) + 2, sampling.source[0])
@@ -278,6 +318,10 @@ class GatheredSlices:
         """``(n, H, W)`` values of a volume of the source grid; overwritten by the next call."""
         flat = np.ascontiguousarray(volume[self._first : self._last], np.float32).reshape(-1)
         return self._along(flat, 0, 0)
+
+    def exactly(self, volume: Volume, places: NDArray[np.intp]) -> Values:
+        """The values at flat indices of the slices."""
+        return self.of(volume).reshape(-1)[places]
 
     def _along(self, flat: Values, axis: int, offset: int) -> Values:
         """Between the lower and the upper neighbours along this axis and those after it."""
