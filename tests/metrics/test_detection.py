@@ -193,3 +193,9 @@ def test_wrong_arguments_are_named() -> None:
         froc([match_boxes(EMPTY, EMPTY, [])], rates=(-1,))
     with pytest.raises(InputError, match="'points'"):
         detection_ap([], points="voc")  # type: ignore[arg-type]
+
+
+def test_an_overlap_that_equals_the_threshold_is_a_hit() -> None:
+    for iou, hit in ((0.5, True), (0.51, False)):
+        found = match_boxes([[0, 0, 2, 2]], [[0, 0, 2, 1]], [1.0], iou=iou)
+        assert found.hits.tolist() == [hit]
