@@ -30,8 +30,8 @@ osler models import RETFound_mae_natureCFP.pth --as retfound-vit-large --out ret
 osler predict retfound photos --features --out features
 ```
 
-`seconds` and `memory` are for one sample of the published size in single precision on two
-processor cores, at random weights, whole process included (`python benchmarks/networks.py`,
+`seconds` and `memory` are for one sample of the published size in single precision at random
+weights: processor time of one core, and the whole process (`python benchmarks/networks.py`,
 [how](benchmarks.md#networks)). GMAC are thousands of millions of multiply-adds of one forward.
 """
 
