@@ -111,7 +111,7 @@ def _info(dat: InputFile) -> _Info:
 
 def _decoded(dat: InputFile, info: _Info) -> NDArray[np.int32]:
     """``(count, channels)``, held against the digest that the file states."""
-    import miniaudio
+    import miniaudio  # type: ignore[import-untyped]
 
     dat.stream.seek(0)
     found = miniaudio.flac_read_s32(dat.stream.read(dat.size))

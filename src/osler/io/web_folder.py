@@ -272,8 +272,8 @@ def _remove(path: str, owner: int) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _full(error: OSError) -> OutputError:
+def _full(error: OSError | OverflowError | MemoryError) -> OutputError:
+    why = getattr(error, "strerror", None) or type(error).__name__
     return OutputError(
-        f"the folder of temporary files cannot be written ({error.strerror}); set TMPDIR to one "
-        "with more room"
+        f"the folder of temporary files cannot be written ({why}); set TMPDIR to one with more room"
     )

@@ -41,7 +41,7 @@ class Answer:
     size: int
     fetch: Fetch | None
     rest: Iterable[bytes]
-    close: Callable[[], None] = bool
+    close: Callable[[], object] = bool
 
 
 def in_turn(fetch: Fetch, start: int, stop: int) -> Iterator[bytes]:

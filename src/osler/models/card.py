@@ -50,8 +50,8 @@ class Input(_Strict):
         shape: in words or letters, such as ``(B, 3, H, W)``.
         sizes: which sizes it can take, such as ``any multiple of 16``.
         optional: it may be absent.
-        size: of the published network's own input, ``[T]``, ``[H, W]`` or ``[D, H, W]``, for which its
-            work is counted; None where an option says it.
+        size: of the published network's own input, ``[T]``, ``[H, W]`` or ``[D, H, W]``, for
+            which its work is counted; None where an option says it.
     """
 
     name: str

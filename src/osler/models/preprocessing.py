@@ -246,7 +246,9 @@ def _resized(picture: NDArray[Any], size: tuple[int, int], kind: str) -> NDArray
 def _splined(picture: NDArray[Any], size: tuple[int, int]) -> NDArray[np.uint8]:
     from skimage.transform import resize
 
-    drawn = resize(picture, size, order=3, preserve_range=True, anti_aliasing=True)
+    drawn = resize(  # type: ignore[no-untyped-call]
+        picture, size, order=3, preserve_range=True, anti_aliasing=True
+    )
     return np.asarray(drawn).astype(np.uint8)
 
 
