@@ -21,7 +21,7 @@ from osler import bundles, io
 from osler.bundles import probability
 from osler.retina.predict import predict, rgb
 from osler.tasks.field import find_field
-from osler.tasks.segmentation import encode
+from osler.tasks.canvas_masks import encode
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.jpg"))
 RUNS = 3

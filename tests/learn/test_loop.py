@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from osler.errors import RecipeError
+from osler.learn.learner import Learner
 from osler.learn.loop import inference, train
-from osler.learn.recipe import Learner
 
 LEARNER = Learner(
     steps=12, batch=4, rate=0.05, warmup=3, ema=0.9, validate_every=3, seed=3,

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from osler.learn.grading import grading_loss
+from osler.learn.fundus.grading import grading_loss
+from osler.learn.fundus.quality import SCORES, quality_loss
+from osler.learn.fundus.spoil import Example
 from osler.learn.losses import exclusive, overlap
-from osler.learn.quality import SCORES, quality_loss
-from osler.learn.spoil import Example
 
 SHAPE = (2, 3, 4, 5)
 

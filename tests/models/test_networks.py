@@ -10,7 +10,7 @@ from torch import nn
 from osler import models
 from osler.errors import RecipeError
 from osler.learn.export import export_onnx, largest_difference
-from osler.learn.grading import OUTPUTS, Ensemble
+from osler.learn.fundus.grading import OUTPUTS, Ensemble
 from osler.models.grader import Grader, LesionFeatures
 from osler.models.normalise import LocalContrast
 from osler.models.unet import UNet

@@ -13,7 +13,7 @@ from osler import bundles
 from osler.data.cohort import read_cohort
 from osler.data.provenance import cohort_used, refuse_change
 from osler.errors import BundleError, MissingExtraError, RecipeError
-from osler.learn.recipe import Recipe, read_recipe
+from osler.learn.fundus.recipe import Recipe, read_recipe
 
 _COHORT = "cohort.json"  # what the run is taught with, written before its first step
 
@@ -103,7 +103,9 @@ def _data(recipe: Recipe, path: Path, folder: Path, *, resume: bool) -> dict[str
     """What the run is taught with: kept in its folder, and compared where it goes on."""
     cohort = read_cohort(path.parent / recipe.cohort)
     # graders leave each fold out in turn
-    used = cohort_used(cohort, hold=None if recipe.task == "grading" else recipe.learner.hold)
+    used = cohort_used(
+        cohort, hold=None if recipe.task == "fundus-grading" else recipe.learner.hold
+    )
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / _COHORT
     if resume and any(folder.glob("**/checkpoint.pt")) and kept.exists():
@@ -121,12 +123,12 @@ def _maker(recipe: Recipe) -> Callable[[Recipe, Path, Path, bool], Product]:
         import torch  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("torch", extra="train", purpose="train a network") from error
-    from osler.learn import products
+    from osler.learn.fundus import products
 
     return {
-        "segmentation": products.segmentation,
-        "grading": products.grading,
-        "quality": products.quality,
+        "fundus-segmentation": products.segmentation,
+        "fundus-grading": products.grading,
+        "fundus-quality": products.quality,
     }[recipe.task]
 
 
@@ -136,7 +138,7 @@ def _card(recipe: Recipe, product: Product, data: Mapping[str, Any]) -> dict[str
         "schema_version": 1,
         "name": recipe.name,
         "version": recipe.version,
-        "task": "segmentation" if recipe.task == "segmentation" else "classification",
+        "task": "segmentation" if recipe.task == "fundus-segmentation" else "classification",
         "title": texts.pop("title", recipe.name),
         "licence": texts.pop("licence", "Apache-2.0"),
         "intended_use": texts.pop("intended_use", "Research. Not for diagnosis."),

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from osler.errors import RecipeError
-from osler.learn.recipe import Learner
+from osler.learn.learner import Learner
 
 _CHECKPOINT = "checkpoint.pt"
 

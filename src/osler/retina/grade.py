@@ -7,7 +7,7 @@ from osler.bundles import Bundle
 from osler.record import Case, Heatmap, Label, Mask, Source, vocab
 from osler.retina.lesions import LESIONS
 from osler.retina.predict import Prediction
-from osler.tasks.classification import prediction_set
+from osler.tasks.prediction_set import prediction_set
 
 GRADES = {
     "0": "no apparent retinopathy",

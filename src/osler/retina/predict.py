@@ -12,7 +12,7 @@ from osler.bundles import Bundle, probability
 from osler.errors import BundleError, InputError
 from osler.record import Case, Image
 from osler.retina.segments import settle
-from osler.tasks import segmentation
+from osler.tasks import canvas_masks
 from osler.tasks.canvas import Canvas
 from osler.tasks.field import Field, find_field
 
@@ -86,7 +86,7 @@ def _predict(
             circle = " -> ".join((*waiting[waiting.index(name) :], name))
             raise BundleError(f"bundles need each other in a circle: {circle}; mend 'requires'")
         known[name] = _predict(bundles.load(name), case, item, field, known, waiting)
-    image, canvas = segmentation.encode(pixels, field, diameter=bundle.card.preprocessing.diameter)
+    image, canvas = canvas_masks.encode(pixels, field, diameter=bundle.card.preprocessing.diameter)
     inputs: dict[str, NDArray[np.float32]] = {}
     for one in bundle.card.inputs:
         if one.source == "photograph":
@@ -121,10 +121,10 @@ def _segmented(
     if labels[0].name == _BACKGROUND:
         values, labels = values[1:], labels[1:]
     rules = [
-        segmentation.Rule(label.threshold, label.min_area or 0, label.single, label.thin)
+        canvas_masks.Rule(label.threshold, label.min_area or 0, label.single, label.thin)
         for label in labels
     ]
-    home, masks = segmentation.decode(values, canvas, rules, exclusive=exclusive, picture=picture)
+    home, masks = canvas_masks.decode(values, canvas, rules, exclusive=exclusive, picture=picture)
     if output.vote == "segment":
         whole = masks[0] | masks[1]
         if output.divides is not None:

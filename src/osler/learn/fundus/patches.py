@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from osler.learn.canvases import Drawn
-from osler.learn.recipe import Augment, Learner
+from osler.learn.fundus.canvases import Drawn
+from osler.learn.fundus.recipe import Augment
+from osler.learn.learner import Learner
 
 _REMEMBERED = 20_000  # labelled pixels kept a label and case to centre patches on
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from osler.data.cohort import Row
-from osler.learn.canvases import Drawn
-from osler.learn.spoil import DEFECTS, fit, make_example, make_other, spoil
+from osler.learn.fundus.canvases import Drawn
+from osler.learn.fundus.spoil import DEFECTS, fit, make_example, make_other, spoil
 
 SIDE = 64
 

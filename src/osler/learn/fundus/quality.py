@@ -12,11 +12,11 @@ from torch.nn import functional
 from osler import models
 from osler.data.cohort import read_cohort
 from osler.errors import RecipeError
-from osler.learn.canvases import draw_cohort
+from osler.learn.fundus.canvases import draw_cohort
+from osler.learn.fundus.recipe import Recipe
+from osler.learn.fundus.segment import split
+from osler.learn.fundus.spoil import DEFECTS, GRADES, Example, make_example
 from osler.learn.loop import State, inference, train
-from osler.learn.recipe import Recipe
-from osler.learn.segment import split
-from osler.learn.spoil import DEFECTS, GRADES, Example, make_example
 from osler.metrics import auroc, bootstrap_interval, quadratic_kappa
 
 _HELD = 400  # examples made of held-out photographs for validation

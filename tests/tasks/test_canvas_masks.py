@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from osler.tasks.canvas import plan
+from osler.tasks.canvas_masks import Rule, decode, encode, expected_dice_threshold
 from osler.tasks.field import Field
-from osler.tasks.segmentation import Rule, decode, encode, expected_dice_threshold
 
 SIDE = 64
 

@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 
 from osler import metrics
 from osler.data.cohort import read_cohort
-from osler.learn import grading as learn_grades
-from osler.learn import quality as learn_quality
-from osler.learn.canvases import read_rgb
-from osler.learn.evaluate import REPLICATES, calibrate_pixels, evaluate, rules
 from osler.learn.export import export_onnx, largest_difference
 from osler.learn.fitting import Product
-from osler.learn.recipe import Recipe
-from osler.learn.segment import figures, learn_segmentation, split
+from osler.learn.fundus import grading as learn_grades
+from osler.learn.fundus import quality as learn_quality
+from osler.learn.fundus.canvases import read_rgb
+from osler.learn.fundus.evaluate import REPLICATES, calibrate_pixels, evaluate, rules
+from osler.learn.fundus.recipe import Recipe
+from osler.learn.fundus.segment import figures, learn_segmentation, split
 from osler.models.grader import LesionFeatures
 from osler.record import vocab
+from osler.tasks.canvas_masks import encode
 from osler.tasks.field import find_field
-from osler.tasks.segmentation import encode
 
 _CHANNELS = ["red", "green", "blue", "field"]
 _CODES = {

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from osler.data.cohort import Row
-from osler.learn.canvases import Drawn
-from osler.learn.patches import Sampler, photograph_badly
-from osler.learn.recipe import Augment, Learner
+from osler.learn.fundus.canvases import Drawn
+from osler.learn.fundus.patches import Sampler, photograph_badly
+from osler.learn.fundus.recipe import Augment
+from osler.learn.learner import Learner
 
 SIDE = 128
 LEARNER = Learner(steps=10, batch=6, patch=64, foreground=0.5, seed=4)

@@ -14,10 +14,11 @@ from osler import models
 from osler.data.cohort import read_cohort
 from osler.errors import RecipeError
 from osler.learn import losses
-from osler.learn.canvases import Drawn, draw_cohort
+from osler.learn.fundus.canvases import Drawn, draw_cohort
+from osler.learn.fundus.patches import Sampler
+from osler.learn.fundus.recipe import Recipe
+from osler.learn.learner import Learner
 from osler.learn.loop import inference, train
-from osler.learn.patches import Sampler
-from osler.learn.recipe import Learner, Recipe
 
 _BINS = 512  # of the histograms from which validation figures are read
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from osler.errors import RecipeError
-from osler.learn.recipe import read_recipe
+from osler.learn.fundus.recipe import read_recipe
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
 GOOD = """
 name: tiny
-task: segmentation
+task: fundus-segmentation
 cohort: cohort.csv
 diameter: 64
 targets: [{name: vessel, columns: [vessel]}]
@@ -45,7 +45,7 @@ def test_shipped_recipes_are_right(path):
     for target in recipe.targets:
         for column in target.columns:
             assert f"label:{column}" in columns
-    if recipe.task == "segmentation":
+    if recipe.task == "fundus-segmentation":
         assert recipe.targets
 
 

@@ -21,13 +21,13 @@ from osler import models
 from osler.data.cache import Arrays, Cache
 from osler.data.cohort import Cohort, Row, read_cohort
 from osler.errors import RecipeError
-from osler.learn.canvases import read_rgb
+from osler.learn.fundus.canvases import read_rgb
+from osler.learn.fundus.recipe import Recipe
 from osler.learn.loop import inference
-from osler.learn.recipe import Recipe
 from osler.models.grader import Grader, LesionFeatures
 from osler.models.unet import UNet
+from osler.tasks.canvas_masks import encode
 from osler.tasks.field import find_field
-from osler.tasks.segmentation import encode
 
 HEADS = ("grade", "referable", "oedema")
 OUTPUTS = (5, 1, 3)

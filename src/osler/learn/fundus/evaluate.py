@@ -11,10 +11,10 @@ from torch import nn
 
 from osler.bundles import probability
 from osler.bundles.card import Output
-from osler.learn.canvases import Drawn, read_mask, read_rgb
-from osler.learn.patches import photograph_badly
-from osler.learn.recipe import Augment, Recipe, Target
-from osler.learn.segment import raw_scores
+from osler.learn.fundus.canvases import Drawn, read_mask, read_rgb
+from osler.learn.fundus.patches import photograph_badly
+from osler.learn.fundus.recipe import Augment, Recipe, Target
+from osler.learn.fundus.segment import raw_scores
 from osler.metrics import (
     Interval,
     average_precision,
@@ -29,8 +29,8 @@ from osler.metrics import (
     tally,
 )
 from osler.tasks.canvas import plan
+from osler.tasks.canvas_masks import Rule, decode
 from osler.tasks.field import find_field
-from osler.tasks.segmentation import Rule, decode
 
 REPLICATES = 2000
 _SAMPLE = 50_000  # pixels a case that pixel probabilities are calibrated on

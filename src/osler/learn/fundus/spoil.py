@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from osler.learn.canvases import Drawn
+from osler.learn.fundus.canvases import Drawn
 from osler.tasks.canvas import draw, plan
 from osler.tasks.field import find_field
 

@@ -16,8 +16,8 @@ from osler.data.cohort import read_cohort
 from osler.data.digest import cohort_digest
 from osler.data.splitting import split_cohort
 from osler.errors import BundleError, RecipeError
-from osler.learn.canvases import draw_cohort
-from osler.learn.recipe import read_recipe
+from osler.learn.fundus.canvases import draw_cohort
+from osler.learn.fundus.recipe import read_recipe
 from osler.record import Case, Image
 from osler.retina.predict import predict
 
@@ -25,7 +25,7 @@ SHAPE = (96, 120)  # of a photograph, larger than its canvas
 
 RECIPE = """
 name: tiny-spots
-task: segmentation
+task: fundus-segmentation
 cohort: cohort.csv
 diameter: 64
 targets: [{name: spot, columns: [spot], min_area: 2}]

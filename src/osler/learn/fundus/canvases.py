@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from osler.data.cache import Arrays, Cache
 from osler.data.cohort import Cohort, Row
 from osler.errors import InputError, RecipeError
-from osler.learn.recipe import Recipe, Target
+from osler.learn.fundus.recipe import Recipe, Target
 from osler.tasks.canvas import Canvas, draw, draw_mask, plan
 from osler.tasks.field import find_field
 

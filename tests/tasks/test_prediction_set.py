@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from osler.tasks.classification import prediction_set
+from osler.tasks.prediction_set import prediction_set
 
 
 def test_without_a_quantile_there_is_no_set():
