@@ -174,7 +174,10 @@ def stop(result: float) -> None:
     _done[:] = [time.perf_counter(), time.process_time(), float(result)]
 
 
-def measured(name: str, target: Path) -> tuple[float, float, float, float] | None:
+Figure = tuple[float, float, float, float]
+
+
+def measured(name: str, target: Path) -> Figure | None:
     """Wall seconds, CPU seconds, megabytes and result of a run; None where it cannot do it."""
     done = subprocess.run(
         [sys.executable, __file__, "--run", name, str(target)],
@@ -188,9 +191,22 @@ def measured(name: str, target: Path) -> tuple[float, float, float, float] | Non
     return wall, cpu, memory, result
 
 
-def row(what: str, target: Path, runs: list[str]) -> None:
-    """One line of a table: each run, then how many times slower than the first the others are."""
-    figures = [measured(run, target) for run in runs]
+def median(rounds: list[Figure | None]) -> Figure | None:
+    """Of each figure by itself; None where a round failed."""
+    whole = [figures for figures in rounds if figures is not None]
+    if len(whole) < len(rounds):
+        return None
+    wall, cpu, memory, result = np.median(whole, axis=0)
+    return float(wall), float(cpu), float(memory), float(result)
+
+
+def row(what: str, target: Path, runs: list[str], rounds: int = 1) -> None:
+    """One line of a table: each run, then how many times slower than the first the others are.
+
+    More rounds than one go through all readers in turn, so that other work meets each of them.
+    """
+    taken = [[measured(run, target) for run in runs] for _ in range(rounds)]
+    figures = [median(list(column)) for column in zip(*taken, strict=True)]
     cells = ["–" if f is None else f"{f[0]:.2f} / {f[1]:.2f} s, {f[2]:.0f} MB" for f in figures]
     first = figures[0]
     assert first is not None
@@ -292,6 +308,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", default=["series", "open", "cine", "sort"])
     parser.add_argument("--count", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=1, help="of which the median is given")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--make", action="store_true", help="only make the files")
     parser.add_argument("--run", nargs=2)
@@ -313,19 +330,21 @@ def main() -> None:
             print("|---|---|---|---|---|---|")
             for kind in SYNTAXES:
                 readers = ("osler", "simpleitk", "pydicom", "monai")
-                row(kind, folder / kind, [f"{reader}_series" for reader in readers])
+                names = [f"{reader}_series" for reader in readers]
+                row(kind, folder / kind, names, given.rounds)
         if "open" in given.parts:
             print("\n| open | Osler | pydicom | SimpleITK | times slower, wall / CPU |")
             print("|---|---|---|---|---|")
-            row("headers", folder / "long", ["osler_open", "pydicom_open", "simpleitk_open"])
+            opened = ["osler_open", "pydicom_open", "simpleitk_open"]
+            row("headers", folder / "long", opened, given.rounds)
         if "cine" in given.parts:
             print("\n| cine | Osler | pydicom | SimpleITK | times slower, wall / CPU |")
             print("|---|---|---|---|---|")
             runs = ["osler_cine", "pydicom_cine", "simpleitk_cine"]
-            row("YBR JPEG 600 x 800", folder / "cine.dcm", runs)
+            row("YBR JPEG 600 x 800", folder / "cine.dcm", runs, given.rounds)
         if "sort" in given.parts:
             print("\n| sort | Osler | pydicom | times slower, wall / CPU |\n|---|---|---|---|")
-            row("small files", folder / "many", ["osler_sort", "pydicom_sort"])
+            row("small files", folder / "many", ["osler_sort", "pydicom_sort"], given.rounds)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,9 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from osler.io import load
+from osler.record import Case, Image
+
 ACROSS = np.array([0.8, 0.6, 0.0])
 DOWN = np.array([0.0, 0.0, -1.0])
 NORMAL = np.cross(ACROSS, DOWN)
@@ -227,3 +230,24 @@ def whole_study(slices: Sequence[Dataset]) -> Callable[[Any], None]:
         asked.reply(body + b"\r\n--b--\r\n", kind)
 
     return answer
+
+
+def film(count: int = 5) -> NDArray[np.uint8]:
+    """Smooth colour ``(D, H, W, 3)``, each frame another."""
+    rows, columns = np.mgrid[0:24, 0:32]
+    frames = [np.stack([rows * 9, columns * 7, rows * 0 + 40 * d], axis=-1) for d in range(count)]
+    return np.array(frames).astype(np.uint8)
+
+
+def case_of(folder: Path, ds: Dataset, **options: Any) -> Case:
+    """What the reader makes of a data set."""
+    path = folder / "file.dcm"
+    path.write_bytes(as_bytes(ds))
+    return load(path, **options)
+
+
+def read(folder: Path, ds: Dataset, **options: Any) -> Image:
+    """The one image that the reader makes of a data set."""
+    (found,) = case_of(folder, ds, **options).items.values()
+    assert isinstance(found, Image)
+    return found

@@ -70,10 +70,19 @@ def _too_short(name: str, pixels: int, length: int) -> UnreadableError:
     )
 
 
-def decode(name: str, stream: bytes, layout: Layout) -> tuple[Samples, Codestream | None]:
+def decode(
+    name: str, stream: bytes, layout: Layout, *, into: NDArray[np.uint8] | None = None
+) -> tuple[Samples, Codestream | None]:
     """The samples of one compressed frame, ``(H, W, S)``, and what the stream said of itself.
 
     Colours are left as the stream has them, except in a lossy JPEG, which comes out as RGB.
+
+    Args:
+        name: of the file, for messages.
+        stream: the frame.
+        layout: what the header says of its samples.
+        into: contiguous ``(H, W, 3)`` that a lossy colour JPEG of 8 bits is decoded into, which is
+            then what is returned.
 
     Raises:
         UnreadableError: the stream is damaged, or not as the header says.
@@ -83,7 +92,7 @@ def decode(name: str, stream: bytes, layout: Layout) -> tuple[Samples, Codestrea
         read = _rle if layout.syntax == RLE else _deflated
         return read(name, stream, layout), None
     try:
-        samples = _by_kind(stream, found, layout)
+        samples = _by_kind(stream, found, layout, into)
     except (MemoryError, UnsupportedError):
         raise
     except Exception as error:  # noqa: BLE001 - codecs raise anything on damaged bytes
@@ -99,10 +108,12 @@ def decode(name: str, stream: bytes, layout: Layout) -> tuple[Samples, Codestrea
             f"'{name}' holds a {found.kind} whose frame is not of the size that it states; export "
             "it again"
         )
-    return samples.reshape(shape), found
+    return samples if samples is into else samples.reshape(shape), found
 
 
-def _by_kind(stream: bytes, found: Codestream, layout: Layout) -> Samples:
+def _by_kind(
+    stream: bytes, found: Codestream, layout: Layout, into: NDArray[np.uint8] | None
+) -> Samples:
     import imagecodecs
 
     samples: Samples
@@ -120,7 +131,10 @@ def _by_kind(stream: bytes, found: Codestream, layout: Layout) -> Samples:
         samples = imagecodecs.jpeg8_decode(stream, colorspace="RGB", outcolorspace="RGB")
     else:
         samples = imagecodecs.jpeg8_decode(
-            stream, colorspace=jpeg_colour(found, layout), outcolorspace="RGB"
+            stream,
+            colorspace=jpeg_colour(found, layout),
+            outcolorspace="RGB",
+            out=into if found.bits == 8 else None,
         )
     return samples
 

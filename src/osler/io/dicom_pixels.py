@@ -182,7 +182,8 @@ class Pixels:
     ) -> None:
         """Decode one frame into its place."""
         layout, name = self.layouts[file], self.files[file].name
-        samples, found = samples_of(name, data, layout, frame=plane.frame)
+        into = None if layout.grey or crop is not None else in_place(out[:, plane.depth - first])
+        samples, found = samples_of(name, data, layout, frame=plane.frame, into=into)
         if crop is not None:
             samples = samples[crop]
         if layout.grey:
@@ -192,7 +193,8 @@ class Pixels:
             apply(grey, plane.rescale, out[plane.channel, plane.depth - first])
         else:
             rgb = self._colours(samples, layout, found)
-            out[:, plane.depth - first] = np.moveaxis(rgb, -1, 0)
+            if rgb is not into:
+                out[:, plane.depth - first] = np.moveaxis(rgb, -1, 0)
 
     def _colours(
         self, samples: NDArray[Any], layout: Layout, found: Codestream | None
@@ -212,6 +214,13 @@ class Pixels:
         return managed(samples, self.profile)
 
 
+def in_place(colours: NDArray[Any]) -> NDArray[np.uint8] | None:
+    """``(3, H, W)`` as the ``(H, W, 3)`` that a decoder writes to; None where it lies otherwise."""
+    place = np.moveaxis(colours, 0, -1)
+    whole = place.dtype == np.uint8 and place.shape[-1] == 3 and place.flags.c_contiguous
+    return place if whole else None
+
+
 def managed(samples: NDArray[np.uint8], profile: bytes) -> NDArray[np.uint8]:
     """RGB ``(H, W, 3)`` in sRGB by the object's own ICC profile, where it has another one."""
     if not profile:
@@ -220,11 +229,19 @@ def managed(samples: NDArray[np.uint8], profile: bytes) -> NDArray[np.uint8]:
 
 
 def samples_of(
-    name: str, data: bytes, layout: Layout, *, frame: int
+    name: str,
+    data: bytes,
+    layout: Layout,
+    *,
+    frame: int,
+    into: NDArray[np.uint8] | None = None,
 ) -> tuple[NDArray[Any], Codestream | None]:
-    """Samples ``(H, W, S)`` as they are coded, and the codestream's header where there is one."""
+    """Samples ``(H, W, S)`` as they are coded, and the codestream's header where there is one.
+
+    ``into`` is for ``decode``.
+    """
     if layout.encapsulated:
-        return decode(name, data, layout)
+        return decode(name, data, layout, into=into)
     return _native(data, layout, frame=frame), None
 
 
