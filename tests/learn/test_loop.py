@@ -2,9 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -71,28 +68,6 @@ def test_a_run_that_is_killed_and_resumed_is_the_same_to_the_bit(tmp_path, step)
     resumed, state = run(tmp_path / "killed", net=net_of(seed=77), resume=True)
     assert_same(straight, resumed)
     assert (state.step, state.best, state.stale) == (whole.step, whole.best, whole.stale)
-
-
-def test_a_killed_process_resumes_to_the_bit(tmp_path):
-    code = """
-import os, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-import test_loop
-def dying(net, step, device):
-    if step == 6:
-        os._exit(9)  # as from a kill: nothing is closed or flushed
-    return test_loop.loss(net, step, device)
-test_loop.run(Path(sys.argv[2]), loss=dying)
-"""
-    killed = subprocess.run(
-        [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path / "killed")],
-        check=False, capture_output=True,
-    )  # fmt: skip
-    assert killed.returncode == 9, killed.stderr
-    resumed, _ = run(tmp_path / "killed", resume=True)
-    straight, _ = run(tmp_path / "straight")
-    assert_same(straight, resumed)
 
 
 def test_resuming_what_is_done_changes_nothing(tmp_path):

@@ -6,242 +6,258 @@ that was killed and resumed takes the same steps as one that was not.
 
 import contextlib
 import copy
-import json
 import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from osler.errors import RecipeError
+from osler.learn import checkpoint
+from osler.learn.advice import advising, unsound_gradient, unsound_loss
+from osler.learn.averaging import follow
+from osler.learn.checkpoint import State, Training
+from osler.learn.distributed import Processes, Statistics, join
+from osler.learn.interruption import Interruption
 from osler.learn.learner import Learner
+from osler.learn.optimisers import make_optimiser
+from osler.learn.precision import Precision, uses_bfloat16
+from osler.learn.recomputation import recomputed
+from osler.learn.schedules import rate_at
+from osler.learn.training_log import Log, tell
 
-_CHECKPOINT = "checkpoint.pt"
+__all__ = ("State", "inference", "train", "uses_bfloat16")
 
+_SEEDS = 1_000_003  # between the seeds of two runs
 
-@dataclass(slots=True)
-class State:
-    """Where a run stands.
-
-    Attributes:
-        step: steps taken.
-        best: best validation score so far.
-        stale: validations since then.
-        seconds: time spent in training steps and validations, over all sittings.
-    """
-
-    step: int = 0
-    best: float = -math.inf
-    stale: int = 0
-    seconds: float = 0.0
+Loss = Callable[[nn.Module, int, torch.device], Tensor]
+Validate = Callable[[nn.Module], Mapping[str, float]]
+Pictures = Callable[[nn.Module], Mapping[str, NDArray[Any]]]
 
 
 def train(
     net: nn.Module,
     *,
-    loss: Callable[[nn.Module, int, torch.device], Tensor],
-    validate: Callable[[nn.Module], Mapping[str, float]] | None,
+    loss: Loss,
+    validate: Validate | None,
     learner: Learner,
     folder: Path,
     resume: bool,
+    pictures: Pictures | None = None,
 ) -> State:
     """Train ``net`` and leave the best averaged weights in it.
 
+    Under ``torchrun`` the processes share the batches of a step (`osler.learn.distributed`); the
+    first validates, logs and keeps checkpoints, and every one ends with the same weights.
+
     Args:
         net: the network, changed in place.
-        loss: gives the loss of a step on a device; must depend on the step's number alone.
+        loss: ``loss(net, number, device)`` gives the loss of one batch. It is called
+            ``learner.accumulate`` times a step, for step ``s`` with the numbers ``s * accumulate``
+            to ``(s + 1) * accumulate - 1``, and must depend on the number alone; the generators of
+            Python, numpy and torch are seeded with it before. The step follows the mean.
         validate: gives named figures, of which ``score`` decides (greater is better); None keeps
             the last weights.
         learner: the optimisation.
         folder: for checkpoints, ``log.jsonl`` and TensorBoard's files.
         resume: go on from the folder's checkpoint if there is one.
+        pictures: gives pictures ``(H, W)`` or ``(H, W, 3)`` by name for TensorBoard, after each
+            validation.
 
     Raises:
-        RecipeError: the loss is not finite; the message says what to change.
+        RecipeError: the loss or its gradients are not finite, memory is full, or the learner asks
+            for what cannot be had here; the message says what to change.
+        KeyboardInterrupt: after Ctrl-C, once the step is done and a checkpoint is written.
+        SystemExit: after SIGTERM, likewise.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    net.to(device=device, memory_format=torch.channels_last)
-    average = copy.deepcopy(net).eval().requires_grad_(False)
-    best = copy.deepcopy(average.state_dict())
-    optimiser = torch.optim.AdamW(_groups(net, learner), lr=learner.rate)
-    state = State()
-    if resume and (folder / _CHECKPOINT).exists():
-        best = _load(folder / _CHECKPOINT, net, average, optimiser, state)
-    saved = begun = time.monotonic()
-    with contextlib.closing(_Log(folder, learner.steps)) as log:
-        while state.step < learner.steps and not _stale(state, learner):
-            for group in optimiser.param_groups:
-                group["lr"] = _rate(state.step, learner)
-            torch.manual_seed(learner.seed * 1_000_003 + state.step)
-            net.train()
-            fast = uses_bfloat16(learner, device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=fast):
-                value = loss(net, state.step, device)
-            if not torch.isfinite(value):
-                raise RecipeError(
-                    f"the loss is {float(value.detach())} at step {state.step}; lower "
-                    f"learner.rate (now {learner.rate}) or set learner.precision to float32"
-                )
-            optimiser.zero_grad(set_to_none=True)
-            value.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(net.parameters(), learner.clip)
-            optimiser.step()
-            state.step += 1
-            _follow(average, net, learner.ema, state.step)
-            log.step(state.step, float(value.detach()))
-            due = state.step % learner.validate_every == 0 or state.step == learner.steps
-            if due and validate is not None:
-                figures = validate(average)
-                log.figures(state.step, figures)
-                state.stale += 1
-                if figures["score"] > state.best:
-                    state.best, state.stale = float(figures["score"]), 0
-                    best = copy.deepcopy(average.state_dict())
-            now = time.monotonic()
-            last = state.step == learner.steps or _stale(state, learner)
-            if last or now - saved > 60 * learner.checkpoint_minutes:
-                state.seconds += now - begun
-                saved = begun = now
-                _save(folder / _CHECKPOINT, net, average, optimiser, state, best)
-    net.load_state_dict(_chosen(average, state, best))
+    processes = join()
+    device = processes.device()
+    run = _Run(net, loss, validate, pictures, learner, folder, processes, device)
+    run.begin(resume=resume)
+    with advising(learner, device), recomputed(net, wanted=learner.checkpointing):
+        run.go()
+    net.load_state_dict(run.training.chosen())
+    processes.align(net)
     net.eval()
-    return state
+    return run.state
 
 
-def _stale(state: State, learner: Learner) -> bool:
-    return learner.patience is not None and state.stale >= learner.patience
+class _Run:
+    """One call of `train`."""
+
+    def __init__(
+        self, net: nn.Module, loss: Loss, validate: Validate | None, pictures: Pictures | None,
+        learner: Learner, folder: Path, processes: Processes, device: torch.device,
+    ) -> None:  # fmt: skip
+        self.loss, self.validate, self.pictures = loss, validate, pictures
+        self.learner, self.folder = learner, folder
+        self.processes, self.device = processes, device
+        self.share = processes.share(learner)
+        precision = Precision.of(learner, device)
+        net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        processes.align(net)
+        average = copy.deepcopy(net).eval().requires_grad_(False)
+        optimiser, self.factors = make_optimiser(net, learner)
+        self.training = Training(net, average, optimiser, precision)
+        self.training.best = copy.deepcopy(average.state_dict())
+        self.state = self.training.state
+        self.statistics = Statistics.of(net, processes)
+
+    def begin(self, *, resume: bool) -> None:
+        """Start at the folder's checkpoint, or anew."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / checkpoint.NAME
+        if path.exists() and resume:
+            checkpoint.load(path, self.training)
+        elif path.exists() and self.processes.first:  # or a resumed run might take it for its own
+            os.replace(path, self.folder / checkpoint.BEFORE)
+        if not self.processes.agree(self.state.step):
+            raise RecipeError(
+                f"the processes do not see the same checkpoint in '{self.folder}'; resume with a "
+                "folder that all of them share"
+            )
+
+    def go(self) -> None:
+        """Step until the steps, the patience or the user's is at an end."""
+        self.since = self.saved = time.monotonic()
+        training, state, learner = self.training, self.state, self.learner
+        with (
+            contextlib.closing(
+                Log(
+                    self.folder, learner.steps, begin=state.step, smooth=training.smooth,
+                    silent=not self.processes.first,
+                )
+            ) as log,
+            Interruption() as interruption,
+            _first_input(training.net, wanted=learner.graph and state.step == 0) as seen,
+        ):  # fmt: skip
+            if training.pending:
+                self._judge(log, interruption)
+            while not self._done():
+                value, norm, stop = self._step(interruption)
+                log.step(
+                    state.step, value, seconds=self._seconds(),
+                    rate=rate_at(state.step - 1, learner), norm=norm,
+                )  # fmt: skip
+                training.smooth = log.smooth
+                if seen:
+                    log.graph(training.average, seen.pop())
+                due = state.step % learner.validate_every == 0 or state.step == learner.steps
+                training.pending = due and self.validate is not None
+                if training.pending and not stop:
+                    self._judge(log, interruption)
+                stop = stop or (interruption.heard is not None and self.processes.count == 1)
+                if self._done() or stop or self._long_ago():
+                    self._save()
+                if stop:
+                    interruption.leave()
+
+    def _step(self, interruption: Interruption) -> tuple[float, float, bool]:
+        """One step of the optimiser: the mean loss, the gradient's norm, whether to stop."""
+        training, learner, step = self.training, self.learner, self.state.step
+        net, optimiser, precision = training.net, training.optimiser, training.precision
+        for group, factor in zip(optimiser.param_groups, self.factors, strict=True):
+            group["lr"] = rate_at(step, learner) * factor
+        optimiser.zero_grad(set_to_none=True)
+        net.train()
+        value = 0.0
+        for i in self.share:
+            number = step * learner.accumulate + i
+            checkpoint.seed_random(learner.seed * _SEEDS + number)
+            self.statistics.remember()
+            with precision.forward():
+                one = self.loss(net, number, self.device)
+            if learner.accumulate > 1:
+                one = one / learner.accumulate
+            precision.backward(one)
+            self.statistics.merge()
+            value += float(one.detach())
+        heard = float(interruption.heard is not None)
+        value, stop = self.processes.total([value, heard], self.device)
+        if not math.isfinite(value):
+            raise unsound_loss(value, step, learner)
+        self.processes.add_gradients(net)
+        precision.unscale(optimiser)
+        most = math.inf if learner.clip is None else learner.clip
+        norm = nn.utils.clip_grad_norm_(net.parameters(), most)
+        if not precision.sound(norm):
+            raise unsound_gradient(step, learner)
+        precision.step(optimiser)
+        self.state.step += 1
+        follow(training.average, net, learner.ema, self.state.step)
+        return value, float(norm), stop > 0
+
+    def _judge(self, log: Log, interruption: Interruption) -> None:
+        """Validate the average; interrupted or failing, it is done again on resuming."""
+        training, state = self.training, self.state
+        random = checkpoint.random_state()
+        figures: Mapping[str, float] = {}
+        try:
+            interruption.at_once = True
+            if interruption.heard is not None:
+                interruption.leave()
+            if self.processes.first and self.validate is not None:
+                figures = dict(self.validate(training.average))
+                if self.pictures is not None:
+                    log.pictures(state.step, self.pictures(training.average))
+        except BaseException:
+            checkpoint.restore_random(random)
+            self._save()
+            raise
+        finally:
+            interruption.at_once = False
+        figures = self.processes.from_first(figures)
+        training.pending = False
+        log.figures(state.step, figures, seconds=self._seconds())
+        state.stale += 1
+        if figures["score"] > state.best:
+            state.best, state.stale = float(figures["score"]), 0
+            training.best = copy.deepcopy(training.average.state_dict())
+        tell(state.step, figures)
+
+    def _done(self) -> bool:
+        patience = self.learner.patience
+        tired = patience is not None and self.state.stale >= patience
+        return tired or self.state.step >= self.learner.steps
+
+    def _long_ago(self) -> bool:
+        return time.monotonic() - self.saved > 60 * self.learner.checkpoint_minutes
+
+    def _seconds(self) -> float:
+        """Time spent so far, over all sittings."""
+        return self.state.seconds + time.monotonic() - self.since
+
+    def _save(self) -> None:
+        self.state.seconds = self._seconds()
+        self.since = time.monotonic()
+        if self.processes.first:
+            checkpoint.save(self.folder / checkpoint.NAME, self.training)
+        self.saved = time.monotonic()
 
 
-def _chosen(average: nn.Module, state: State, best: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The best weights; the last ones where no validation has chosen any."""
-    return best if state.best > -math.inf else average.state_dict()
+@contextlib.contextmanager
+def _first_input(net: nn.Module, *, wanted: bool) -> Iterator[list[tuple[Tensor, ...]]]:
+    """A list into which goes one sample of what the network is first called with."""
+    seen: list[tuple[Tensor, ...]] = []
 
+    def keep(module: nn.Module, args: tuple[Any, ...]) -> None:
+        handle.remove()
+        if args and all(isinstance(one, Tensor) and one.ndim > 0 for one in args):
+            seen.append(tuple(one[:1].detach().clone() for one in args))
 
-def uses_bfloat16(learner: Learner, device: torch.device) -> bool:
-    """Whether the forward pass runs in bfloat16."""
-    if learner.precision == "auto":
-        return device.type == "cuda" or bool(torch.cpu._is_avx512_bf16_supported())
-    return learner.precision == "bfloat16"
-
-
-def _groups(net: nn.Module, learner: Learner) -> list[dict[str, Any]]:
-    """Weights decay; biases and normalisation do not."""
-    parameters = [p for p in net.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": learner.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
-def _rate(step: int, learner: Learner) -> float:
-    if step < learner.warmup:
-        return learner.rate * (step + 1) / learner.warmup
-    done = (step - learner.warmup) / max(1, learner.steps - learner.warmup)
-    return learner.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
-
-
-@torch.no_grad()
-def _follow(average: nn.Module, net: nn.Module, decay: float, step: int) -> None:
-    """Running average of weights and of the normalisation's statistics."""
-    decay = min(decay, (1 + step) / (10 + step))  # early weights are forgotten faster
-    for kept, new in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
-        if kept.is_floating_point():
-            kept.lerp_(new, 1 - decay)
-        else:
-            kept.copy_(new)
-
-
-def _save(
-    path: Path,
-    net: nn.Module,
-    average: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    state: State,
-    best: Mapping[str, Tensor],
-) -> None:
-    part = path.with_suffix(".part")
-    torch.save(
-        {
-            "net": net.state_dict(),
-            "average": average.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "best": dict(_chosen(average, state, best)),
-            "state": [state.step, state.best, state.stale, state.seconds],
-        },
-        part,
-    )
-    os.replace(part, path)
-
-
-def _load(
-    path: Path,
-    net: nn.Module,
-    average: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    state: State,
-) -> dict[str, Tensor]:
-    stored = torch.load(path, map_location="cpu", weights_only=True)
+    if not wanted:
+        yield seen
+        return
+    handle = net.register_forward_pre_hook(keep)
     try:
-        net.load_state_dict(stored["net"])
-    except RuntimeError as error:
-        raise RecipeError(
-            f"the checkpoint '{path}' belongs to another network; choose another output folder, "
-            "or start anew without --resume"
-        ) from error
-    average.load_state_dict(stored["average"])
-    optimiser.load_state_dict(stored["optimiser"])
-    step, best, stale, seconds = stored["state"]
-    state.step, state.best, state.stale, state.seconds = int(step), best, int(stale), seconds
-    return dict(stored["best"])
-
-
-class _Log:
-    """``log.jsonl``, TensorBoard where it is installed, and a progress bar on a terminal."""
-
-    def __init__(self, folder: Path, steps: int) -> None:
-        self.file = (folder / "log.jsonl").open("a", encoding="utf-8")
-        self.board: Any = None
-        with contextlib.suppress(ImportError):
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.board = SummaryWriter(str(folder / "tensorboard"))
-        from rich.progress import Progress
-
-        self.progress = Progress(disable=not os.isatty(2))
-        self.progress.start()
-        self.task = self.progress.add_task("training", total=steps)
-        self.smooth: float | None = None
-        self.begun = time.monotonic()
-
-    def step(self, step: int, loss: float) -> None:
-        self.smooth = loss if self.smooth is None else 0.98 * self.smooth + 0.02 * loss
-        self.progress.update(self.task, completed=step, description=f"loss {self.smooth:.4f}")
-        if step % 50 == 0:
-            self._write({"step": step, "loss": round(self.smooth, 5)})
-
-    def figures(self, step: int, figures: Mapping[str, float]) -> None:
-        self._write({"step": step, **{k: round(float(v), 5) for k, v in figures.items()}})
-
-    def _write(self, line: dict[str, float]) -> None:
-        line["seconds"] = round(time.monotonic() - self.begun, 1)
-        self.file.write(json.dumps(line) + "\n")
-        self.file.flush()
-        if self.board is not None:
-            for key, value in line.items():
-                if key not in ("step", "seconds"):
-                    self.board.add_scalar(key, value, line["step"])
-
-    def close(self) -> None:
-        self.progress.stop()
-        self.file.close()
-        if self.board is not None:
-            self.board.close()
+        yield seen
+    finally:
+        handle.remove()
 
 
 @contextlib.contextmanager

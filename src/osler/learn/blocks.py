@@ -1,0 +1,51 @@
+"""The blocks that a network is built of, found by its structure rather than by its name."""
+
+from torch import nn
+
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+
+def blocks_of(net: nn.Module) -> dict[str, nn.Module]:
+    """The network's blocks by name, in the order in which they were made.
+
+    A block is a member of an ``nn.Sequential``, ``nn.ModuleList`` or ``nn.ModuleDict`` that holds
+    at least two weighted layers (attention and perceptron, two convolutions) and no smaller such
+    member. Where there is none, members with one weighted layer and something beside it serve
+    (convolution and activation). Blocks never hold one another.
+    """
+    for weighted in (2, 1):
+        members = {
+            name: module
+            for name, module in _members(net).items()
+            if len(_weighted(module)) >= weighted and len(_leaves(module)) > 1
+        }
+        inner = {
+            name: module
+            for name, module in members.items()
+            if not any(other.startswith(f"{name}.") for other in members)
+        }
+        if inner:
+            return inner
+    return {}
+
+
+def _members(net: nn.Module) -> dict[str, nn.Module]:
+    """Each member of a container once, by its full name."""
+    out: dict[str, nn.Module] = {}
+    for name, module in net.named_modules():
+        if isinstance(module, _CONTAINERS):
+            out.update(
+                (f"{name}.{key}" if name else key, child) for key, child in module.named_children()
+            )
+    return out
+
+
+def _leaves(module: nn.Module) -> list[nn.Module]:
+    return [one for one in module.modules() if not any(True for _ in one.children())]
+
+
+def _weighted(module: nn.Module) -> list[nn.Module]:
+    """Submodules that hold a matrix or kernels of their own."""
+    return [
+        one for one in module.modules() if any(p.ndim > 1 for p in one.parameters(recurse=False))
+    ]
