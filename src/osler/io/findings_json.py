@@ -41,8 +41,6 @@ FILE: Final = "findings.json"
 SCHEMA_VERSION: Final = 2
 SCHEMA: Final = Path(__file__).parent / "schemas" / "findings-2.schema.json"
 
-# No writer of this format holds them yet.
-_LEFT_OUT: Final = (DerivedImage,)
 
 _SINCE_2: Final = (Contour, Markers)
 
@@ -69,7 +67,7 @@ def as_document(case: Case) -> dict[str, Any]:
     Of a source file only its name and digest are kept: folders and DICOM headers can hold names.
     """
     files = masks.file_names(case)
-    kept = [f for f in case.findings.values() if not isinstance(f, _LEFT_OUT)]
+    kept = [f for f in case.findings.values() if not _left_out(f)]
     return {
         # the least that holds it, so that a program which knows version 1 reads all that it can
         "schema_version": 2 if any(isinstance(f, _SINCE_2) for f in kept) else 1,
@@ -82,6 +80,13 @@ def as_document(case: Case) -> dict[str, Any]:
             for e in case.history
         ],
     }
+
+
+def _left_out(finding: Finding) -> bool:
+    """Whether no writer of this format holds it yet: images, and vectors for each voxel."""
+    if isinstance(finding, Transform):
+        return finding.displacement is not None
+    return isinstance(finding, DerivedImage)
 
 
 def _item(item: Item) -> dict[str, Any]:
@@ -122,6 +127,8 @@ def _finding(finding: Finding, files: Mapping[str, str]) -> dict[str, Any]:
         out["shape"] = list(finding.values.shape)
     elif isinstance(finding, Transform):
         out["matrix"] = finding.matrix.tolist()
+        out.pop("displacement", None)
+        out.pop("unit", None)
     elif isinstance(finding, Markers):
         out["times"] = finding.times.tolist()
     if finding.id in files:

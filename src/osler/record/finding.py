@@ -315,15 +315,23 @@ class Heatmap(Finding):
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Transform(Finding):
-    """A map between the grids of two items.
+    """A map between the grids of two items: where each place of one lies in the other.
 
     Attributes:
         matrix: homogeneous matrix from an index of ``item`` to an index of ``target``.
         target: name of the other item.
+        displacement: what is added to where ``matrix`` leads, one vector a voxel of ``item``:
+            ``(2, H, W)`` or ``(3, D, H, W)``, its components along the axes of ``item``'s grid in
+            ``unit``. Beyond the grid the vector of the nearest voxel holds. None for a map that
+            ``matrix`` tells in full.
+        unit: UCUM unit of ``displacement``: ``"mm"``, or ``"[pix_i]"`` between images without a
+            scale.
     """
 
     matrix: NDArray[np.float64]
     target: str
+    displacement: NDArray[np.float32] | None = None
+    unit: str = "mm"
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
