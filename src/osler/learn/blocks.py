@@ -30,14 +30,14 @@ def blocks_of(net: nn.Module) -> dict[str, nn.Module]:
 
 
 def _members(net: nn.Module) -> dict[str, nn.Module]:
-    """Each member of a container once, by its full name."""
-    out: dict[str, nn.Module] = {}
-    for name, module in net.named_modules():
-        if isinstance(module, _CONTAINERS):
-            out.update(
-                (f"{name}.{key}" if name else key, child) for key, child in module.named_children()
-            )
-    return out
+    """Each member of a container by its full name, in the order in which modules were made."""
+    members = {
+        id(child)
+        for module in net.modules()
+        if isinstance(module, _CONTAINERS)
+        for child in module.children()
+    }
+    return {name: module for name, module in net.named_modules() if id(module) in members}
 
 
 def _leaves(module: nn.Module) -> list[nn.Module]:

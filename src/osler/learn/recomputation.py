@@ -59,10 +59,17 @@ def _recomputing(block: nn.Module, forward: Callable[..., Any]) -> Callable[...,
 
 @contextmanager
 def _statistics_stay(block: nn.Module) -> Iterator[None]:
-    """Batch normalisation by the batch, its running statistics left as they are."""
+    """Batch normalisation by the batch, its running statistics left as they are.
+
+    With a momentum of 0 they are multiplied by one; switching them off would save other tensors.
+    """
     with ExitStack() as back:
         for module in block.modules():
             if isinstance(module, _NormBase) and module.track_running_stats:
-                back.callback(setattr, module, "track_running_stats", True)
-                module.track_running_stats = False
+                back.callback(setattr, module, "momentum", module.momentum)
+                module.momentum = 0.0
+                if module.num_batches_tracked is not None:
+                    back.callback(
+                        module.num_batches_tracked.copy_, module.num_batches_tracked.clone()
+                    )
         yield
