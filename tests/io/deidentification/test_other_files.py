@@ -270,9 +270,9 @@ def test_chinese_text_in_any_encoding(folder: Path, tmp_path: Path, encoding: st
 OTHERS = {
     "a.docx": b"PK\x03\x04",
     "a.pdf": b"%PDF-1.7",
-    "a.xml": b"<a/>",
     "a.bin": b"\0\1\2",
-    "a.json": b'{"a":1}',
+    "a.xml": b"<svg/>",
+    "a.json": b'[{"00100010": {"vr": "PN"}}]',
     "binary.txt": b"\0\1\2",
 }
 

@@ -1,5 +1,6 @@
 """The second pass alone, over copies whose originals are not at hand."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,9 @@ import pytest
 import word_documents
 from dicom_pictures import dataset, picture, save
 from PIL import Image
+from test_excel_files import workbook
 from test_recordings import record, recording
+from tree_documents import BUNDLE, CDA
 
 from osler.batch import deidentify, deidentify_verify
 from osler.errors import InputError
@@ -38,6 +41,9 @@ def originals(folder: Path) -> Path:
         "MCH-1,X Q,1951-02-14,2019-03-03,67,called Dr Quillfeather,6.5,a.png\n"
     )
     word_documents.write(folder / "a.docx")
+    workbook(folder / "a.xlsx")
+    (folder / "a.json").write_text(json.dumps(BUNDLE))
+    (folder / "a.xml").write_text(CDA)
     return folder
 
 
@@ -72,6 +78,11 @@ def planted(out: Path) -> set[str]:
             path.write_text(path.read_text().replace("[NAME]", "Quillfeather", 1))
         elif kind == ".edf":
             path.write_bytes(path.read_bytes()[:8] + b"Smith".ljust(80) + path.read_bytes()[88:])
+        elif kind == ".xlsx":
+            with zipfile.ZipFile(path, "a") as archive:
+                archive.writestr("docProps/custom.xml", "<a>Quillfeather</a>")
+        elif kind in (".json", ".xml"):
+            path.write_text(path.read_text().replace("6 mm", "Dr Xiomara Quillfeather: 6 mm"))
         elif kind == ".docx":
             with zipfile.ZipFile(path, "a") as archive:
                 archive.writestr("docProps/custom.xml", "<a>Quillfeather</a>")

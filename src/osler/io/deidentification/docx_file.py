@@ -79,7 +79,7 @@ _NOT_CLEANED: Final = frozenset(
         "frame",
     ]
 )
-_EMPTY_CORE: Final = (
+EMPTY_CORE: Final = (
     '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n<cp:coreProperties xmlns:cp='
     '"http://schemas.openxmlformats.org/package/2006/metadata/core-properties"/>'
 )
@@ -110,10 +110,15 @@ class Document:
     notes: list[str] = field(default_factory=list)
 
     def write(self, path: Path) -> None:
-        """Write the archive; its members have no dates."""
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
-            for name, data in self.parts.items():
-                target.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
+        """Write the archive."""
+        write_parts(self.parts, path)
+
+
+def write_parts(parts: dict[str, bytes], path: Path) -> None:
+    """Write an archive whose members have no dates."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
+        for name, data in parts.items():
+            target.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
 
 
 def accepts(file: InputFile) -> bool:
@@ -192,7 +197,7 @@ class _Cleaner:
                 "not cleaned; take it out, or save the document as PDF"
             )
         if kind == "core-properties":
-            self.document.parts[_CORE] = _EMPTY_CORE.encode()
+            self.document.parts[_CORE] = EMPTY_CORE.encode()
             self.document.counts["Word core properties", "removed"] += 1
             one.setAttribute("Target", _CORE)
             return True
@@ -323,7 +328,7 @@ def left(path: Path, known: Known, options: Options, *, thorough: bool) -> Itera
                 if thorough and options.pixels != "rules" and _shows_text(data, options):
                     yield "text in a picture"
             elif name == _CORE:
-                if data != _EMPTY_CORE.encode():
+                if data != EMPTY_CORE.encode():
                     yield "core properties"
             elif name.endswith(".rels"):
                 tree = _parsed(file, source, name)

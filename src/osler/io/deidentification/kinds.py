@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from osler.errors import OslerError, UnsupportedError
+from osler.io.deidentification.cells import Cells
 from osler.io.deidentification.draft import Draft, Setting
 from osler.io.deidentification.free_text import Scrubber
 from osler.io.deidentification.known import Known
@@ -269,20 +270,74 @@ def _text(file: InputFile, setting: Setting) -> Draft:
     return Draft(where, lambda path: _put(text, path), counts, known=known)
 
 
+def _cells(file: InputFile, setting: Setting, known: Known) -> Cells:
+    """What cleans the values of a file, by the names that they stand under."""
+    return Cells(
+        setting.options,
+        setting.key,
+        _scrubber(file, setting, known),
+        relative=setting.relative(file.path),
+        source=file.path.parent,
+    )
+
+
 def _table(file: InputFile, setting: Setting) -> Draft:
     from osler.io.deidentification import table_file
 
     known, relative = _nearby(file, setting), setting.relative(file.path)
-    table = table_file.Table(
-        setting.options,
-        setting.key,
-        _scrubber(file, setting, known),
-        relative=relative,
-        source=file.path.parent,
-    )
+    table = table_file.Table(_cells(file, setting, known))
     text = table.clean(file)
     where = place(relative, file.path.suffix.lower(), setting.key)
     return Draft(where, lambda path: _put(text, path), table.counts, known=known)
+
+
+def _excel(file: InputFile, setting: Setting) -> Draft:
+    from osler.io.deidentification import excel_file
+
+    known = _nearby(file, setting)
+    book = excel_file.clean(file, _cells(file, setting, known))
+    where = place(setting.relative(file.path), ".xlsx", setting.key)
+    return Draft(where, book.write, book.counts, book.notes, known)
+
+
+def _is_excel(file: InputFile) -> bool:
+    from osler.io.deidentification import excel_file
+
+    return is_zip(file.head) and excel_file.accepts(file)
+
+
+def _json(file: InputFile, setting: Setting) -> Draft:
+    from osler.io.deidentification import json_file
+
+    known = _nearby(file, setting)
+    cells = _cells(file, setting, known)
+    text = json_file.clean(file, cells)
+    ending = file.path.suffix.lower()
+    ending = ending if ending in json_file.ENDINGS else ".json"
+    where = place(setting.relative(file.path), ending, setting.key)
+    return Draft(where, lambda path: _put(text, path), cells.counts, known=known)
+
+
+def _is_json(file: InputFile) -> bool:
+    from osler.io.deidentification import json_file
+
+    return json_file.accepts(file)
+
+
+def _xml(file: InputFile, setting: Setting) -> Draft:
+    from osler.io.deidentification import xml_file
+
+    known = _nearby(file, setting)
+    cells = _cells(file, setting, known)
+    data = xml_file.clean(file, cells)
+    where = place(setting.relative(file.path), xml_file.ENDING, setting.key)
+    return Draft(where, lambda path: xml_file.write(data, path), cells.counts, known=known)
+
+
+def _is_xml(file: InputFile) -> bool:
+    from osler.io.deidentification import xml_file
+
+    return xml_file.accepts(file)
 
 
 def _put(text: str, path: Path) -> None:
@@ -315,7 +370,10 @@ KINDS: Final[list[Kind]] = [
     Kind("nifti", _is_nifti, _nifti),
     Kind("edf", lambda file: is_edf(file.head), _edf, _edf_told),
     Kind("docx", _is_docx, _docx),
+    Kind("xlsx", _is_excel, _excel),
     Kind("pdf", lambda file: is_pdf(file.head), _pdf),
+    Kind("xml", _is_xml, _xml),
+    Kind("json", _is_json, _json),
     Kind("table", _has_ending(".csv", ".tsv"), _table),
     Kind("text", _has_ending(".txt", ".text"), _text),
     Kind("wfdb", lambda file: is_wfdb_header(file.head), _wfdb, _wfdb_told),

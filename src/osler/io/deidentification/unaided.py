@@ -13,9 +13,11 @@ import pydicom
 
 from osler.errors import OslerError
 from osler.io.deidentification import verify
+from osler.io.deidentification.cells import Cells
 from osler.io.deidentification.dataset import is_free_text
 from osler.io.deidentification.dummies import dummy
 from osler.io.deidentification.free_text import Scrubber
+from osler.io.deidentification.key import Key
 from osler.io.deidentification.kinds import kind_of
 from osler.io.deidentification.known import Known
 from osler.io.deidentification.options import Options
@@ -23,6 +25,7 @@ from osler.io.deidentification.profile import Action, action_of, row_of
 from osler.io.dicom_header import refuse_deep
 from osler.io.hushing import hushed
 from osler.io.input_file import InputFile, opened
+from osler.io.record_signatures import is_zip
 from osler.io.signal_wfdb_header import is_wfdb_header
 from osler.io.signatures import is_dicom
 
@@ -62,7 +65,13 @@ def _names_fit(place: str) -> bool:
 
 def _more(file: InputFile, options: Options) -> Iterator[str]:
     """What the ordinary second pass leaves to what it knows of the original."""
-    from osler.io.deidentification import table_file, wfdb_header
+    from osler.io.deidentification import (
+        excel_file,
+        json_file,
+        table_file,
+        wfdb_header,
+        xml_file,
+    )
 
     if is_dicom(file.head):
         dataset = pydicom.dcmread(file.path, force=True, defer_size=65536)
@@ -73,8 +82,20 @@ def _more(file: InputFile, options: Options) -> Iterator[str]:
             yield from _in_element(element, options)
     elif file.path.suffix.lower() in table_file.ENDINGS:
         yield from table_file.left(file, options)
+    elif is_zip(file.head) and excel_file.accepts(file):
+        yield from excel_file.left_unaided(file, options)
+    elif xml_file.accepts(file):
+        yield from xml_file.left_unaided(file, _cells(file, options), options)
+    elif json_file.accepts(file):
+        yield from json_file.left_unaided(file, _cells(file, options), options)
     elif is_wfdb_header(file.head):
         yield from wfdb_header.left(file, options)
+
+
+def _cells(file: InputFile, options: Options) -> Cells:
+    """What cleans values once more: in a copy that is clean it finds nothing to do."""
+    scrubber, nobody = Scrubber(Known()), Key(bytes(32))
+    return Cells(options, nobody, scrubber, relative=file.name, source=file.path.parent)
 
 
 def _elements(dataset: Any) -> Iterator[Any]:

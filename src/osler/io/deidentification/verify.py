@@ -1,5 +1,6 @@
 """The second pass: look through a copy for anything that is left of anybody."""
 
+import contextlib
 import gzip
 import io
 import re
@@ -13,6 +14,7 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 
+from osler.errors import UnreadableError
 from osler.io.deidentification.free_text import Scrubber
 from osler.io.deidentification.known import Known
 from osler.io.deidentification.options import Options
@@ -70,16 +72,33 @@ def _in_other(
     path: Path, head: bytes, known: Known, options: Options, *, thorough: bool
 ) -> Iterator[str]:
     """What photographs, volumes, recordings, documents, tables and texts still tell."""
-    from osler.io.deidentification import docx_file, edf_file, nifti_file, pdf_file, wfdb_parts
+    from osler.io.deidentification import (
+        docx_file,
+        edf_file,
+        excel_file,
+        json_file,
+        nifti_file,
+        pdf_file,
+        wfdb_parts,
+        xml_file,
+    )
 
     if is_edf(head):
         yield from edf_file.left(path, known)
     elif is_zip(head):
-        yield from docx_file.left(path, known, options, thorough=thorough)
+        with opened(path) as file:
+            is_excel = excel_file.accepts(file)
+        if is_excel:
+            yield from excel_file.left(path, known)
+        else:
+            yield from docx_file.left(path, known, options, thorough=thorough)
     elif is_pdf(head):
         yield from pdf_file.left(path, known)
     elif is_jpeg(head) or is_png(head) or is_tiff(head) or is_bmp(head):
         yield from _in_picture(path, head, options, thorough=thorough)
+    elif (tree := _tree(path)) is not None:
+        with opened(path) as file:
+            yield from (xml_file if tree == "xml" else json_file).left(file, known)
     elif path.name.endswith((".txt", ".csv", ".tsv")) or _is_text(head):
         if Scrubber(known).known_only(text := path.read_text("utf-8", "replace")) != text:
             yield "something of a patient in its text"
@@ -90,6 +109,20 @@ def _in_other(
             yield from wfdb_parts.left(file, Scrubber(known))
     else:
         yield from nifti_file.words_left(path)
+
+
+def _tree(path: Path) -> str | None:
+    """Whether a copy is a tree of names, and in which notation."""
+    from osler.io.deidentification import json_file, xml_file
+
+    with opened(path) as file:
+        if xml_file.accepts(file):
+            return "xml"
+        if json_file.accepts(file):  # or a text that starts with a placeholder
+            with contextlib.suppress(UnreadableError):
+                json_file.parsed(file)
+                return "json"
+    return None
 
 
 def _in_picture(path: Path, head: bytes, options: Options, *, thorough: bool) -> Iterator[str]:

@@ -13,13 +13,13 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from osler.errors import UnreadableError, UnsupportedError
+from osler.io.deidentification.cells import kind_of_name
 from osler.io.deidentification.dates import Offset
 from osler.io.deidentification.free_text import Scrubber
 from osler.io.deidentification.key import Key
 from osler.io.deidentification.known import Known
 from osler.io.deidentification.names_of_files import place
 from osler.io.deidentification.options import Options
-from osler.io.deidentification.table_file import COLUMNS
 from osler.io.input_file import InputFile
 
 _KEYED: Final = re.compile(r"\s*<?([\w .()/-]{1,40}?)>?\s*[:=]\s*(.*)", re.DOTALL)
@@ -207,7 +207,7 @@ def _young(match: re.Match[str]) -> str:
 
 
 def _kind(column: str) -> str:
-    return next((k for k, pattern in COLUMNS if pattern.search(column.strip())), "")
+    return kind_of_name(column.strip())
 
 
 def _is_plain(line: str) -> bool:
