@@ -77,7 +77,10 @@ def test_read_what_was_written(
     again = load(save(there, folder / f"b{extension}")).image("volume")
     assert_same(there, again, extension)
     for name in ("affine", "spacing"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(there, name))
+        first, second = getattr(there, name), getattr(again, name)
+        assert (first is None) == (second is None)
+        if first is not None:  # nothing drifts but the last bit of steps and directions
+            np.testing.assert_allclose(second, first, rtol=1e-14, atol=1e-14)
 
 
 @pytest.mark.parametrize("extension", [".nii", ".nrrd", ".mha"])

@@ -8,7 +8,7 @@ from scipy.ndimage import zoom
 
 from osler import models
 from osler.errors import RecipeError, WeightsError
-from osler.models.transunet import resize_positions
+from osler.models.transunet_encoder import resize_positions
 from osler.models.transunet_pp import Gate
 from osler.models.trying import tiny
 

@@ -19,7 +19,7 @@ from osler.io.input_file import InputFile, decoding
 from osler.io.siblings import numbered, sibling
 from osler.io.volume_data import Encoding, Piece, Voxels
 from osler.io.volume_note import KEY, read_note
-from osler.record import Image, Origin
+from osler.record import Image
 
 _MOST_HEADER: Final = 1 << 20
 _MOST_FILES: Final = 100_000
@@ -74,10 +74,7 @@ def read_metaimage(file: InputFile, format: str, *, max_pixels: int) -> Image:
         array=held,
         spacing=spacing,
         affine=affine,
-        origin=Origin(
-            path=file.name, sha256="", format=format,
-            files=tuple(str(p.path) for p in voxels.pieces if p.path != file.path),
-        ),
+        origin=voxels.origin(file),
         flags=(
             *file.extension_flags(format), *flags,
             *(("time-step-unknown",) if len(sizes) == 4 else ()),

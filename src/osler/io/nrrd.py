@@ -7,9 +7,7 @@ an affine in LPS millimetres; other spaces give a spacing only.
 """
 
 import math
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -17,13 +15,13 @@ import numpy as np
 from osler.errors import GeometryError, UnreadableError, UnsupportedError
 from osler.io import volume_grid as grid
 from osler.io.input_file import InputFile, decoding
+from osler.io.nrrd_header import MOST_HEADER, Header, is_none, kept, read_header
 from osler.io.partial_file import need
 from osler.io.siblings import numbered, sibling
 from osler.io.volume_data import Encoding, Piece, Voxels
 from osler.io.volume_note import KEY, read_note
-from osler.record import Image, Origin
+from osler.record import Image
 
-_MOST_HEADER: Final = 1 << 20
 _MOST_FILES: Final = 100_000
 
 _TYPES: Final = {
@@ -50,13 +48,6 @@ _TO_LPS: Final = {
     "left-anterior-superior": (1, -1, 1), "las": (1, -1, 1),
 }  # fmt: skip
 
-_WITH_TIME: Final = {
-    "left-posterior-superior-time": "lps", "lpst": "lps", "right-anterior-superior-time": "ras",
-    "rast": "ras", "left-anterior-superior-time": "las", "last": "las",
-    "scanner-xyz-time": "scanner-xyz", "3d-right-handed-time": "3d-right-handed",
-    "3d-left-handed-time": "3d-left-handed",
-}  # fmt: skip
-
 _UNITS: Final = {"mm": 1.0, "m": 1e3, "cm": 10.0, "um": 1e-3, "µm": 1e-3, "nm": 1e-6,
                  "millimeter": 1.0, "millimetre": 1.0}  # fmt: skip
 _SECONDS: Final = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3,
@@ -67,34 +58,6 @@ _CHANNEL_NAMES: Final = {
     "rgba-color": ("red", "green", "blue", "alpha"), "hsv-color": ("H", "S", "V"),
     "xyz-color": ("X", "Y", "Z"), "complex": ("real", "imaginary"),
 }  # fmt: skip
-
-# Names that the format allows with and without the space.
-_ALIASES: Final = {
-    "datafile": "data file", "lineskip": "line skip", "byteskip": "byte skip",
-    "sampleunits": "sample units", "axismins": "axis mins", "axismaxs": "axis maxs",
-    "oldmin": "old min", "oldmax": "old max",
-}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """A header as text and as values.
-
-    Attributes:
-        magic: its first line.
-        fields: name (lower case) to text.
-        pairs: what stands as ``key:=value``.
-        values: name to what pynrrd makes of it.
-        files: the names below ``data file: LIST``.
-        end: where attached voxels begin.
-    """
-
-    magic: str
-    fields: dict[str, str]
-    pairs: dict[str, str]
-    values: dict[str, Any]
-    files: tuple[str, ...]
-    end: int
 
 
 def read_nrrd(file: InputFile, format: str, *, max_pixels: int) -> Image:
@@ -132,108 +95,13 @@ def read_nrrd(file: InputFile, format: str, *, max_pixels: int) -> Image:
         array=held,
         spacing=spacing,
         affine=affine,
-        origin=Origin(
-            path=file.name, sha256="", format=format,
-            files=tuple(str(p.path) for p in voxels.pieces if p.path != file.path),
-        ),
+        origin=voxels.origin(file),
         flags=(*file.extension_flags(format), *flags, *more),
         units=header.fields.get("sample units", "").strip('"'),
         channels=names,
         times=times,
         header={"nrrd": kept(header)},
     )  # fmt: skip
-
-
-def kept(header: Header) -> dict[str, Any]:
-    """Every field as it stands, so that the file can be written again."""
-    return {"magic": header.magic, "fields": dict(header.fields), "pairs": dict(header.pairs)}
-
-
-def read_header(file: InputFile) -> Header:
-    """The fields before the empty line, which pynrrd parses."""
-    file.stream.seek(0)
-    text = file.stream.read(_MOST_HEADER)
-    found = re.search(rb"\r?\n\r?\n", text)
-    if found is None and len(text) == _MOST_HEADER:
-        raise UnreadableError(f"'{file.name}' has a header without an end; export it again")
-    end = found.end() if found else file.size
-    lines = text[: found.start() if found else None].decode("utf-8", "replace").splitlines()
-    fields, pairs, files = dict[str, str](), dict[str, str](), list[str]()
-    for line in lines[1:]:
-        if line.startswith("#") or not line.strip():
-            continue
-        if fields.get("data file", "").split()[:1] == ["LIST"]:
-            files.append(line.strip())
-            continue
-        match = re.match(r"([^:]+):(=?)(.*)\Z", line)
-        if match is None:
-            raise UnreadableError(f"'{file.name}' has a line in its header that is no field")
-        name, pair, value = match[1].strip(), match[2], match[3].strip()
-        if not pair:
-            name = _ALIASES.get(name.lower(), name.lower())
-        if name in (pairs if pair else fields):
-            raise UnreadableError(f"'{file.name}' states a field of its header twice")
-        (pairs if pair else fields)[name] = value
-    return Header(lines[0], fields, pairs, _values(file, fields, lines[0]), tuple(files), end)
-
-
-def parsed(kept: Mapping[str, Any]) -> Header:
-    """The header again, from what ``kept`` gave."""
-    fields, pairs = dict(kept["fields"]), dict(kept["pairs"])
-    return Header(kept["magic"], fields, pairs, _typed(kept["magic"], fields), (), 0)
-
-
-def _values(file: InputFile, fields: dict[str, str], magic: str) -> dict[str, Any]:
-    missing = [n for n in ("dimension", "sizes", "type", "encoding") if n not in fields]
-    if missing:
-        raise UnreadableError(f"'{file.name}' lacks the field '{missing[0]}'; export it again")
-    try:
-        return _typed(magic, fields)
-    except GeometryError as error:
-        raise GeometryError(f"'{file.name}' {error}") from None
-
-
-def _typed(magic: str, fields: Mapping[str, str]) -> dict[str, Any]:
-    import nrrd  # type: ignore[import-untyped]
-
-    lines = [magic, *(f"{name}: {value}" for name, value in fields.items())]
-    values = dict(nrrd.read_header(lines))
-    values["space"] = str(values.get("space", "")).lower()
-    base = _WITH_TIME.get(values["space"])
-    return values if base is None else values | {"space": base} | _without_time(values)
-
-
-def _without_time(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Directions, origin and units of a space of four axes, the last of which is time.
-
-    Raises:
-        GeometryError: an axis runs through space and time at once.
-    """
-    origin, units = values.get("space origin"), list(values.get("space units", []))
-    out: dict[str, Any] = {} if origin is None else {"space origin": origin[:3]}
-    if units:
-        out["space units"] = units[:3]
-    steps: dict[int, float] = {}
-    directions: list[Any] = []
-    for axis, direction in enumerate(values.get("space directions", [])):
-        some = None if _is_none(direction) else np.asarray(direction, float)
-        if some is not None and len(some) == 4:
-            if some[3] and some[:3].any():
-                raise GeometryError(
-                    "has an axis that runs through space and time; mend it in the header"
-                )
-            if some[3]:
-                steps[axis] = float(some[3])
-            some = None if some[3] else some[:3]
-        directions.append(some)
-    out["space directions"] = directions
-    if steps and "spacings" not in values:
-        count = len(directions)
-        out["spacings"] = [steps.get(axis, math.nan) for axis in range(count)]
-        time = units[3] if len(units) == 4 else ""
-        out["units"] = [time if axis in steps else "" for axis in range(count)]
-        out["kinds"] = ["time" if axis in steps else "domain" for axis in range(count)]
-    return out
 
 
 def axes_of(header: Header, count: int, name: str) -> tuple[tuple[int, ...], int | None]:
@@ -248,7 +116,7 @@ def axes_of(header: Header, count: int, name: str) -> tuple[tuple[int, ...], int
         if given is not None and len(given) not in (0, count):
             raise UnreadableError(f"'{name}' has {count} axes and {len(given)} '{what}'")
     if directions is not None:
-        spatial = [not _is_none(direction) for direction in directions]
+        spatial = [not is_none(direction) for direction in directions]
     elif any(kind in _SPATIAL_KINDS for kind in kinds):
         spatial = [kind in _SPATIAL_KINDS for kind in kinds]
     elif count <= 3 and all(kind in ("", "none", "???") for kind in kinds):
@@ -266,10 +134,6 @@ def axes_of(header: Header, count: int, name: str) -> tuple[tuple[int, ...], int
             "one are read: split it into several files"
         )
     return space, others[0] if others else None
-
-
-def _is_none(direction: Any) -> bool:
-    return direction is None or bool(np.isnan(np.asarray(direction, float)).all())
 
 
 def place_of(
@@ -432,7 +296,7 @@ def _skipped(
     with open(path, "rb") as stream:
         stream.seek(start)
         for _ in range(lines):
-            stream.readline(_MOST_HEADER)
+            stream.readline(MOST_HEADER)
         return stream.tell() + skip
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from osler.io import nrrd
 from osler.io import volume_grid as grid
 from osler.io.atomic_file import replacing
+from osler.io.nrrd_header import Header, parsed
 from osler.io.volume_note import KEY, note_of, read_note
 from osler.io.volume_values import even_step, is_colour, plain_values
 from osler.record import Image
@@ -76,7 +77,7 @@ def _header_for(image: Image) -> tuple[dict[str, str], dict[str, str], int | Non
     new, axis = _fresh(image)
     if not isinstance(old, Mapping):
         return new, {}, axis, _is_plane(image)
-    header = nrrd.parsed(old)
+    header = parsed(old)
     count = len(header.values["sizes"])
     space, channel = nrrd.axes_of(header, count, image.name)
     kept_axis = None if channel is None else count - 1 - channel
@@ -91,7 +92,7 @@ def _is_plane(image: Image) -> bool:
     return image.affine is not None and len(image.shape) == 2
 
 
-def _same_grid(header: nrrd.Header, space: tuple[int, ...], axis: int | None, image: Image) -> bool:
+def _same_grid(header: Header, space: tuple[int, ...], axis: int | None, image: Image) -> bool:
     sizes = list(reversed([int(n) for n in header.values["sizes"]]))
     channels = 1 if axis is None else sizes.pop(axis)
     if read_note(header.pairs.get(KEY)).plane and len(image.shape) == 2 and sizes[:1] == [1]:

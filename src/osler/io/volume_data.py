@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from osler.errors import TooLargeError, UnreadableError
 from osler.io.input_file import InputFile, decoding, opened
 from osler.io.partial_file import need
-from osler.record import Deferred
+from osler.record import Deferred, Origin
 from osler.record.item import Region
 
 Encoding = Literal["raw", "gzip", "bzip2"]
@@ -75,6 +75,11 @@ class Voxels:
     channel_axis: int | None
     dtype: np.dtype[Any]
     change: Change | None = None
+
+    def origin(self, file: InputFile) -> Origin:
+        """Where an image comes from: the file that was named, and those with its voxels."""
+        beside = tuple(str(piece.path) for piece in self.pieces if piece.path != file.path)
+        return Origin(path=file.name, sha256="", format=self.format, files=beside)
 
     @property
     def image_shape(self) -> tuple[int, ...]:

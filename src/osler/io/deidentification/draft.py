@@ -56,3 +56,24 @@ class Draft:
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
     known: Known = field(default_factory=Known)
+
+
+@dataclass(slots=True)
+class Cleaned:
+    """What a file became: it can go out, but has no place yet.
+
+    Attributes:
+        ending: of its name, with the dot.
+        write: writes it.
+        counts: what was done to what, how often.
+        notes: what a person should know.
+    """
+
+    ending: str
+    write: Callable[[Path], None]
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+    def draft(self, place: tuple[str, ...], known: Known) -> Draft:
+        """The copy, with its place and with what must not be found in it."""
+        return Draft(place, self.write, self.counts, self.notes, known)

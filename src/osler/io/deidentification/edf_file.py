@@ -8,13 +8,14 @@ import contextlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 from osler.errors import UnreadableError
 from osler.io.deidentification.dates import Offset
+from osler.io.deidentification.draft import Cleaned
 from osler.io.deidentification.free_text import Passage, Scrubber, merged
 from osler.io.deidentification.key import Key
 from osler.io.deidentification.known import Known
@@ -66,23 +67,6 @@ class _Layout:
         return sum(self.sizes)
 
 
-@dataclass(slots=True)
-class Recording:
-    """A recording that can go out.
-
-    Attributes:
-        ending: of its name, with the dot.
-        write: writes it.
-        counts: what was done to what, how often.
-        notes: what a person should know.
-    """
-
-    ending: str
-    write: Callable[[Path], None]
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
-
-
 def told(file: InputFile, *, dates: bool) -> Known:
     """What the header tells of the patient and of who recorded.
 
@@ -129,7 +113,7 @@ def _readings(head: bytes, place: tuple[int, int]) -> Iterator[list[str]]:
                 yield [p for p in text.split() if p.strip("\0")]
 
 
-def clean(file: InputFile, options: Options, key: Key, scrubber: Scrubber) -> Recording:
+def clean(file: InputFile, options: Options, key: Key, scrubber: Scrubber) -> Cleaned:
     """The recording without the patient; samples stay as they are.
 
     Raises:
@@ -137,7 +121,7 @@ def clean(file: InputFile, options: Options, key: Key, scrubber: Scrubber) -> Re
     """
     layout = _layout(file)
     bdf = file.head.startswith(b"\xff")
-    recording = Recording(".bdf" if bdf else ".edf", lambda _: None)
+    recording = Cleaned(".bdf" if bdf else ".edf", lambda _: None)
     head = _header(file, layout, options, key, scrubber, recording)
 
     def write(path: Path) -> None:
@@ -179,7 +163,7 @@ def _header(
     options: Options,
     key: Key,
     scrubber: Scrubber,
-    recording: Recording,
+    recording: Cleaned,
 ) -> bytes:
     """The header with the patient's fields replaced, the date moved and texts cleaned."""
     file.stream.seek(0)

@@ -172,7 +172,7 @@ def _raster(file: InputFile, setting: Setting) -> Draft:
 
     picture = raster_file.clean(file, setting.options)
     where = place(setting.relative(file.path), picture.ending, setting.key)
-    return Draft(where, picture.write, picture.counts, picture.notes, _nearby(file, setting))
+    return picture.draft(where, _nearby(file, setting))
 
 
 def _nifti(file: InputFile, setting: Setting) -> Draft:
@@ -191,7 +191,7 @@ def _edf(file: InputFile, setting: Setting) -> Draft:
     known = known_of(file, setting)
     recording = edf_file.clean(file, setting.options, setting.key, _scrubber(file, setting, known))
     where = place(setting.relative(file.path), recording.ending, setting.key)
-    return Draft(where, recording.write, recording.counts, recording.notes, known)
+    return recording.draft(where, known)
 
 
 def _edf_told(file: InputFile, setting: Setting) -> Known:
@@ -258,7 +258,7 @@ def _pdf(file: InputFile, setting: Setting) -> Draft:
     known = _nearby(file, setting)
     document = pdf_file.clean(file, _scrubber(file, setting, known))
     where = place(setting.relative(file.path), document.ending, setting.key)
-    return Draft(where, document.write, document.counts, document.notes, known)
+    return document.draft(where, known)
 
 
 def _text(file: InputFile, setting: Setting) -> Draft:

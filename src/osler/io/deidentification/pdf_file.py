@@ -6,36 +6,18 @@ so.
 """
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 from osler.errors import MissingExtraError, OutputError, UnsupportedError
+from osler.io.deidentification.draft import Cleaned
 from osler.io.deidentification.free_text import Scrubber, replace
 from osler.io.deidentification.known import Known
 from osler.io.input_file import MAX_PIXELS, InputFile, opened
 from osler.record import Text
 
 
-@dataclass(slots=True)
-class Document:
-    """A document that can go out.
-
-    Attributes:
-        ending: of its name, with the dot.
-        write: writes it.
-        counts: what was done to what, how often.
-        notes: what a person should know.
-    """
-
-    ending: str
-    write: Callable[[Path], None]
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
-
-
-def clean(file: InputFile, scrubber: Scrubber) -> Document:
+def clean(file: InputFile, scrubber: Scrubber) -> Cleaned:
     """The document's text as a new document; as plain text where the fonts of PDF lack letters.
 
     Raises:
@@ -53,7 +35,7 @@ def clean(file: InputFile, scrubber: Scrubber) -> Document:
         )
     passages = scrubber.passages(text)
     new = replace(text, passages)
-    document = Document(".pdf", lambda _: None)
+    document = Cleaned(".pdf", lambda _: None)
     document.counts.update((f"text: {p.kind.lower()}", "replaced") for p in passages)
     document.notes.append("set anew from its text: layout, pictures and attachments were left out")
     try:

@@ -1,9 +1,7 @@
 """A photograph (JPEG, PNG, TIFF, BMP) → the same picture and nothing else."""
 
 import io
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,29 +10,13 @@ import numpy as np
 from osler.errors import UnreadableError, UnsupportedError
 from osler.io.deidentification import raster_bytes
 from osler.io.deidentification.device_rules import Box
+from osler.io.deidentification.draft import Cleaned
 from osler.io.deidentification.options import Options
 from osler.io.input_file import MAX_PIXELS, InputFile, check_size, decoding
 from osler.io.signatures import is_jpeg, is_png, is_tiff
 
 
-@dataclass(slots=True)
-class Picture:
-    """A picture that can go out.
-
-    Attributes:
-        ending: of its name, with the dot.
-        write: writes it.
-        counts: what was done to what, how often.
-        notes: what a person should know.
-    """
-
-    ending: str
-    write: Callable[[Path], None]
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
-
-
-def clean(file: InputFile, options: Options) -> Picture:
+def clean(file: InputFile, options: Options) -> Cleaned:
     """The picture without what its file tells besides.
 
     Raises:
@@ -52,12 +34,12 @@ def clean(file: InputFile, options: Options) -> Picture:
             raise UnreadableError(f"'{file.name}': {error}; copy it from its source") from None
 
 
-def _stream(file: InputFile, options: Options) -> Picture:
+def _stream(file: InputFile, options: Options) -> Cleaned:
     from PIL import Image
 
     file.stream.seek(0)
     data = file.stream.read()
-    picture = Picture(".bmp", lambda _: None)
+    picture = Cleaned(".bmp", lambda _: None)
     if is_jpeg(file.head):
         picture.ending, data = ".jpg", raster_bytes.jpeg(data, picture.counts)
     elif is_png(file.head):
@@ -83,7 +65,7 @@ def _text(picture: Any, options: Options) -> list[Box]:
     return text_boxes.find(picture, markers=options.markers)
 
 
-def _drawn(image: Any, boxes: list[Box], picture: Picture) -> bytes:
+def _drawn(image: Any, boxes: list[Box], picture: Cleaned) -> bytes:
     """The picture, coded again with the rectangles black."""
     from PIL import JpegImagePlugin
 
@@ -112,10 +94,10 @@ def _drawn(image: Any, boxes: list[Box], picture: Picture) -> bytes:
     return out.getvalue()
 
 
-def _tiff(file: InputFile, options: Options) -> Picture:
+def _tiff(file: InputFile, options: Options) -> Cleaned:
     import tifffile
 
-    picture = Picture(".tif", lambda _: None)
+    picture = Cleaned(".tif", lambda _: None)
     with tifffile.TiffFile(file.path) as tiff:
         pages: list[Any] = list(tiff.pages)
         for page in pages:
@@ -146,7 +128,7 @@ def _is_colour(array: Any, page: Any) -> bool:
     return bool(array.ndim == 3 and array.shape[-1] in (3, 4) and page.planarconfig == 1)
 
 
-def _pages(pages: Any, options: Options, picture: Picture) -> Iterator[tuple[Any, dict[str, Any]]]:
+def _pages(pages: Any, options: Options, picture: Cleaned) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Pixels of each page and how they are written: without a word."""
     for page in pages:
         array = page.asarray()
