@@ -20,8 +20,8 @@ import onnxruntime as ort
 from osler import bundles, io
 from osler.bundles import probability
 from osler.retina.predict import predict, rgb
-from osler.tasks.field import find_field
 from osler.tasks.canvas_masks import encode
+from osler.tasks.field import find_field
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.jpg"))
 RUNS = 3

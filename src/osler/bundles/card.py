@@ -54,15 +54,16 @@ class _Part(BaseModel):
 
 
 class Input(_Part):
-    """One array that the graph takes, ``(N, C, H, W)`` or ``(N, C)`` in ``float32``.
+    """One array that the graph takes, ``(N, C, ...)`` in ``float32``.
 
     Attributes:
         name: the graph's name for it.
         channels: what each of the C channels holds, such as ``["red", "green", "blue"]``.
         dtype: always ``"float32"``.
         multiple: height and width must be divisible by it.
-        size: the one ``(H, W)`` in pixels that it takes, or None for any size.
-        source: a prepared ``photograph``, or the ``output`` of another bundle.
+        size: the one size ``([D,] H, W)`` in pixels that it takes, or None for any size.
+        source: a prepared ``photograph``, the ``output`` of another bundle, or what the task makes
+            of a ``case`` by the card's ``settings``.
         bundle: the other bundle, where ``source`` is ``"output"``.
         output: the name of that bundle's output.
     """
@@ -71,8 +72,8 @@ class Input(_Part):
     channels: Annotated[list[Text], Field(min_length=1)]
     dtype: Literal["float32"] = "float32"
     multiple: Positive = 1
-    size: tuple[Positive, Positive] | None = None
-    source: Literal["photograph", "output"] = "photograph"
+    size: tuple[Positive, ...] | None = None
+    source: Literal["photograph", "output", "case"] = "photograph"
     bundle: Name | None = None
     output: Text | None = None
 
@@ -305,12 +306,14 @@ class Card(_Part):
         schema_version: version of this layout.
         name: such as ``"retina-vessels"``.
         version: ``MAJOR.MINOR.PATCH``.
-        task: what it is asked.
+        task: what it is asked; ``settings`` are the keys of the task of this name.
         title: what a reader sees.
         description: what it does, in a few sentences.
         inputs: the arrays it takes.
         outputs: the arrays it gives.
-        preprocessing: how a photograph becomes its input.
+        preprocessing: how a photograph of the fundus becomes its input; None where ``settings`` say
+            how a case does.
+        settings: the task's own keys, from which a case becomes inputs and outputs become findings.
         requires: the bundles whose outputs it takes.
         licence: licence of the weights, as an SPDX identifier where there is one.
         data: what it was made and measured with.
@@ -325,12 +328,13 @@ class Card(_Part):
     schema_version: Literal[1] = SCHEMA_VERSION
     name: Name
     version: Version
-    task: Literal["segmentation", "classification"]
+    task: Name
     title: Text
     description: str = ""
     inputs: Annotated[list[Input], Field(min_length=1)]
     outputs: Annotated[list[Output], Field(min_length=1)]
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None = None
+    settings: dict[str, Any] = {}
     requires: list[Name] = []
     licence: Text
     data: list[Data] = []
@@ -361,6 +365,14 @@ class Card(_Part):
         for one in self.inputs:
             if one.bundle is not None and one.bundle not in self.requires:
                 raise ValueError(f"input '{one.name}' takes '{one.bundle}', not in 'requires'")
+        drawn = any(one.source == "photograph" for one in self.inputs)
+        if drawn and self.preprocessing is None:
+            raise ValueError("an input made of a photograph needs 'preprocessing'")
+        if self.preprocessing is not None and self.task not in ("segmentation", "classification"):
+            raise ValueError(
+                f"'task' is {self.task!r}; photographs of the fundus are read for 'segmentation' or "
+                "'classification'"
+            )
         for output in self.outputs:
             if output.divides is not None and output.divides not in self.requires:
                 raise ValueError(

@@ -20,6 +20,7 @@ References:
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import prod
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _VARINT_BYTES_MAX = 10
@@ -112,6 +113,62 @@ def walk(content: bytes) -> Graph:
                 pending.append((inside, first, last, depth + 1))
         _note(kind, texts, out)
     return out
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Where one tensor of weights lies in an ONNX file.
+
+    Attributes:
+        shape: of the tensor.
+        start: offset of its first byte.
+        stop: offset behind its last byte; between them lie little-endian ``float32``.
+    """
+
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+def weights(content: bytes) -> list[Weights]:
+    """Where the ``float32`` initializers of the main graph lie, in the order of the file.
+
+    Those that hold their numbers otherwise than as raw bytes are left out.
+
+    Raises:
+        MalformedError: as for `walk`.
+    """
+    found = []
+    for number, wire, first, last in _fields(content, 0, len(content)):
+        if number != 7 or wire != _BYTES:
+            continue
+        for inner, kind, start, stop in _fields(content, first, last):
+            if inner == 5 and kind == _BYTES:
+                one = _floats(content, start, stop)
+                if one is not None:
+                    found.append(one)
+    return found
+
+
+def _floats(content: bytes, start: int, stop: int) -> Weights | None:
+    """A TensorProto: 1 dims, 2 data_type (1 is float), 9 raw_data."""
+    shape: list[int] = []
+    kind, raw = 0, None
+    for number, wire, first, last in _fields(content, start, stop):
+        if number == 1 and wire == _VARINT:
+            shape.append(_varint(content, first, last, _VARINT_BYTES_MAX)[0])
+        elif number == 1 and wire == _BYTES:
+            at = first
+            while at < last:
+                size, at = _varint(content, at, last, _VARINT_BYTES_MAX)
+                shape.append(size)
+        elif number == 2 and wire == _VARINT:
+            kind = _varint(content, first, last, _VARINT_BYTES_MAX)[0]
+        elif number == 9 and wire == _BYTES:
+            raw = (first, last)
+    if kind != 1 or raw is None or raw[1] - raw[0] != 4 * prod(shape):
+        return None
+    return Weights(tuple(shape), *raw)
 
 
 def _note(kind: str, texts: dict[str, list[str]], out: Graph) -> None:

@@ -153,7 +153,8 @@ class Bundle:
             raise InputError(f"{who} is a {type(array).__name__}; give a numpy array")
         if array.dtype != np.float32:
             raise InputError(f"{who} is {array.dtype}; give it as .astype(np.float32)")
-        axes = "(N, C, H, W)" if rank == 4 else "(N, C)" if rank == 2 else f"of {rank} axes"
+        known = {2: "(N, C)", 3: "(N, C, T)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
+        axes = known.get(rank, f"{rank} axes")
         if array.ndim != rank or array.size == 0:
             raise InputError(f"{who} has shape {array.shape}; expected {axes}, none of them 0")
         if array.shape[1] != len(one.channels):
@@ -161,7 +162,7 @@ class Bundle:
                 f"{who} has {array.shape[1]} channels (shape {array.shape}); expected "
                 f"{len(one.channels)}: {', '.join(one.channels)}"
             )
-        if rank == 4:
+        if rank > 2:
             _check_size(array.shape[2:], one, who)
         self._check_values(array, one, who)
 
@@ -169,7 +170,8 @@ class Bundle:
         least, most = float(array.min()), float(array.max())
         if not (np.isfinite(least) and np.isfinite(most)):
             raise InputError(f"{who} holds NaN or infinite values; mend them before the run")
-        low, high = self.card.preprocessing.range
+        drawn = self.card.preprocessing
+        low, high = (0.0, 0.0) if drawn is None else drawn.range
         if one.source == "photograph" and not (
             low - _RANGE_SLACK <= least and most <= high + _RANGE_SLACK
         ):
@@ -204,13 +206,15 @@ def _share_arena() -> None:
 
 
 def _check_size(sides: tuple[int, ...], one: Input, who: str) -> None:
+    shown = " × ".join(str(side) for side in sides)
     if one.size is not None and sides != one.size:
-        raise InputError(f"{who} is {sides[0]} × {sides[1]} pixels; expected exactly {one.size}")
+        raise InputError(f"{who} is {shown} pixels; expected exactly {one.size}")
     if any(side % one.multiple for side in sides):
-        padded = tuple(-(-side // one.multiple) * one.multiple for side in sides)
+        padded = " × ".join(str(-(-side // one.multiple) * one.multiple) for side in sides)
+        both = "both" if len(sides) == 2 else "each"
         raise InputError(
-            f"{who} is {sides[0]} × {sides[1]} pixels; both must be divisible by {one.multiple}: "
-            f"pad it to {padded[0]} × {padded[1]}"
+            f"{who} is {shown} pixels; {both} must be divisible by {one.multiple}: pad it to "
+            f"{padded}"
         )
 
 

@@ -1,5 +1,6 @@
 """From a trained network to an ONNX graph that says the same."""
 
+import inspect
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -47,6 +48,9 @@ def export_onnx(
         height = torch.export.Dim("height", min=2, max=256)
         width = torch.export.Dim("width", min=2, max=256)
         shapes = tuple({2: step * height, 3: step * width} for _ in example)
+        kinds = {one.kind for one in inspect.signature(net.forward).parameters.values()}
+        if inspect.Parameter.VAR_POSITIONAL in kinds:
+            shapes = (shapes,)  # the exporter sees all of them as one argument
     with warnings.catch_warnings():
         # the exporter warns of its own internals
         warnings.simplefilter("ignore")

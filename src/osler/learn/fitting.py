@@ -2,18 +2,22 @@
 
 import json
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from osler import bundles
-from osler.data.cohort import read_cohort
 from osler.data.provenance import cohort_used, refuse_change
 from osler.errors import BundleError, MissingExtraError, RecipeError
-from osler.learn.fundus.recipe import Recipe, read_recipe
+from osler.learn.learner import Learner
+from osler.learn.recipe import FUNDUS, Recipe, check_recipe, read_yaml
+
+if TYPE_CHECKING:
+    from osler.learn.training import Trained
+    from osler.tasks.task import Task
 
 _COHORT = "cohort.json"  # what the run is taught with, written before its first step
 
@@ -40,32 +44,20 @@ class Run:
     data: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Product:
-    """What a task's training hands over to be made a bundle.
-
-    Attributes:
-        graph: the ONNX graph.
-        card: the parts of the card that come from training: inputs, outputs, metrics, requires.
-        parameters: how many numbers were learnt.
-        minutes: of training.
-        difference: the largest difference between the graph and the network on real photographs.
-    """
-
-    graph: bytes
-    card: Mapping[str, Any]
-    parameters: int
-    minutes: float
-    difference: float
-
-
-def fit(recipe: Path | str, *, out: Path | str | None = None, resume: bool = False) -> Run:
-    """Train what a recipe describes, validate it, and write its bundle.
+def fit(
+    recipe: Path | str,
+    *,
+    out: Path | str | None = None,
+    resume: bool = False,
+    tasks: "Sequence[type[Task]]" = (),
+) -> Run:
+    """Train what a recipe describes, judge it on cases that did not teach, and write its bundle.
 
     Args:
         recipe: the recipe's file.
         out: folder of the run; ``runs/NAME`` by default. The bundle is its sub-folder ``bundle``.
         resume: go on from the folder's checkpoint; the same steps as if never interrupted.
+        tasks: tasks of one's own, beside those of Osler.
 
     Raises:
         MissingExtraError: torch is not installed.
@@ -74,38 +66,64 @@ def fit(recipe: Path | str, *, out: Path | str | None = None, resume: bool = Fal
         BundleError: the exported graph does not give what the network gives.
     """
     path = Path(recipe)
-    read = read_recipe(path)
-    make = _maker(read)
-    folder = Path(out) if out is not None else Path("runs") / read.name
-    data = _data(read, path, folder, resume=resume)
-    product = make(read, path, folder, resume)
-    if product.difference > MOST_DIFFERENT:
-        raise BundleError(
-            f"the exported graph of '{read.name}' differs from its network by "
-            f"{product.difference:.3f} of probability on real photographs (at most "
-            f"{MOST_DIFFERENT} is let through), so no bundle was written: its weights do not "
-            "survive half precision; train it with a greater learner.weight_decay"
-        )
-    card = _card(read, product, data)
-    bundle = bundles.save(card, {"model.onnx": product.graph}, folder / "bundle", overwrite=True)
-    record = {
-        "recipe": read.model_dump(mode="json"),
-        "data": data,
-        "metrics": card["metrics"],
-        "training": card["training"],
-        "difference_between_onnx_and_torch": product.difference,
-    }
-    (folder / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    return Run(read.name, folder, bundle, list(card["metrics"]), data)
+    content = read_yaml(path)
+    folder = Path(out) if out is not None else None
+    if content.get("task") in FUNDUS:
+        _need_torch()
+        from osler.learn.fundus.fitting import fit_fundus
 
+        return fit_fundus(path, folder, resume=resume)
+    read, task = check_recipe(content, path, tasks=tasks)
+    _need_torch()
+    from osler.learn.teaching import cohort_of
+    from osler.learn.training import learn
 
-def _data(recipe: Recipe, path: Path, folder: Path, *, resume: bool) -> dict[str, Any]:
-    """What the run is taught with: kept in its folder, and compared where it goes on."""
-    cohort = read_cohort(path.parent / recipe.cohort)
-    # graders leave each fold out in turn
-    used = cohort_used(
-        cohort, hold=None if recipe.task == "fundus-grading" else recipe.learner.hold
+    folder = folder if folder is not None else Path("runs") / read.name
+    cohort = cohort_of(read, path, folder=folder)
+    test = read.hold.test
+    used = cohort_used(cohort, hold=test if isinstance(test, int) else None)
+    used["split"]["hold"] = read.hold.model_dump(mode="json")
+    used = keep_data(used, folder, resume=resume)
+    trained = learn(read, task, cohort, path=path, folder=folder, resume=resume)
+    refuse_difference(read.name, trained.difference)
+    run = finish(
+        _card(read, trained, used), trained.graph, folder, recipe=read.model_dump(mode="json"),
+        data=used, difference=trained.difference,
+    )  # fmt: skip
+    (folder / "cases.json").write_text(
+        json.dumps(trained.rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
+    return run
+
+
+def _need_torch() -> None:
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("torch", extra="train", purpose="train a network") from error
+
+
+def refuse_difference(name: str, difference: float) -> None:
+    """Let no graph through that does not say what its network says.
+
+    Raises:
+        BundleError: it differs by more than `MOST_DIFFERENT`.
+    """
+    if difference > MOST_DIFFERENT:
+        raise BundleError(
+            f"the exported graph of '{name}' differs from its network by {difference:.3f} of "
+            f"probability on real cases (at most {MOST_DIFFERENT} is let through), so no bundle "
+            "was written: its weights do not survive half precision; train it with a greater "
+            "learner.weight_decay"
+        )
+
+
+def keep_data(used: dict[str, Any], folder: Path, *, resume: bool) -> dict[str, Any]:
+    """Keep what a run is taught with in its folder, and compare it where a run goes on.
+
+    Raises:
+        RecipeError: the cohort has changed since, or the record is damaged.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / _COHORT
     if resume and any(folder.glob("**/checkpoint.pt")) and kept.exists():
@@ -118,49 +136,67 @@ def _data(recipe: Recipe, path: Path, folder: Path, *, resume: bool) -> dict[str
     return used
 
 
-def _maker(recipe: Recipe) -> Callable[[Recipe, Path, Path, bool], Product]:
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("torch", extra="train", purpose="train a network") from error
-    from osler.learn.fundus import products
+def finish(
+    card: Mapping[str, Any], graph: bytes, folder: Path, *, recipe: Mapping[str, Any],
+    data: dict[str, Any], difference: float,
+) -> Run:  # fmt: skip
+    """Write the bundle and the record of the run."""
+    bundle = bundles.save(card, {"model.onnx": graph}, folder / "bundle", overwrite=True)
+    record = {
+        "recipe": recipe,
+        "data": data,
+        "metrics": card["metrics"],
+        "training": card["training"],
+        "difference_between_onnx_and_torch": difference,
+    }
+    (folder / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return Run(str(card["name"]), folder, bundle, list(card["metrics"]), data)
 
+
+def training_of(
+    name: str, learner: Learner, data: Mapping[str, Any], *, minutes: float, parameters: int
+) -> dict[str, Any]:
+    """How a bundle was made, as its card holds it."""
     return {
-        "fundus-segmentation": products.segmentation,
-        "fundus-grading": products.grading,
-        "fundus-quality": products.quality,
-    }[recipe.task]
+        "recipe": f"recipes/{name}.yaml",
+        "seed": learner.seed,
+        "minutes": round(minutes, 1),
+        "parameters": parameters,
+        "software": {
+            "python": platform.python_version(),
+            **{package: version(package) for package in ("torch", "numpy", "onnx")},
+        },
+        "date": datetime.now(UTC).date().isoformat(),
+        "cohort_sha256": data["cohort"]["sha256"],
+        "split_sha256": data["split"]["sha256"],
+    }
 
 
-def _card(recipe: Recipe, product: Product, data: Mapping[str, Any]) -> dict[str, Any]:
+def _card(recipe: Recipe, trained: "Trained", data: Mapping[str, Any]) -> dict[str, Any]:
+    from osler.learn.training import card_inputs, card_metrics, card_outputs
+
     texts = dict(recipe.card)
-    card: dict[str, Any] = {
+    counts = trained.counts
+    judged = (
+        f"{data['cohort']['table']}: {counts['test']} cases of part {recipe.hold.test}, whose "
+        f"patients neither taught ({counts['teach']} cases) nor tuned ({counts['tune']})"
+    )
+    return {
         "schema_version": 1,
         "name": recipe.name,
         "version": recipe.version,
-        "task": "segmentation" if recipe.task == "fundus-segmentation" else "classification",
+        "task": recipe.task,
         "title": texts.pop("title", recipe.name),
         "licence": texts.pop("licence", "Apache-2.0"),
         "intended_use": texts.pop("intended_use", "Research. Not for diagnosis."),
-        "preprocessing": {
-            "frame": "field-of-view", "diameter": recipe.diameter, "range": [0.0, 1.0],
-            "field_channel": True,
-        },
-        "training": {
-            "recipe": f"recipes/{recipe.name}.yaml",
-            "seed": recipe.learner.seed,
-            "minutes": round(product.minutes, 1),
-            "parameters": product.parameters,
-            "software": {
-                "python": platform.python_version(),
-                **{name: version(name) for name in ("torch", "numpy", "onnx")},
-            },
-            "date": datetime.now(UTC).date().isoformat(),
-            "cohort_sha256": data["cohort"]["sha256"],
-            "split_sha256": data["split"]["sha256"],
-        },
+        "settings": trained.task.settings.model_dump(mode="json"),
+        "inputs": card_inputs(trained.task),
+        "outputs": card_outputs(trained.task.outputs(), trained.task.calibration),
+        "metrics": card_metrics(trained.figures, data=judged),
+        "training": training_of(
+            recipe.name, recipe.learner, data, minutes=trained.seconds / 60,
+            parameters=sum(p.numel() for p in trained.net.parameters()),
+        ),
         **texts,
-        **product.card,
         "files": {},
     }  # fmt: skip
-    return card

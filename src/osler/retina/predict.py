@@ -86,7 +86,9 @@ def _predict(
             circle = " -> ".join((*waiting[waiting.index(name) :], name))
             raise BundleError(f"bundles need each other in a circle: {circle}; mend 'requires'")
         known[name] = _predict(bundles.load(name), case, item, field, known, waiting)
-    image, canvas = canvas_masks.encode(pixels, field, diameter=bundle.card.preprocessing.diameter)
+    drawn = bundle.card.preprocessing
+    assert drawn is not None  # the caller has seen that it takes a photograph
+    image, canvas = canvas_masks.encode(pixels, field, diameter=drawn.diameter)
     inputs: dict[str, NDArray[np.float32]] = {}
     for one in bundle.card.inputs:
         if one.source == "photograph":

@@ -39,15 +39,15 @@ class Slices(Protocol):
 
 
 class Sampling(Protocol):
-    """The way from a source grid to a target grid.
+    """The way from a source grid to a target grid."""
 
-    Attributes:
-        source: ``(D, H, W)`` of the volumes that are sampled.
-        target: ``(D, H, W)`` of what comes out.
-    """
+    @property
+    def source(self) -> Shape:
+        """``(D, H, W)`` of the volumes that are sampled."""
 
-    source: Shape
-    target: Shape
+    @property
+    def target(self) -> Shape:
+        """``(D, H, W)`` of what comes out."""
 
     def slices(self, start: int, stop: int) -> Slices:
         """Prepare the slices from ``start`` up to ``stop`` of the target."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from osler import metrics
 from osler.data.cohort import read_cohort
 from osler.learn.export import export_onnx, largest_difference
-from osler.learn.fitting import Product
+from osler.learn.fundus.fitting import Product
 from osler.learn.fundus import grading as learn_grades
 from osler.learn.fundus import quality as learn_quality
 from osler.learn.fundus.canvases import read_rgb

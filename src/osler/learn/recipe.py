@@ -1,0 +1,190 @@
+"""A recipe: a training run as data, checked before anything is loaded."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from osler.errors import RecipeError
+from osler.learn.learner import Learner
+from osler.tasks.catalogue import explain, find
+
+if TYPE_CHECKING:
+    from osler.tasks.task import Task
+
+FUNDUS = ("fundus-segmentation", "fundus-grading", "fundus-quality")
+"""The tasks of the models of the fundus that come with Osler; see ``osler.learn.fundus``."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Network(_Strict):
+    """The network.
+
+    Attributes:
+        name: in ``osler.models``; None takes the task's own.
+        options: what it is built with, besides the sizes that the task knows.
+        checkpoint: published weights to start from, relative to the recipe.
+        partial: take a checkpoint that brings the encoder only.
+    """
+
+    name: str | None = None
+    options: dict[str, Any] = {}
+    checkpoint: str | None = None
+    partial: bool = False
+
+
+class Hold(_Strict):
+    """Which cases do not teach: folds by number, or parts by name.
+
+    Attributes:
+        test: judged once, at the end; the figures in the card are theirs. None judges nobody.
+        tune: chooses the weights and fits the calibration. None keeps the last weights.
+    """
+
+    test: int | str | None = 0
+    tune: int | str | None = 1
+
+
+class Folds(_Strict):
+    """How a cohort without folds or parts is dealt out, by patient.
+
+    Attributes:
+        count: number of folds.
+        seed: another seed deals another way.
+        stratify: labels or variables that each fold shall have in proportion.
+    """
+
+    count: int = Field(default=5, ge=2)
+    seed: int = 1
+    stratify: list[str] = []
+
+
+class Recipe(_Strict):
+    """A training run.
+
+    Attributes:
+        name: the bundle's name.
+        version: the bundle's version.
+        task: what is learnt, as ``osler.tasks.catalogue.TASKS`` names it.
+        cohort: a table, or a data set that ``osler data import`` takes; relative to the recipe, or
+            to the data folder.
+        kind: of the importer; None takes the first that accepts it.
+        patient: rule for patients of the importer (a regular expression).
+        where: rows of the cohort that are used: column to the values that it may have.
+        folds: how the cohort is dealt out where it says nothing itself.
+        hold: which folds or parts do not teach.
+        settings: the task's own keys.
+        network, learner: see there.
+        augment: a preset's name, or the keys of ``osler.learn.augmenting_settings``.
+        card: the texts of the bundle's card.
+    """
+
+    name: str
+    version: str = "1.0.0"
+    task: str
+    cohort: str
+    kind: str | None = None
+    patient: str | None = None
+    where: dict[str, list[str]] = {}
+    folds: Folds = Folds()
+    hold: Hold = Hold()
+    settings: dict[str, Any] = {}
+    network: Network = Network()
+    learner: Learner
+    augment: str | dict[str, Any] = "none"
+    card: dict[str, Any] = {}
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping of a recipe's file.
+
+    Raises:
+        RecipeError: the file cannot be read, or is no YAML mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"the recipe '{path}' cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"the recipe '{path}' is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"the recipe '{path}' is not a mapping of keys to values")
+    return content
+
+
+def check_recipe(
+    content: dict[str, Any], path: Path, *, tasks: "Sequence[type[Task]]" = ()
+) -> "tuple[Recipe, Task]":
+    """A recipe and its task, both checked whole; no data is touched.
+
+    Args:
+        content: of `read_yaml`.
+        path: for messages.
+        tasks: tasks of one's own, beside those of Osler.
+
+    Raises:
+        RecipeError: every wrong key and value is named; an unknown one with the nearest known.
+    """
+    lines: list[str] = []
+    recipe: Recipe | None = None
+    try:
+        recipe = Recipe.model_validate(content)
+    except ValidationError as error:
+        lines += [explain(problem, Recipe) for problem in error.errors()]
+    task: Task | None = None
+    name = content.get("task")
+    if isinstance(name, str):
+        try:
+            kind = find(name, tasks)
+        except RecipeError as error:
+            lines.append(f"task: {error}")
+        else:
+            settings = content.get("settings") or {}
+            try:
+                task = kind(kind.Settings.model_validate(settings))
+            except ValidationError as error:
+                lines += [explain(one, kind.Settings, "settings") for one in error.errors()]
+    if recipe is not None:
+        lines += _network_faults(recipe) + _augment_faults(recipe)
+    if lines or recipe is None or task is None:
+        listed = "\n  ".join(lines)
+        raise RecipeError(f"the recipe '{path}' is wrong:\n  {listed}")
+    return recipe, task
+
+
+def _network_faults(recipe: Recipe) -> list[str]:
+    """A network that does not exist is named with the nearest one, before any data is read."""
+    name = recipe.network.name
+    if name is None:
+        return []
+    from osler.models.catalogue import SYSTEMS
+    from osler.models.catalogue import find as find_network
+
+    try:
+        find_network(name)
+    except RecipeError as error:
+        near = difflib.get_close_matches(name, [one.name for one in SYSTEMS], n=1, cutoff=0.0)
+        return [f"network.name: {error}" if not near else
+                f"network.name: no network '{name}'; the nearest is '{near[0]}'"]  # fmt: skip
+    return []
+
+
+def _augment_faults(recipe: Recipe) -> list[str]:
+    from osler.learn.augmenting_settings import PRESETS, Augmentation
+
+    if isinstance(recipe.augment, str):
+        if recipe.augment in PRESETS:
+            return []
+        near = difflib.get_close_matches(recipe.augment, list(PRESETS), n=1, cutoff=0.0)
+        return [f"augment: no preset '{recipe.augment}'; the nearest is '{near[0]}'"]
+    try:
+        Augmentation.model_validate(recipe.augment)
+    except ValidationError as error:
+        return [explain(one, Augmentation, "augment") for one in error.errors()]
+    return []

@@ -1,0 +1,257 @@
+"""The cases that teach: opened and encoded once, then drawn from."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osler.data.cohort import Cohort, Row, data_folder, read_cohort
+from osler.data.importing import import_cohort
+from osler.data.opening import open_row
+from osler.data.splitting import split_cohort
+from osler.errors import InputError, RecipeError
+from osler.learn.recipe import Recipe
+from osler.record import Case
+from osler.tasks.task import Arrays, Sample, Task
+
+_MOST_NAMED = 20  # faults in one message
+
+
+def cohort_of(recipe: Recipe, path: Path, *, folder: Path) -> Cohort:
+    """The recipe's cohort, with folds or parts.
+
+    Args:
+        recipe: the recipe.
+        path: its file.
+        folder: of the run, where the table of an imported data set is written.
+
+    Raises:
+        RecipeError: it cannot be read, is empty after ``where``, or a patient is in two parts.
+    """
+    source = _place(recipe.cohort, path)
+    if source.suffix.lower() in (".csv", ".parquet") and recipe.kind is None:
+        cohort = read_cohort(source)
+    else:
+        table = folder / "cohort.csv"
+        folder.mkdir(parents=True, exist_ok=True)
+        written, _ = import_cohort(source, table, kind=recipe.kind, patient=recipe.patient)
+        cohort = read_cohort(table, root=written.root)
+    cohort = _where(cohort, recipe)
+    asked = (recipe.hold.test, recipe.hold.tune)
+    if not cohort.folds and (not cohort.splits or any(isinstance(one, int) for one in asked)):
+        # a part that is already named test is no fold of the rest
+        rows = [replace(row, split=None) for row in cohort.rows if row.split != "test"]
+        cohort = replace(cohort, rows=tuple(rows))
+        cohort = split_cohort(
+            cohort,
+            folds=recipe.folds.count,
+            seed=recipe.folds.seed,
+            stratify=recipe.folds.stratify,
+        ).cohort
+    return cohort
+
+
+def _place(name: str, recipe: Path) -> Path:
+    """Beside the recipe, else in the data folder."""
+    beside = (recipe.parent / name).resolve()
+    if beside.exists():
+        return beside
+    try:
+        there = data_folder() / name
+    except RecipeError:
+        there = beside
+    if not there.exists():
+        raise RecipeError(
+            f"the cohort '{name}' lies neither beside the recipe ('{beside}') nor in the data "
+            "folder; set OSLER_DATA, or write a path relative to the recipe"
+        )
+    return there
+
+
+def _where(cohort: Cohort, recipe: Recipe) -> Cohort:
+    rows = list(cohort.rows)
+    for column, allowed in recipe.where.items():
+        known = {*cohort.columns("labels"), *cohort.columns("variables"), "split"}
+        if column not in known:
+            raise RecipeError(
+                f"where: the cohort has no column '{column}'; it has: {', '.join(sorted(known))}"
+            )
+        rows = [row for row in rows if _value(row, column) in allowed]
+    if not rows:
+        raise RecipeError(f"no row of the cohort '{cohort.path}' is left by where: {recipe.where}")
+    return replace(cohort, rows=tuple(rows))
+
+
+def _value(row: Row, column: str) -> str:
+    if column == "split":
+        return row.split or ""
+    return str(row.labels.get(column, row.variables.get(column, "")))
+
+
+def divide(cohort: Cohort, recipe: Recipe) -> tuple[list[Row], list[Row], list[Row]]:
+    """The rows that teach, those that tune, and those that test; no patient is in two of them.
+
+    Raises:
+        RecipeError: a fold or part that is held out does not exist, nothing is left to teach, or
+            a patient is in two parts.
+    """
+
+    def of(wanted: int | str | None) -> list[Row]:
+        if wanted is None:
+            return []
+        found = [row for row in cohort.rows if wanted in (row.split, row.fold)]
+        if not found:
+            there = [*cohort.splits, *cohort.folds]
+            raise RecipeError(
+                f"hold names '{wanted}', and the cohort's parts are "
+                f"{', '.join(str(one) for one in there)}; write null to hold nothing out"
+            )
+        return found
+
+    test, tune = of(recipe.hold.test), of(recipe.hold.tune)
+    held = {row.case_id for row in [*test, *tune]}
+    teach = [row for row in cohort.rows if row.case_id not in held]
+    if cohort.splits:  # parts by name: only what is named train teaches, if anything is
+        named = [row for row in teach if row.split == "train"]
+        teach = named or teach
+    if not teach:
+        raise RecipeError("no case is left to teach; hold out less")
+    _leaks(teach, tune, test)
+    return teach, tune, test
+
+
+def _leaks(*parts: Sequence[Row]) -> None:
+    seen: dict[str, int] = {}
+    both = []
+    for number, rows in enumerate(parts):
+        for row in rows:
+            if seen.setdefault(row.patient_id, number) != number:
+                both.append(row.patient_id)
+    if both:
+        names = ", ".join(f"'{one}'" for one in sorted(set(both))[:_MOST_NAMED])
+        raise RecipeError(
+            f"{len(set(both))} patients are in more than one of the parts that teach, tune and "
+            f"test: {names}; deal them out anew with 'osler data split'"
+        )
+
+
+def encode_rows(
+    rows: Sequence[Row], cohort: Cohort, task: Task, *, keep_case: bool, threads: int = 2
+) -> list[Sample]:
+    """The rows as samples with their truth.
+
+    Args:
+        rows: of the cohort.
+        cohort: for paths and messages.
+        task: says how.
+        keep_case: whether each sample keeps its case, as judging needs.
+        threads: cases under way at a time.
+
+    Raises:
+        RecipeError: cases that cannot be opened or have no truth, all of them listed.
+    """
+
+    def one(row: Row) -> Sample:
+        sample = task.encode(open_row(row, cohort), truth=True)
+        if not keep_case:
+            sample.case = None
+        return sample
+
+    samples: list[Sample] = []
+    faults: list[str] = []
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: list[tuple[Row, Future[Sample]]] = [(row, pool.submit(one, row)) for row in rows]
+        for row, future in waiting:
+            try:
+                samples.append(future.result())
+            except InputError as error:
+                faults.append(f"{row.where or row.case_id}: {error}")
+    _refuse(faults, len(rows))
+    return samples
+
+
+def opened(rows: Sequence[Row], cohort: Cohort) -> Callable[[], Iterator[Case]]:
+    """The rows as cases, one after the other, as often as asked.
+
+    Cases that cannot be opened are passed over, and listed in a RecipeError at the end.
+    """
+
+    def cases() -> Iterator[Case]:
+        faults = []
+        for row in rows:
+            try:
+                case = open_row(row, cohort)
+            except InputError as error:
+                faults.append(str(error))
+                continue
+            yield case
+        _refuse(faults, len(rows))
+
+    return cases
+
+
+def _refuse(faults: Sequence[str], count: int) -> None:
+    """Name the cases that cannot be used, if there are any."""
+    if not faults:
+        return
+    listed = "\n  ".join(faults[:_MOST_NAMED])
+    more = f"\n  and {len(faults) - _MOST_NAMED} more" if len(faults) > _MOST_NAMED else ""
+    raise RecipeError(
+        f"{len(faults)} of {count} cases cannot be used; mend them or leave them out of the table:"
+        f"\n  {listed}{more}"
+    )
+
+
+class Batches:
+    """The batch of every step, which depends on the seed and the step's number alone.
+
+    Args:
+        samples: of the cases that teach.
+        task: cuts examples.
+        choose: gives the samples of a step by their numbers.
+        seed: of the cuts.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        task: Task,
+        choose: Callable[[int], Sequence[int]],
+        *,
+        seed: int,
+    ) -> None:
+        self.samples, self.task, self.choose, self.seed = samples, task, choose, seed
+        self._pool = ThreadPoolExecutor(1, "osler-batches")
+        self._ahead: tuple[int, Future[tuple[Arrays, Arrays]]] | None = None
+
+    def __call__(self, step: int) -> tuple[Arrays, Arrays]:
+        """Inputs and targets ``(B, ...)``; the next step's are made meanwhile."""
+        if self._ahead is not None and self._ahead[0] == step:
+            made = self._ahead[1].result()
+        else:
+            made = self._make(step)
+        self._ahead = (step + 1, self._pool.submit(self._make, step + 1))
+        return made
+
+    def _make(self, step: int) -> tuple[Arrays, Arrays]:
+        rng = np.random.default_rng((self.seed, step))
+        examples = [self.task.example(self.samples[n], rng) for n in self.choose(step)]
+        inputs, targets = zip(*examples, strict=True)
+        return _stacked(inputs), _stacked(targets)
+
+
+def _stacked(parts: Sequence[Arrays]) -> Arrays:
+    out: dict[str, NDArray[np.generic]] = {}
+    for name in parts[0]:
+        arrays = [part[name] for part in parts]
+        if len({array.shape for array in arrays}) > 1:
+            shapes = ", ".join(sorted({str(array.shape) for array in arrays}))
+            raise RecipeError(
+                f"'{name}' has several shapes in one batch ({shapes}); set settings.patch or "
+                "settings.image.size, or learner.batch to 1"
+            )
+        out[name] = np.stack(arrays)
+    return out

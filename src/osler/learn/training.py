@@ -1,0 +1,274 @@
+"""Training of any task: from a recipe to what a bundle is made of."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from osler.data.cohort import Cohort
+from osler.learn.augmenting import augment
+from osler.learn.augmenting_settings import Augmentation
+from osler.learn.export import export_onnx, largest_difference
+from osler.learn.loop import inference, train
+from osler.learn.networks import build
+from osler.learn.recipe import Recipe
+from osler.learn.teaching import Batches, divide, encode_rows, opened
+from osler.tasks.task import Arrays, Figure, OutputSpec, Row, Sample, Task
+
+REPLICATES = 2000
+
+
+@dataclass(slots=True)
+class Trained:
+    """What a training run left.
+
+    Attributes:
+        task: with everything planned and its calibration.
+        net: the network with the chosen weights.
+        graph: its ONNX graph.
+        figures: of the cases that test; empty where none do.
+        rows: what each of them gave, by case.
+        seconds: spent in training.
+        difference: the largest difference between graph and network, of probability.
+        counts: cases that teach, tune and test.
+    """
+
+    task: Task
+    net: nn.Module
+    graph: bytes
+    figures: list[Figure]
+    rows: dict[str, Row]
+    seconds: float
+    difference: float
+    counts: dict[str, int]
+
+
+def learn(
+    recipe: Recipe, task: Task, cohort: Cohort, *, path: Path, folder: Path, resume: bool
+) -> Trained:
+    """Train, choose weights and calibrate on the cases that tune, judge on those that test.
+
+    Raises:
+        RecipeError: the cohort does not serve the recipe, or the loss is not finite.
+    """
+    teach_rows, tune_rows, test_rows = divide(cohort, recipe)
+    task = task.planned(opened(teach_rows, cohort))
+    teach = encode_rows(teach_rows, cohort, task, keep_case=False)
+    tune = encode_rows(tune_rows, cohort, task, keep_case=True)
+    torch.manual_seed(recipe.learner.seed)
+    net = build(recipe, task, path)
+    learner = recipe.learner
+
+    def validate(net: nn.Module) -> Mapping[str, float]:
+        rows = [task.judge(outputs_of(net, task, sample), sample) for sample in tune]
+        return {"score": task.score(rows)}
+
+    state = train(
+        net, loss=_loss(recipe, task, teach), validate=validate if tune else None,
+        learner=learner, folder=folder, resume=resume,
+    )  # fmt: skip
+    net = net.cpu().eval()
+    said = [outputs_of(net, task, sample) for sample in tune]
+    on = f"{len(tune)} cases that did not teach (part {recipe.hold.tune})"
+    task.calibration = dict(task.calibrate(said, tune, on=on)) if tune else {}
+    test = encode_rows(test_rows, cohort, task, keep_case=True)
+    rows = {
+        sample.id: task.judge(task.calibrated(outputs_of(net, task, sample)), sample)
+        for sample in test
+    }
+    figures = (
+        task.figures(
+            list(rows.values()), [sample.patient for sample in test], seed=1, replicates=REPLICATES
+        )
+        if rows
+        else []
+    )
+    graph, difference = exported(net, task, (test or teach)[:3])
+    return Trained(
+        task, net, graph, figures, rows, state.seconds, difference,
+        {"teach": len(teach), "tune": len(tune_rows), "test": len(test)},
+    )  # fmt: skip
+
+
+def _loss(
+    recipe: Recipe, task: Task, samples: Sequence[Sample]
+) -> Callable[[nn.Module, int, torch.device], Tensor]:
+    learner = recipe.learner
+    batches = Batches(samples, task, chooser(samples, recipe), seed=learner.seed)
+    changes = _augmentation(recipe)
+
+    def loss(net: nn.Module, number: int, device: torch.device) -> Tensor:
+        arrays, truths = batches(number)
+        inputs = {name: _tensor(array, device) for name, array in arrays.items()}
+        targets = {name: _tensor(array, device) for name, array in truths.items()}
+        if changes is not None:
+            _change(inputs, targets, task, changes, seed=learner.seed * 1_000_003 + number)
+        out: Tensor = task.loss(net, inputs, targets, step=number)
+        return out
+
+    return loss
+
+
+def _tensor(array: NDArray[Any], device: torch.device) -> Tensor:
+    tensor = torch.from_numpy(np.ascontiguousarray(array)).to(device)
+    if tensor.ndim == 4 and tensor.is_floating_point():
+        tensor = tensor.contiguous(memory_format=torch.channels_last)
+    return tensor
+
+
+def _augmentation(recipe: Recipe) -> Augmentation | None:
+    said = recipe.augment
+    settings = Augmentation.model_validate({"preset": said} if isinstance(said, str) else said)
+    return None if settings == Augmentation.model_validate({"preset": "none"}) else settings
+
+
+def _change(
+    inputs: dict[str, Tensor], targets: dict[str, Tensor], task: Task,
+    changes: Augmentation, *, seed: int,
+) -> None:  # fmt: skip
+    """Change images and the masks that lie on them alike, in place of the dictionaries."""
+    generator = torch.Generator().manual_seed(seed)
+    images = [(room, name) for room in (inputs, targets) for name in task.images if name in room]
+    masks = [name for name in task.masks if name in targets]
+    if not images:
+        return
+    widths = [room[name].shape[1] for room, name in images]
+    together = torch.cat([room[name] for room, name in images], dim=1)
+    labels = torch.cat([targets[name] for name in masks], dim=1) if masks else None
+    sizes = [targets[name].shape[1] for name in masks]
+    together, labels = augment(together, labels, changes, generator)
+    for (room, name), part in zip(images, together.split(widths, dim=1), strict=True):
+        room[name] = part
+    if labels is not None:
+        for name, part in zip(masks, labels.split(sizes, dim=1), strict=True):
+            targets[name] = part
+
+
+def chooser(samples: Sequence[Sample], recipe: Recipe) -> Callable[[int], list[int]]:
+    """The samples of each step: each once before any twice."""
+    count, size = len(samples), recipe.learner.batch
+
+    def choose(step: int) -> list[int]:
+        out = []
+        for place in range(step * size, (step + 1) * size):
+            epoch, index = divmod(place, count)
+            order = np.random.default_rng((recipe.learner.seed, 7, epoch)).permutation(count)
+            out.append(int(order[index]))
+        return out
+
+    return choose
+
+
+def outputs_of(net: nn.Module, task: Task, sample: Sample) -> Arrays:
+    """What a network says of a whole case."""
+    device = next(net.parameters()).device
+
+    def predict(inputs: Arrays) -> Arrays:
+        with inference(net):
+            said = net(*(torch.from_numpy(array).to(device) for array in inputs.values()))
+        named = task.named(said)
+        return {name: value.float().cpu().numpy() for name, value in named.items()}
+
+    return task.run(predict, sample)
+
+
+class _Answer(nn.Module):
+    """A network whose answer is a tuple in the order of the task's outputs, as a graph has it."""
+
+    def __init__(self, net: nn.Module, task: Task) -> None:
+        super().__init__()
+        self.net, self.task = net, task
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...] | Tensor:
+        said = tuple(self.task.named(self.net(*inputs)).values())
+        return said[0] if len(said) == 1 else said
+
+
+def exported(net: nn.Module, task: Task, samples: Sequence[Sample]) -> tuple[bytes, float]:
+    """The ONNX graph of a network and how far it is from it on real cases."""
+    answer = _Answer(net, task).eval()
+    example, step = {}, None
+    for spec in task.inputs():
+        size = spec.size
+        if size is None:
+            size = tuple(spec.multiple * (2 + axis) for axis in range(spec.axes))
+            step = spec.multiple
+        example[spec.name] = torch.rand(1, len(spec.channels), *size)
+    names = [one.name for one in task.outputs()]
+    graph = export_onnx(answer, example, outputs=names, step=step)
+    feeds = [_feed(task, sample) for sample in samples]
+    return graph, largest_difference(answer, graph, [feed for feed in feeds if feed])
+
+
+def _feed(task: Task, sample: Sample) -> Arrays:
+    """The first arrays that a task asks its network about in a case."""
+    seen: list[Arrays] = []
+
+    class _Enough(Exception):
+        pass
+
+    def predict(inputs: Arrays) -> Arrays:
+        seen.append({k: np.ascontiguousarray(v[:1], np.float32) for k, v in inputs.items()})
+        raise _Enough
+
+    try:
+        task.run(predict, sample)
+    except _Enough:
+        return seen[0]
+    return seen[0] if seen else {}
+
+
+def card_outputs(
+    outputs: Sequence[OutputSpec], calibration: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The outputs as a card holds them."""
+    out = []
+    for one in outputs:
+        cut = one.thresholds or (None,) * len(one.labels)
+        out.append({
+            "name": one.name,
+            "activation": one.activation,
+            "labels": [
+                {"name": label, "threshold": threshold}
+                for label, threshold in zip(one.labels, cut, strict=True)
+            ],
+            "calibration": dict(calibration[one.name]) if one.name in calibration else None,
+            "description": one.description,
+        })  # fmt: skip
+    return out
+
+
+def card_inputs(task: Task) -> list[dict[str, Any]]:
+    """The inputs as a card holds them."""
+    return [
+        {
+            "name": one.name, "channels": list(one.channels), "multiple": one.multiple,
+            "size": None if one.size is None else list(one.size), "source": "case",
+        }
+        for one in task.inputs()
+    ]  # fmt: skip
+
+
+def card_metrics(figures: Sequence[Figure], *, data: str) -> list[dict[str, Any]]:
+    """The figures as a card holds them; those without a value are left out."""
+    out = []
+    for one in figures:
+        if one.interval.value is None or one.cases < 1:
+            continue
+        interval = one.interval
+        bounded = interval.low is not None and interval.high is not None
+        left_out = f"; {one.left_out} cases without a figure" if one.left_out else ""
+        out.append({
+            "name": one.name, "value": round(float(interval.value), 4),
+            "low": round(float(interval.low), 4) if bounded else None,
+            "high": round(float(interval.high), 4) if bounded else None,
+            "level": interval.level if bounded else None,
+            "images": one.cases, "data": data,
+            "how": f"{one.how}; percentile bootstrap over {interval.groups} patients{left_out}",
+        })  # fmt: skip
+    return out

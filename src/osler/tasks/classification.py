@@ -1,0 +1,402 @@
+"""Classification: which of several classes, which labels of many, or how far on a scale."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from osler import metrics
+from osler.errors import InputError, RecipeError
+from osler.record import Case, Finding, Label, Source
+from osler.tasks.image_input import ImageInput, encode_image
+from osler.tasks.prediction_set import prediction_set
+from osler.tasks.task import (
+    Arrays,
+    Figure,
+    InputSpec,
+    OutputSpec,
+    Row,
+    Sample,
+    Settings,
+    Task,
+    sigmoid,
+    softmax,
+)
+
+_OUTPUT = "scores"
+_POSITIVE = frozenset({"1", "yes", "true", "positive", "present"})
+_NEGATIVE = frozenset({"0", "no", "false", "negative", "absent"})
+
+
+class ClassificationSettings(Settings):
+    """The keys of classification.
+
+    Attributes:
+        image: which image, and how it is made alike; ``size`` must be set.
+        target: the cohort's label column; several for ``multi-label``.
+        kind: ``classes`` that exclude each other; ``ordinal`` ones, in the order of ``labels``;
+            or ``multi-label``, each target yes or no.
+        labels: the classes in order; empty takes those of the teaching cases, sorted (numbers by
+            value).
+        weights: ``balanced`` weighs a class by the effective number of its samples [1]_, ``none``
+            each case alike.
+        focal: exponent of the focal loss [2]_; 0 is cross-entropy.
+        smoothing: share of each target that is spread over the other classes.
+        coverage: level of the conformal prediction set.
+        counts: teaching cases of each label; found by itself.
+
+    References:
+        .. [1] Cui et al., "Class-balanced loss based on effective number of samples", CVPR 2019.
+        .. [2] Lin et al., "Focal loss for dense object detection", ICCV 2017.
+    """
+
+    image: ImageInput = ImageInput(size=(224, 224))
+    target: str | list[str] = "class"
+    kind: Literal["classes", "ordinal", "multi-label"] = "classes"
+    labels: list[str] = []
+    weights: Literal["none", "balanced"] = "none"
+    focal: Annotated[float, Field(ge=0)] = 0.0
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    coverage: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    counts: list[int] = []
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.kind == "multi-label" and isinstance(self.target, str):
+            raise ValueError("kind multi-label takes a list of targets, each yes or no")
+        if self.kind != "multi-label" and not isinstance(self.target, str):
+            raise ValueError(f"kind {self.kind} takes one target; several are multi-label")
+        if self.image.size is None:
+            raise ValueError("image.size must be set, such as [224, 224]")
+        return self
+
+
+class Classification(Task):
+    """See `ClassificationSettings`."""
+
+    name: ClassVar[str] = "classification"
+    title: ClassVar[str] = "Classification"
+    Settings: ClassVar[type[Settings]] = ClassificationSettings
+    images: ClassVar[tuple[str, ...]] = ("image",)
+
+    settings: ClassificationSettings
+
+    def planned(self, samples: Callable[[], Iterable[Case]]) -> Self:
+        """Fill in the labels and how often each is taught."""
+        said = self.settings
+        values = [self._values(case, needed=False) for case in samples()]
+        if said.kind == "multi-label":
+            labels = list(said.target)
+            counts = [sum(row[k] == 1 for row in values) for k in range(len(labels))]
+        else:
+            # those without a label are named when they are encoded
+            found = [str(row[0]) for row in values if row[0] is not None]
+            labels = said.labels or sorted(set(found), key=_order)
+            if unknown := sorted(set(found) - set(labels)):
+                raise RecipeError(
+                    f"settings.labels lacks {', '.join(map(repr, unknown))}, which the column "
+                    f"'{said.target}' holds"
+                )
+            counts = [found.count(label) for label in labels]
+            if len(labels) < 2:
+                raise RecipeError(
+                    f"the teaching cases have one value of '{said.target}' only: {labels}"
+                )
+        return type(self)(said.model_copy(update={"labels": labels, "counts": counts}))
+
+    def inputs(self) -> tuple[InputSpec, ...]:
+        size = self.settings.image.size
+        assert size is not None
+        return (InputSpec("image", self.settings.image.channels, size=size, axes=len(size)),)
+
+    def outputs(self) -> tuple[OutputSpec, ...]:
+        said = self.settings
+        if said.kind == "multi-label":
+            return (
+                OutputSpec(
+                    _OUTPUT, "sigmoid", tuple(said.labels), "a score a label",
+                    thresholds=(0.5,) * len(said.labels),
+                ),
+            )  # fmt: skip
+        return (OutputSpec(_OUTPUT, "softmax", tuple(said.labels), "a score a class"),)
+
+    def network(self) -> tuple[str, Mapping[str, Any]]:
+        return "densenet-121", {}
+
+    def encode(self, case: Case, *, truth: bool = False) -> Sample:
+        image, *_ = encode_image(case, self.settings.image)
+        sample = Sample(case.id, case.patient_id or case.id, {"image": image}, case=case)
+        if truth:
+            values = self._values(case)
+            if self.settings.kind == "multi-label":
+                sample.targets = {"labels": np.array(values, np.float32)}
+                rare = [c if v == 1 else -1 for v, c in zip(values, self._counts(), strict=True)]
+                taught = [k for k, count in enumerate(rare) if count >= 0]
+                sample.group = (
+                    self.settings.labels[min(taught, key=lambda k: rare[k])] if taught else "none"
+                )
+            else:
+                value = str(values[0])
+                if value not in self.settings.labels:
+                    raise InputError(
+                        f"case '{case.id}' has the value '{value}' of '{self.settings.target}'; "
+                        f"the labels are {', '.join(self.settings.labels)}"
+                    )
+                sample.targets = {"class": np.array(self.settings.labels.index(value), np.int64)}
+                sample.group = value
+        return sample
+
+    def _counts(self) -> list[int]:
+        return self.settings.counts or [0] * len(self.settings.labels)
+
+    def _values(self, case: Case, *, needed: bool = True) -> list[Any]:
+        """The class of a case, or 1, 0 or NaN (not known) of each label."""
+        said = self.settings
+        if isinstance(said.target, str):
+            return [_label(case, said.target, needed=needed)]
+        known = []
+        for name in said.target:
+            value = _label(case, name, needed=False)
+            word = "" if value is None else value.strip().lower()
+            if word and word not in _POSITIVE | _NEGATIVE:
+                raise InputError(
+                    f"case '{case.id}': label '{name}' is '{value}'; a multi-label target is 1 or "
+                    "0, yes or no"
+                )
+            known.append(np.nan if not word else float(word in _POSITIVE))
+        return known
+
+    def criterion(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> Any:
+        import torch
+        from torch.nn import functional
+
+        said = self.settings
+        scores = outputs[_OUTPUT].float()
+        weight = torch.from_numpy(self.class_weights()).to(scores.device)
+        if said.kind == "multi-label":
+            truth = targets["labels"]
+            known = ~torch.isnan(truth)
+            truth = torch.nan_to_num(truth)
+            smooth = truth * (1 - said.smoothing) + 0.5 * said.smoothing
+            loss = functional.binary_cross_entropy_with_logits(scores, smooth, reduction="none")
+            if said.focal:
+                p = scores.sigmoid()
+                loss = loss * torch.where(truth > 0.5, 1 - p, p) ** said.focal
+            loss = loss * torch.where(truth > 0.5, weight, torch.ones_like(loss))
+            return (loss * known).sum() / known.sum().clamp(min=1)
+        truth = targets["class"]
+        log = functional.log_softmax(scores, dim=1)
+        likelihood = log.gather(1, truth[:, None])[:, 0]
+        loss = -(1 - said.smoothing) * likelihood - said.smoothing * log.mean(dim=1)
+        if said.focal:
+            loss = loss * (1 - likelihood.exp()) ** said.focal
+        loss = loss * weight[truth]
+        total = loss.sum() / weight[truth].sum().clamp(min=1e-8)
+        if said.kind == "ordinal":
+            # the expected grade as a further aim: far mistakes cost more than near ones
+            steps = torch.arange(scores.shape[1], device=scores.device, dtype=torch.float32)
+            away = (log.exp() * steps).sum(dim=1) - truth.float()
+            total = total + (away / max(1, scores.shape[1] - 1)).square().mean()
+        return total
+
+    def class_weights(self) -> NDArray[np.float32]:
+        """The weight of each class, with mean 1 over the classes; see ``weights``."""
+        count = len(self.settings.labels)
+        if self.settings.weights == "none" or not self.settings.counts:
+            return np.ones(count, np.float32)
+        taught = np.maximum(np.array(self.settings.counts, np.float64), 1)
+        total = float(taught.sum())
+        beta = 1 - 1 / total
+        effective = (1 - beta**taught) / (1 - beta)
+        weight = 1 / effective
+        return np.asarray(weight * count / weight.sum(), np.float32)
+
+    def probabilities(self, outputs: Arrays) -> NDArray[np.float64]:
+        """``(L,)`` of one case from its calibrated scores."""
+        scores = outputs[_OUTPUT]
+        return sigmoid(scores) if self.settings.kind == "multi-label" else softmax(scores)
+
+    def decode(self, outputs: Arrays, sample: Sample, *, source: Source) -> list[Finding]:
+        said = self.settings
+        p = self.probabilities(outputs)
+        if said.kind == "multi-label":
+            return [
+                Label(
+                    id=_slug(name), name=name, source=source, item=said.image.items[0],
+                    value="yes" if one >= 0.5 else "no", probability=float(one),
+                    probabilities={"yes": float(one), "no": float(1 - one)},
+                )
+                for name, one in zip(said.labels, p, strict=True)
+            ]  # fmt: skip
+        named = {name: float(one) for name, one in zip(said.labels, p, strict=True)}
+        value = max(named, key=lambda name: named[name])
+        quantile = self.calibration.get(_OUTPUT, {}).get("conformal_quantile")
+        kept = prediction_set(named, quantile)
+        return [
+            Label(
+                id=_slug(str(said.target)), name=str(said.target), source=source,
+                item=said.image.items[0], value=value, probability=named[value],
+                probabilities=named, prediction_set=kept,
+                coverage=said.coverage if kept else None,
+            )
+        ]  # fmt: skip
+
+    def judge(self, outputs: Arrays, sample: Sample) -> Row:
+        p = [float(one) for one in self.probabilities(outputs)]
+        if self.settings.kind == "multi-label":
+            truth = [None if np.isnan(v) else int(v) for v in sample.targets["labels"]]
+            return {"truth": truth, "probability": p}
+        return {"truth": int(sample.targets["class"]), "probability": p}
+
+    def score(self, rows: Sequence[Row]) -> float:
+        """Macro AUROC; for grades the mean of that and quadratic kappa."""
+        truth, p = _table(rows)
+        if self.settings.kind == "multi-label":
+            areas = [
+                metrics.auroc(t[np.isfinite(t)].astype(int), q[np.isfinite(t)])
+                for t, q in zip(truth.T, p.T, strict=True)
+                if len(np.unique(t[np.isfinite(t)])) == 2
+            ]
+            known = [one for one in areas if one is not None]
+            return float(np.mean(known)) if known else 0.0
+        labels = truth.astype(int)
+        area = _macro_auroc(labels, p) or 0.0
+        if self.settings.kind != "ordinal":
+            return float(area)
+        kappa = metrics.quadratic_kappa(labels, p.argmax(1), count=p.shape[1])
+        return float((area + (kappa or 0.0)) / 2)
+
+    def figures(
+        self, rows: Sequence[Row], patients: Sequence[str], *, seed: int, replicates: int = 2000
+    ) -> list[Figure]:
+        truth, p = _table(rows)
+        asked = self._statistics(p.shape[1])
+        groups = np.array(patients)
+        out = []
+        for name, statistic, better, how in asked:
+            interval = metrics.bootstrap_interval(
+                statistic, truth, p, seed=seed, groups=groups, replicates=replicates
+            )
+            out.append(Figure(name, interval, len(rows), how, greater_is_better=better))
+        return out
+
+    def _statistics(self, count: int) -> list[tuple[str, Any, bool, str]]:
+        """Name, figure of truth ``(N,)`` and probabilities ``(N, L)``, direction, and how."""
+        said = self.settings
+        if said.kind == "multi-label":
+            out: list[tuple[str, Any, bool, str]] = []
+            for k, label in enumerate(said.labels):
+                for name, function in (("AUROC", metrics.auroc), ("AUPRC", metrics.auprc)):
+                    out.append((f"{name}, {label}", _of_label(function, k), True, "known labels"))
+            return out
+
+        def chosen(function: Any, **options: Any) -> Any:
+            return lambda t, p: function(t.astype(int), p.argmax(1), count=count, **options)
+
+        def given(function: Any) -> Any:
+            return lambda t, p: function(t.astype(int), p)
+
+        rest = "each class against the rest, mean over classes"
+        likely = "the likeliest class counts"
+        asked: list[tuple[str, Any, bool, str]] = [
+            ("macro AUROC", given(_macro_auroc), True, rest),
+            ("macro AUPRC", lambda t, p: _macro(metrics.auprc, t, p), True, rest),
+            ("accuracy", chosen(metrics.accuracy), True, likely),
+            ("balanced accuracy", chosen(metrics.balanced_accuracy), True, likely),
+            ("macro F1", chosen(metrics.f1), True, likely),
+            ("expected calibration error", given(metrics.top_label_calibration_error), False,
+             "of the likeliest class"),
+            ("negative log-likelihood", given(metrics.negative_log_likelihood), False, "nats"),
+        ]  # fmt: skip
+        asked.append(
+            (
+                "quadratic kappa" if said.kind == "ordinal" else "kappa",
+                lambda t, p: _kappa(t.astype(int), p.argmax(1), count, said.kind == "ordinal"),
+                True,
+                likely,
+            )
+        )
+        return asked
+
+    def calibrate(
+        self, outputs: Sequence[Arrays], samples: Sequence[Sample], *, on: str
+    ) -> dict[str, dict[str, Any]]:
+        """Temperature and conformal quantile; of labels one by one, a temperature for all."""
+        if len(outputs) < 10:
+            return {}
+        scores = np.stack([one[_OUTPUT] for one in outputs]).astype(np.float64)
+        if self.settings.kind == "multi-label":
+            return {}
+        truth = np.array([int(one.targets["class"]) for one in samples])
+        temperature = metrics.fit_temperature(truth, scores)
+        p = softmax(scores / temperature, axis=1)
+        quantile = metrics.conformal_quantile(truth, p, coverage=self.settings.coverage)
+        return {
+            _OUTPUT: {
+                "method": "temperature", "temperature": float(temperature),
+                "conformal_quantile": float(quantile), "coverage": self.settings.coverage,
+                "fitted_on": on,
+            }
+        }  # fmt: skip
+
+
+def _label(case: Case, name: str, *, needed: bool) -> str | None:
+    for finding in case.findings.values():
+        if isinstance(finding, Label) and finding.name == name and finding.source.kind == "person":
+            return finding.value
+    if needed:
+        known = sorted({f.name for f in case.findings.values() if isinstance(f, Label)})
+        raise InputError(
+            f"case '{case.id}' has no label '{name}'; its labels: {', '.join(known) or 'none'}"
+        )
+    return None
+
+
+def _order(value: str) -> tuple[int, float, str]:
+    """Numbers by value and before words."""
+    try:
+        return 0, float(value), value
+    except ValueError:
+        return 1, 0.0, value
+
+
+def _slug(text: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in text.lower()).strip("-") or "label"
+
+
+def _table(rows: Sequence[Row]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    truth = np.array([row["truth"] for row in rows], np.float64)  # None becomes NaN
+    return truth, np.array([row["probability"] for row in rows], np.float64)
+
+
+def _macro_auroc(truth: NDArray[Any], p: NDArray[Any]) -> float | None:
+    return metrics.macro_auroc(truth, p)
+
+
+def _macro(function: Any, truth: NDArray[Any], p: NDArray[Any]) -> float | None:
+    labels = truth.astype(int)
+    if len(np.unique(labels)) < p.shape[1]:
+        return None
+    values = [function((labels == k).astype(int), p[:, k]) for k in range(p.shape[1])]
+    return float(np.mean(values))
+
+
+def _kappa(truth: NDArray[Any], said: NDArray[Any], count: int, quadratic: bool) -> float | None:
+    if quadratic:
+        return metrics.quadratic_kappa(truth, said, count=count)
+    table = np.zeros((count, count))
+    np.add.at(table, (truth, said), 1)
+    total = table.sum()
+    chance = float((table.sum(0) * table.sum(1)).sum() / total**2)
+    return None if chance == 1 else float((np.trace(table) / total - chance) / (1 - chance))
+
+
+def _of_label(function: Any, k: int) -> Callable[[Any, Any], float | None]:
+    def statistic(truth: NDArray[Any], p: NDArray[Any]) -> float | None:
+        known = np.isfinite(truth[:, k])
+        value: float | None = function(truth[known, k].astype(int), p[known, k])
+        return value
+
+    return statistic

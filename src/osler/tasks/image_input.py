@@ -1,0 +1,203 @@
+"""How images of a case become an array: which items, on what grid, with which intensities."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from osler.errors import GeometryError, InputError
+from osler.record import Case, Image
+from osler.tasks.grid import Grid, grid_of, index_map, resampled
+from osler.tasks.native_grid import resample
+from osler.tasks.sampling import between
+from osler.tasks.task import Settings
+
+
+class Intensity(Settings):
+    """How stored values become what a network takes.
+
+    Attributes:
+        method: ``"range"`` maps ``range`` to 0 to 1; ``"z-score"`` takes mean and standard
+            deviation of each channel of each image; ``"clip"`` clips to ``range`` and then takes
+            ``mean`` and ``deviation``, as for CT.
+        range: least and greatest value, in the item's units.
+        mean, deviation: of the clipped values over the teaching cases.
+        foreground: z-scores are those of values above 0, such as a head in air.
+    """
+
+    method: Literal["range", "z-score", "clip"] = "range"
+    range: tuple[float, float] = (0.0, 255.0)
+    mean: float = 0.0
+    deviation: Annotated[float, Field(gt=0)] = 1.0
+    foreground: bool = False
+
+
+class ImageInput(Settings):
+    """Which images a network takes and how they are made alike.
+
+    Attributes:
+        items: names of the items (columns of the cohort), stacked as channels in the grid of the
+            first.
+        colour: the one item is a colour picture: three channels, grey ones repeated.
+        size: ``([D,] H, W)`` to which everything is resized; None keeps sizes.
+        spacing: ``(D, H, W)`` millimetres to which volumes are resampled; None keeps them.
+        intensity: of every channel alike.
+    """
+
+    items: Annotated[list[str], Field(min_length=1)] = ["image"]
+    colour: bool = False
+    size: tuple[int, ...] | None = None
+    spacing: tuple[float, float, float] | None = None
+    intensity: Intensity = Intensity()
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """What each channel holds."""
+        return ("red", "green", "blue") if self.colour else tuple(self.items)
+
+
+def images_of(case: Case, wanted: ImageInput) -> list[Image]:
+    """The images that an input names.
+
+    Raises:
+        InputError: one is missing; the message names those there are.
+    """
+    return [image_of(case, name) for name in wanted.items]
+
+
+def image_of(case: Case, name: str) -> Image:
+    """One image of a case; where the case has one image only, its name does not matter.
+
+    Raises:
+        InputError: it is missing.
+    """
+    images = {item.name: item for item in case.items.values() if isinstance(item, Image)}
+    if name in images:
+        return images[name]
+    if len(images) == 1:
+        return next(iter(images.values()))
+    known = ", ".join(f"'{one}'" for one in images) or "none"
+    raise InputError(f"case '{case.id}' lacks the image '{name}'; its images: {known}")
+
+
+def encode_image(
+    case: Case, wanted: ImageInput
+) -> tuple[NDArray[np.float32], tuple[int, ...], Grid | None, Grid | None]:
+    """The input array of a case.
+
+    Returns:
+        ``(C, [D,] H, W)`` float32; the shape of the first image; for volumes that were resampled
+        to a spacing, their native grid and the network's (None and None else).
+
+    Raises:
+        InputError: an image is missing, has time frames, or does not share the grid of the first.
+        GeometryError: a spacing is asked for and a volume states none.
+    """
+    found = images_of(case, wanted)
+    first = found[0]
+    native = tuple(first.shape)
+    source = target = None
+    if wanted.spacing is not None and len(native) == 3:
+        source = grid_of(first)
+        target = resampled(source, wanted.spacing)
+    planes = []
+    for image in found:
+        array = _channels(image, wanted, case)
+        array = adjusted(array, wanted.intensity)
+        if len(found) > 1:
+            array = _aligned(array, image, first, case)
+        if source is not None and target is not None:
+            array = resample(array, between(source, target))
+        planes.append(array)
+    out = np.concatenate(planes)
+    if wanted.size is not None and tuple(out.shape[1:]) != tuple(wanted.size):
+        out = resized(out, wanted.size)
+    return np.ascontiguousarray(out, np.float32), native, source, target
+
+
+def _channels(image: Image, wanted: ImageInput, case: Case) -> NDArray[np.float32]:
+    array = np.asarray(image.array, np.float32)
+    if image.times is not None and array.ndim == 5:
+        raise InputError(f"case '{case.id}': image '{image.name}' has time frames; choose one")
+    if wanted.colour:
+        if len(array) not in (1, 3):
+            raise InputError(
+                f"case '{case.id}': image '{image.name}' has {len(array)} channels; a colour "
+                "picture has 3 (or 1, which is repeated)"
+            )
+        return np.repeat(array, 3, axis=0) if len(array) == 1 else array
+    if len(array) == 3 and array.ndim == 3:  # luminance of a colour file that holds a grey picture
+        weights = np.array([0.299, 0.587, 0.114], np.float32)
+        return np.asarray(np.tensordot(weights, array, 1)[None], np.float32)
+    if len(array) != 1:
+        raise InputError(
+            f"case '{case.id}': image '{image.name}' has {len(array)} channels; 1 was expected "
+            "(colour: true takes 3)"
+        )
+    return array
+
+
+def _aligned(
+    array: NDArray[np.float32], image: Image, first: Image, case: Case
+) -> NDArray[np.float32]:
+    """An image in the grid of the first: as it is where they share one, else resampled."""
+    if image is first:
+        return array
+    if image.affine is None or first.affine is None or array.ndim != 4:
+        if image.shape != first.shape:
+            raise GeometryError(
+                f"case '{case.id}': image '{image.name}' {image.shape} does not lie in the grid of "
+                f"'{first.name}' {first.shape}, and no affine says how they lie"
+            )
+        return array
+    here, there = grid_of(image), grid_of(first)
+    if here.shape == there.shape and np.allclose(index_map(there, here), np.eye(4), atol=1e-3):
+        return array
+    return resample(array, between(here, there))
+
+
+def adjusted(array: NDArray[np.float32], intensity: Intensity) -> NDArray[np.float32]:
+    """Stored values ``(C, ...)`` as a network takes them; see `Intensity`."""
+    if intensity.method == "range":
+        low, high = intensity.range
+        return np.asarray((array - np.float32(low)) / np.float32(high - low), np.float32)
+    if intensity.method == "clip":
+        low, high = intensity.range
+        clipped = np.clip(array, np.float32(low), np.float32(high))
+        return np.asarray(
+            (clipped - np.float32(intensity.mean)) / np.float32(intensity.deviation), np.float32
+        )
+    out = np.empty_like(array, np.float32)
+    for channel, values in zip(out, array, strict=True):
+        used = values[values > 0] if intensity.foreground and (values > 0).any() else values
+        mean, deviation = float(used.mean(dtype=np.float64)), float(used.std(dtype=np.float64))
+        channel[...] = (values - np.float32(mean)) / np.float32(max(deviation, 1e-8))
+    return out
+
+
+def resized(array: NDArray[Any], size: Sequence[int]) -> NDArray[np.float32]:
+    """``(C, [D,] H, W)`` at another size, linear; pictures are smoothed where they shrink.
+
+    Pictures go through Pillow's bilinear filter, whose support grows with the reduction; volumes
+    are interpolated between voxel centres with the outer faces kept together.
+    """
+    if array.ndim == 3:
+        from PIL import Image as Pillow
+
+        height, width = size
+        planes = [
+            np.asarray(
+                Pillow.fromarray(np.asarray(plane, np.float32)).resize(
+                    (width, height), Pillow.Resampling.BILINEAR
+                )
+            )
+            for plane in array
+        ]
+        return np.stack(planes).astype(np.float32)
+    from osler.tasks.sampling import same_extent
+
+    depth, height, width = size
+    here = (array.shape[1], array.shape[2], array.shape[3])
+    return resample(np.asarray(array, np.float32), same_extent(here, (depth, height, width)))

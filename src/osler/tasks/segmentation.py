@@ -1,0 +1,420 @@
+"""Segmentation: which voxels belong to which structure, in pictures and in volumes."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from osler import metrics
+from osler.errors import InputError, RecipeError
+from osler.metrics.surfaces import StructureScores, structure_scores
+from osler.record import Case, Finding, Mask, Source
+from osler.tasks.grid import Grid
+from osler.tasks.image_input import ImageInput, encode_image, image_of, resized
+from osler.tasks.largest_part import keep_largest
+from osler.tasks.native_grid import native_labels, native_masks
+from osler.tasks.sampling import Sampling, between, same_extent
+from osler.tasks.sliding_window import sliding_window
+from osler.tasks.task import (
+    Arrays,
+    Figure,
+    InputSpec,
+    OutputSpec,
+    Predict,
+    Row,
+    Sample,
+    Settings,
+    Task,
+)
+
+_OUTPUT = "scores"
+_FIGURES = (
+    ("dice", "Dice", True),
+    ("nsd", "NSD", True),
+    ("hd95", "HD95 (mm)", False),
+    ("volume_error", "volume error", False),
+)
+
+
+class SegmentationSettings(Settings):
+    """The keys of segmentation.
+
+    Attributes:
+        image: which images, on what grid and with which intensities.
+        labels: names of the cohort's mask columns, in the order of the network's outputs.
+        overlapping: labels may share voxels (a sigmoid each); else they exclude each other
+            (softmax with a background).
+        absent: what a missing mask means: the structure is ``none``, or ``unknown`` and the case
+            does not teach that label (overlapping labels only).
+        patch: ``([d,] h, w)`` voxels that the network sees at a time; None takes whole images.
+        overlap: share of a window that the next one covers too.
+        foreground: share of training patches that are centred on a labelled voxel.
+        multiple: what the sides of images must be divisible by where no patch is set.
+        largest_part: labels of which only the largest connected part stays.
+        threshold: probability from which a voxel belongs to an overlapping label.
+        dice: weight of the soft Dice loss beside cross-entropy.
+        tolerance: millimetres (pixels where no scale is known) of the NSD.
+        mirror: axes (of the patch) over whose flips the scores are averaged at inference.
+    """
+
+    image: ImageInput = ImageInput()
+    labels: list[str] = Field(min_length=1)
+    overlapping: bool = False
+    absent: Literal["none", "unknown"] = "none"
+    patch: tuple[int, ...] | None = None
+    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    foreground: Annotated[float, Field(ge=0, le=1)] = 0.33
+    multiple: Annotated[int, Field(gt=0)] = 32
+    largest_part: list[str] = []
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    dice: Annotated[float, Field(ge=0)] = 1.0
+    tolerance: Annotated[float, Field(ge=0)] = 1.0
+    mirror: list[int] = []
+
+
+class Segmentation(Task):
+    """See `SegmentationSettings`."""
+
+    name: ClassVar[str] = "segmentation"
+    title: ClassVar[str] = "Segmentation"
+    Settings: ClassVar[type[Settings]] = SegmentationSettings
+    images: ClassVar[tuple[str, ...]] = ("image",)
+    masks: ClassVar[tuple[str, ...]] = ("labels",)
+
+    settings: SegmentationSettings
+
+    def planned(self, samples: Callable[[], Iterable[Case]]) -> Self:
+        """Check that every label is taught by some case."""
+        said = self.settings
+        if unknown := [one for one in said.largest_part if one not in said.labels]:
+            raise RecipeError(f"settings.largest_part names {unknown}, not among settings.labels")
+        taught: set[str] = set()
+        for case in samples():
+            taught |= {one.name for one in case.of(Mask) if one.source.kind == "person"}
+        if missing := [label for label in said.labels if label not in taught]:
+            known = ", ".join(sorted(taught)) or "none"
+            raise RecipeError(
+                f"no teaching case has a mask of {', '.join(map(repr, missing))}; there are masks "
+                f"of: {known}"
+            )
+        return self
+
+    def inputs(self) -> tuple[InputSpec, ...]:
+        said = self.settings
+        size = said.patch or said.image.size
+        axes = len(size) if size else 2 if said.image.spacing is None else 3
+        fixed = size if said.patch or said.image.size else None
+        return (
+            InputSpec(
+                "image", said.image.channels, size=fixed, axes=axes,
+                multiple=1 if fixed else said.multiple,
+            ),
+        )  # fmt: skip
+
+    def outputs(self) -> tuple[OutputSpec, ...]:
+        said = self.settings
+        if said.overlapping:
+            cut = (said.threshold,) * len(said.labels)
+            what = "a score a label and voxel"
+            return (OutputSpec(_OUTPUT, "sigmoid", tuple(said.labels), what, thresholds=cut),)
+        names = ("background", *said.labels)
+        return (OutputSpec(_OUTPUT, "softmax", names, "a score a class and voxel"),)
+
+    def network(self) -> tuple[str, Mapping[str, Any]]:
+        if self.inputs()[0].axes == 3:
+            return "dynunet", {"widths": [16, 32, 64, 128]}
+        return "dynunet-2d", {"widths": [16, 32, 64, 128, 128]}
+
+    def encode(self, case: Case, *, truth: bool = False) -> Sample:
+        said = self.settings
+        image, native, source, target = encode_image(case, said.image)
+        sample = Sample(case.id, case.patient_id or case.id, {"image": image}, case=case)
+        sample.home = {"native": native, "source": source, "target": target}
+        if truth:
+            sample.targets = {"labels": self._targets(case, sample)}
+            sample.group = "labelled" if (sample.targets["labels"] > 0).any() else "empty"
+        return sample
+
+    def _targets(self, case: Case, sample: Sample) -> NDArray[Any]:
+        """Of labels that exclude each other a map ``(1, ...)``, else ``(L, ...)``, 2 for unknown.
+
+        Masks go to the network's grid as probabilities do (linear, a half belongs to it), so that
+        thin structures are not lost to the choice of a nearest voxel.
+        """
+        said = self.settings
+        shape = sample.inputs["image"].shape[1:]
+        planes = np.zeros((len(said.labels), *shape), np.float32)
+        known = np.ones(len(said.labels), bool)
+        for k, label in enumerate(said.labels):
+            mask = self._mask(case, label)
+            if mask is None:
+                known[k] = said.absent == "none"
+                continue
+            planes[k] = self._to_network(mask.mask, sample)
+        if said.overlapping:
+            out = (planes >= 0.5).astype(np.uint8)
+            out[~known] = 2
+            return out
+        return np.where(planes.max(0) >= 0.5, planes.argmax(0) + 1, 0).astype(np.uint8)[None]
+
+    def _to_network(self, mask: NDArray[np.bool_], sample: Sample) -> NDArray[np.float32]:
+        shape = tuple(sample.inputs["image"].shape[1:])
+        array = mask.astype(np.float32)[None]
+        source, target = sample.home["source"], sample.home["target"]
+        if source is not None:
+            from osler.tasks.native_grid import resample
+
+            array = resample(array, between(source, target))
+        if tuple(array.shape[1:]) != shape:
+            array = resized(array, shape)
+        return np.asarray(array[0], np.float32)
+
+    def _mask(self, case: Case, label: str) -> Mask | None:
+        for one in case.of(Mask):
+            if one.name == label and one.source.kind == "person":
+                return one
+        return None
+
+    def example(self, sample: Sample, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
+        """A patch, with `foreground` probability around a labelled voxel; the whole else."""
+        image, labels = sample.inputs["image"], sample.targets["labels"]
+        patch = self.settings.patch
+        if patch is None:
+            return {"image": image}, {"labels": labels}
+        shape = image.shape[1:]
+        centre: Sequence[int] | None = None
+        if rng.random() < self.settings.foreground:
+            places = self._places(sample)
+            if len(places):
+                centre = [int(x) for x in np.unravel_index(rng.choice(places), shape)]
+        start = []
+        for axis, (size, side) in enumerate(zip(shape, patch, strict=True)):
+            last = max(size - side, 0)
+            if centre is None:
+                start.append(int(rng.integers(0, last + 1)))
+            else:  # anywhere such that the chosen voxel is inside
+                low, high = max(0, centre[axis] - side + 1), min(last, centre[axis])
+                start.append(int(rng.integers(min(low, high), high + 1)))
+        cut = (slice(None), *(slice(a, a + side) for a, side in zip(start, patch, strict=True)))
+        return (
+            {"image": _filled(image[cut], patch, "edge")},
+            {"labels": _filled(labels[cut], patch, "constant")},
+        )
+
+    def _places(self, sample: Sample) -> NDArray[np.int64]:
+        """Flat indices of labelled voxels, some thousand of them, kept with the sample."""
+        kept: NDArray[np.int64] | None = sample.home.get("places")
+        if kept is None:
+            labels = sample.targets["labels"]
+            found = [np.flatnonzero(plane == 1) for plane in labels]
+            if not self.settings.overlapping:
+                found = [
+                    np.flatnonzero(labels[0] == k + 1) for k in range(len(self.settings.labels))
+                ]
+            # each label alike, so that small ones are met too
+            rng = np.random.default_rng(0)
+            chosen = [rng.choice(one, 2000) for one in found if len(one)]
+            kept = np.concatenate(chosen) if chosen else np.empty(0, np.int64)
+            sample.home["places"] = kept
+        return kept
+
+    def criterion(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> Any:
+        """Cross-entropy plus soft Dice over the batch, at every scale that the network gives."""
+        import torch
+        from torch.nn import functional
+
+        scores = outputs[_OUTPUT]
+        deep = list(scores) if isinstance(scores, list | tuple) else [scores]
+        total = torch.zeros((), device=deep[0].device)
+        weights = [0.5**k for k in range(len(deep))]
+        for weight, one in zip(weights, deep, strict=True):
+            labels = targets["labels"].float()
+            if one.shape[2:] != labels.shape[2:]:
+                labels = functional.interpolate(labels, one.shape[2:], mode="nearest")
+            total = total + weight / sum(weights) * self._one_loss(one.float(), labels)
+        return total
+
+    def _one_loss(self, scores: Any, labels: Any) -> Any:
+        import torch
+        from torch.nn import functional
+
+        axes = (0, *range(2, scores.ndim))
+        if self.settings.overlapping:
+            known = (labels < 1.5).float()
+            truth = (labels > 0.5).float() * known
+            entropy = functional.binary_cross_entropy_with_logits(scores, truth, reduction="none")
+            loss = (entropy * known).sum() / known.sum().clamp(min=1)
+            p = scores.sigmoid() * known
+        else:
+            index = labels[:, 0].long()
+            loss = functional.cross_entropy(scores, index)
+            every = functional.one_hot(index, scores.shape[1]).movedim(-1, 1).float()
+            p, truth = scores.softmax(dim=1)[:, 1:], every[:, 1:]
+        shared, sizes = (p * truth).sum(axes), (p + truth).sum(axes)
+        dice = 1 - (2 * shared + 1e-5) / (sizes + 1e-5)
+        present = (truth.sum(axes) > 0).float()
+        dice = (dice * present).sum() / present.sum().clamp(min=1)
+        return loss + torch.as_tensor(self.settings.dice) * dice
+
+    def run(self, predict: Predict, sample: Sample) -> Arrays:
+        """Scores ``(L, [D,] H, W)`` in the network's grid, by sliding windows where it has a patch.
+
+        Where ``mirror`` names axes, the mean of the scores of all flips of them.
+        """
+        image = sample.inputs["image"]
+
+        def ask(windows: NDArray[np.float32]) -> NDArray[Any]:
+            total: NDArray[Any] | None = None
+            flips = _flips(self.settings.mirror, windows.ndim - 2)
+            for axes in flips:
+                turned = np.ascontiguousarray(np.flip(windows, axes)) if axes else windows
+                said = predict({"image": turned})[_OUTPUT]
+                said = np.flip(said, axes) if axes else said
+                total = said if total is None else total + said
+            assert total is not None
+            return total / np.float32(len(flips)) if len(flips) > 1 else total
+
+        if self.settings.patch is not None:
+            scores = sliding_window(
+                image, ask, patch=self.settings.patch, overlap=self.settings.overlap
+            )
+            return {_OUTPUT: scores}
+        shape = image.shape[1:]
+        step = 1 if self.settings.image.size else self.settings.multiple
+        padded = [-(-side // step) * step for side in shape]
+        scores = ask(_filled(image, padded, "edge")[None])[0]
+        return {_OUTPUT: scores[(slice(None), *(slice(0, side) for side in shape))]}
+
+    def way_home(self, outputs: Arrays, sample: Sample) -> Sampling:
+        """The way from the network's grid to the native one, of volumes."""
+        native = sample.home["native"]
+        target: Grid | None = sample.home["target"]
+        source: Grid | None = sample.home["source"]
+        shape = outputs[_OUTPUT].shape[1:]
+        if target is not None and source is not None and tuple(target.shape) == shape:
+            return between(target, source)
+        return same_extent(shape, native)
+
+    def native(self, outputs: Arrays, sample: Sample) -> list[NDArray[np.bool_]]:
+        """The mask of each label in the native grid."""
+        said, scores = self.settings, np.asarray(outputs[_OUTPUT], np.float32)
+        native = tuple(sample.home["native"])
+        if not said.overlapping:
+            if scores.ndim == 4:
+                labels = native_labels(scores, self.way_home(outputs, sample))
+            else:
+                whole = scores if scores.shape[1:] == native else resized(scores, native)
+                labels = whole.argmax(0).astype(np.uint8)
+            kept = [said.labels.index(one) + 1 for one in said.largest_part]
+            if kept:
+                keep_largest(labels, kept)
+            return [labels == k + 1 for k in range(len(said.labels))]
+        if scores.ndim == 4:
+            limits = [said.threshold] * len(scores)
+            masks = list(native_masks(scores, self.way_home(outputs, sample), limits))
+        else:
+            whole = scores if scores.shape[1:] == native else resized(scores, native)
+            logit = np.log(said.threshold / (1 - said.threshold))
+            masks = [plane >= logit for plane in whole]
+        for k, label in enumerate(said.labels):
+            if label in said.largest_part:
+                one = masks[k].astype(np.uint8)
+                keep_largest(one, [1])
+                masks[k] = one > 0
+        return masks
+
+    def decode(self, outputs: Arrays, sample: Sample, *, source: Source) -> list[Finding]:
+        item = image_of(sample.need_case(), self.settings.image.items[0]).name
+        return [
+            Mask(id=_slug(label), name=label, source=source, item=item, mask=mask)
+            for label, mask in zip(self.settings.labels, self.native(outputs, sample), strict=True)
+        ]
+
+    def judge(self, outputs: Arrays, sample: Sample) -> Row:
+        """Dice, NSD, HD95 and volume error of each label, in the native grid, per case.
+
+        A structure that is missed or invented costs the image's diagonal in HD95; one that is in
+        neither truth nor prediction has no figure and is counted as left out.
+        """
+        said, case = self.settings, sample.need_case()
+        image = image_of(case, said.image.items[0])
+        spacing = image.spacing or (1.0,) * len(image.shape)
+        out: Row = {}
+        masks = self.native(outputs, sample)
+        true = [self._mask(case, label) for label in said.labels]
+        for k, label in enumerate(said.labels):
+            truth = true[k]
+            if truth is None and said.absent == "unknown":
+                for key, *_ in _FIGURES:
+                    out[f"{key}/{label}"] = None
+                continue
+            mask = np.zeros(masks[k].shape, bool) if truth is None else np.asarray(truth.mask)
+            if mask.shape != masks[k].shape:
+                raise InputError(
+                    f"case '{case.id}': the mask '{label}' has shape {mask.shape}, its image "
+                    f"{masks[k].shape}"
+                )
+            scored = structure_scores(mask, masks[k], spacing=spacing, tolerance=said.tolerance)
+            out |= {f"{key}/{label}": _figure(scored, key) for key, *_ in _FIGURES}
+        return out
+
+    def score(self, rows: Sequence[Row]) -> float:
+        """Mean over the labels of the mean Dice over cases."""
+        means = []
+        for label in self.settings.labels:
+            known = [row[f"dice/{label}"] for row in rows if row[f"dice/{label}"] is not None]
+            means += [float(np.mean(known))] if known else []
+        return float(np.mean(means)) if means else 0.0
+
+    def figures(
+        self, rows: Sequence[Row], patients: Sequence[str], *, seed: int, replicates: int = 2000
+    ) -> list[Figure]:
+        out = []
+        for key, words, better in _FIGURES:
+            columns = [[row[f"{key}/{label}"] for row in rows] for label in self.settings.labels]
+            if len(columns) > 1:
+                mean = [
+                    None if not (known := [v for v in values if v is not None])
+                    else float(np.mean(known))
+                    for values in zip(*columns, strict=True)
+                ]  # fmt: skip
+                columns.insert(0, mean)
+            names = [*(["mean of labels"] if len(columns) > 1 else []), *self.settings.labels]
+            for name, values in zip(names, columns, strict=True):
+                done = metrics.summarise(
+                    values, seed=seed, groups=list(patients), replicates=replicates
+                )
+                how = "per case in the native grid, then the mean over cases"
+                out.append(
+                    Figure(f"{words}, {name}", done.mean, done.cases, how, done.left_out, better)
+                )
+        return out
+
+
+def _figure(scored: StructureScores, key: str) -> float | None:
+    value: float | None = getattr(scored, key)
+    return None if value is None else float(value)
+
+
+def _filled(array: NDArray[Any], shape: Sequence[int], mode: Any) -> NDArray[Any]:
+    """An array ``(C, ...)`` made as large as ``shape`` at its far ends."""
+    margins = [(0, max(0, side - size)) for size, side in zip(array.shape[1:], shape, strict=True)]
+    if not any(after for _, after in margins):
+        return np.ascontiguousarray(array)
+    return np.pad(array, [(0, 0), *margins], mode=mode)
+
+
+def _flips(axes: Sequence[int], count: int) -> list[tuple[int, ...]]:
+    """Every combination of flips of the named axes, as axes of ``(N, C, ...)``; none first."""
+    out: list[tuple[int, ...]] = [()]
+    for axis in axes:
+        if not 0 <= axis < count:
+            raise RecipeError(f"settings.mirror names axis {axis}; there are 0 to {count - 1}")
+        out += [(*one, axis + 2) for one in out]
+    return out
+
+
+def _slug(text: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in text.lower()).strip("-") or "mask"

@@ -1,0 +1,117 @@
+"""From a recipe to a bundle that answers, for the general tasks, on drawn pictures."""
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image as Pillow
+
+from osler import bundles, io
+from osler.bundles.answering import answer, task_of
+from osler.errors import RecipeError
+from osler.learn.fitting import fit
+from osler.record import Label, Mask
+
+CASES = 12
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Pictures with a bright square or a bright disc, their masks, and a table."""
+    folder = tmp_path_factory.mktemp("shapes")
+    lines = ["case_id,patient_id,fold,image,label:shape,label:class"]
+    hh, ww = np.mgrid[:48, :40]
+    for n in range(CASES):
+        rng = np.random.default_rng(n)
+        h, w = rng.integers(14, 30, 2)
+        square = n % 2 == 0
+        away = np.maximum(abs(hh - h), abs(ww - w)) if square else np.hypot(hh - h, ww - w)
+        mask = away < 9
+        picture = np.clip(60 + 120 * mask + rng.normal(0, 8, mask.shape), 0, 255)
+        Pillow.fromarray(picture.astype(np.uint8)).save(folder / f"{n}.png")
+        Pillow.fromarray(mask.astype(np.uint8) * 255).save(folder / f"{n}.mask.png")
+        word = "square" if square else "disc"
+        lines.append(f"c{n},p{n},{(n // 2) % 3},{n}.png,{n}.mask.png,{word}")
+    (folder / "cohort.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+SEGMENT = {
+    "name": "shapes",
+    "task": "segmentation",
+    "cohort": "cohort.csv",
+    "settings": {"labels": ["shape"], "multiple": 8, "tolerance": 1.0},
+    "network": {"name": "dynunet-2d", "options": {"widths": [8, 12, 16]}},
+    "learner": {"steps": 30, "batch": 3, "rate": 0.01, "warmup": 2, "ema": 0.8,
+                "validate_every": 15, "precision": "float32"},
+}  # fmt: skip
+
+CLASSIFY = {
+    "name": "squares",
+    "task": "classification",
+    "cohort": "cohort.csv",
+    "settings": {"image": {"size": [32, 32], "colour": True}, "target": "class"},
+    "network": {"name": "resnet-18", "options": {"widths": [4, 4, 8, 8], "stem": 4}},
+    "learner": {"steps": 3, "batch": 4, "warmup": 1, "validate_every": 2, "precision": "float32"},
+}
+
+
+def written(place, recipe, **changes):
+    path = place / f"{recipe['name']}.yaml"
+    path.write_text(yaml.safe_dump({**recipe, **changes}))
+    return path
+
+
+def test_a_segmentation_is_learnt_and_answers_in_the_native_grid(place, tmp_path):
+    run = fit(written(place, SEGMENT), out=tmp_path / "run")
+    figures = {one["name"]: one for one in run.metrics}
+    assert figures["Dice, shape"]["value"] > 0.8
+    assert figures["Dice, shape"]["images"] == 4
+    bundle = bundles.load(run.bundle)
+    assert bundle.card.settings["labels"] == ["shape"]
+    case = io.load_file(place / "0.png")
+    (found,) = answer(bundle, case)
+    assert isinstance(found, Mask)
+    assert found.mask.shape == (48, 40)
+    truth = np.asarray(Pillow.open(place / "0.mask.png")) > 0
+    assert 2 * (found.mask & truth).sum() / (found.mask.sum() + truth.sum()) > 0.8
+    assert found.source.name == "shapes"
+
+
+def test_a_classification_answers_with_probabilities(place, tmp_path):
+    run = fit(written(place, CLASSIFY), out=tmp_path / "run")
+    assert "macro AUROC" in {one["name"] for one in run.metrics}
+    bundle = bundles.load(run.bundle)
+    assert task_of(bundle.card).settings.labels == ["disc", "square"]
+    (found,) = answer(bundle, io.load_file(place / "1.png"))
+    assert isinstance(found, Label)
+    assert sum(found.probabilities.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"task": "segmentaton"}, "the nearest is 'segmentation'"),
+        ({"settings": {"labels": ["shape"], "pach": [1, 1]}}, "settings.pach: no such key; the nearest is 'patch'"),
+        ({"learner": {"steps": 1, "rat": 1}}, "learner.rat: no such key; the nearest is 'rate'"),
+        ({"network": {"name": "dynunt"}}, "nearest is 'dynunet'"),
+        ({"augment": "standart"}, "the nearest is 'standard'"),
+        ({"hold": {"test": 9}}, "hold names '9'"),
+        ({"settings": {"labels": ["ship"]}}, "no teaching case has a mask of 'ship'"),
+        ({"cohort": "nowhere.csv"}, "nowhere.csv"),
+    ],
+)  # fmt: skip
+def test_a_wrong_recipe_is_refused_with_the_key(place, tmp_path, change, message):
+    with pytest.raises(RecipeError) as caught:
+        fit(written(place, SEGMENT, **change), out=tmp_path / "run")
+    assert message in str(caught.value)
+
+
+def test_unreadable_and_unlabelled_cases_are_listed(place, tmp_path):
+    lines = (place / "cohort.csv").read_text().splitlines()
+    (place / "broken.png").write_bytes(b"no picture")
+    lines += ["x1,x1,2,broken.png,,disc", "x2,x2,2,0.png,,"]
+    (place / "bad.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(RecipeError) as caught:
+        fit(written(place, CLASSIFY, cohort="bad.csv"), out=tmp_path / "run")
+    message = str(caught.value)
+    assert "x1" in message or "broken.png" in message
