@@ -341,3 +341,14 @@ def test_the_old_call_still_does(tmp_path):
         folder=Path(tmp_path), resume=False,
     )  # fmt: skip
     assert state.step == 1
+
+
+def test_networks_of_volumes_learn(tmp_path):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), nn.BatchNorm3d(2), nn.Conv3d(2, 1, 1))
+    before = net[0].weight.detach().clone()
+    test_loop.run(
+        tmp_path, net=net, loss=lambda net, *_: net(torch.rand(2, 1, 4, 4, 4)).square().mean(),
+        validate=None,
+    )  # fmt: skip
+    assert not torch.equal(net[0].weight, before)

@@ -5,11 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from osler.learn.fitting import Run, fit
+    from osler.learn.searching import Search, search
 
-__all__ = ("Run", "fit")
+__all__ = ("Run", "Search", "fit", "search")
+
+_HOMES = {"Run": "fitting", "fit": "fitting", "Search": "searching", "search": "searching"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module 'osler.learn' has no attribute {name!r}")
-    return getattr(import_module("osler.learn.fitting"), name)
+    return getattr(import_module(f"osler.learn.{_HOMES[name]}"), name)

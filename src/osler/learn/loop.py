@@ -99,7 +99,9 @@ class _Run:
         self.processes, self.device = processes, device
         self.share = processes.share(learner)
         precision = Precision.of(learner, device)
-        net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net.to(device)
+        if all(parameter.ndim < 5 for parameter in net.parameters()):  # volumes have no such format
+            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         processes.align(net)
         average = copy.deepcopy(net).eval().requires_grad_(False)
         optimiser, self.factors = make_optimiser(net, learner)
