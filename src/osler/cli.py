@@ -313,6 +313,33 @@ def fit(
         osler.fit(recipe, out=out, resume=resume)
 
 
+@app.command()
+def search(
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE", help='A YAML file with a section "search:".')
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Folder of the search  [default: runs/NAME-search]"
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in DIR.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Try values of a recipe's keys and write the best as a recipe. Needs the extra "search"."""
+    with _errors(debug=debug):
+        from osler.learn import search as run
+
+        found = run(recipe, out=out, resume=resume)
+        typer.echo(
+            f"the best validation score of {len(found.trials)} trials is {found.best.score:.5g}"
+        )
+        for key, value in found.best.values.items():
+            typer.echo(f"  {key}: {value}")
+        typer.echo(f"written to {found.recipe}; to fit it: osler fit {found.recipe}")
+
+
 @bundles_app.callback()
 def bundles_list(context: typer.Context) -> None:
     """List the models that came with Osler."""

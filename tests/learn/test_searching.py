@@ -251,3 +251,14 @@ def test_several_processes_are_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(RecipeError, match="without torchrun"):
         search(written(tmp_path), out=tmp_path / "out", fit=Fit())
+
+
+def test_the_command_says_what_is_wrong(tmp_path):
+    from typer.testing import CliRunner
+
+    from osler.cli import app
+
+    path = written(tmp_path, search={"trails": 1})
+    result = CliRunner().invoke(app, ["search", str(path), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert "the nearest is 'trials'" in result.output
