@@ -177,19 +177,22 @@ def test_the_mosaic_finds_places_to_a_thousandth_of_a_voxel():
 
 
 def test_threads_and_slabs_change_nothing(monkeypatch):
-    images, masks = batch((13, 20, 16), images=1)
-    chosen = settings(**SPACE, **ELASTIC)
+    images, masks = batch((13, 20, 16), images=3)
+    chosen = settings(**SPACE, **ELASTIC, noise=ONE, blur=ONE, gamma=ONE)
     whole = augment(images, masks, chosen, generator())
-    monkeypatch.setattr(augmenting_resampling, "_SLAB", 4 * 20 * 16)
     threads = torch.get_num_threads()
     try:
-        for count in (1, 2):
+        for count in (1, 2, 3):
             torch.set_num_threads(count)
             parts = augment(images, masks, chosen, generator())
-            torch.testing.assert_close(parts[0], whole[0], atol=1e-4, rtol=0)
+            assert torch.get_num_threads() == count
+            assert torch.equal(parts[0], whole[0])
             assert torch.equal(parts[1], whole[1])
     finally:
         torch.set_num_threads(threads)
+    monkeypatch.setattr(augmenting_resampling, "_SLAB", 4 * 20 * 16)
+    parts = augment(images, masks, chosen, generator())
+    torch.testing.assert_close(parts[0], whole[0], atol=1e-4, rtol=0)
 
 
 def cubic(x):

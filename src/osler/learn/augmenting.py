@@ -8,9 +8,13 @@ depends on the generator, the settings and the image's place in the batch, and e
 has random numbers of its own: to leave one out does not alter the others. The numbers are drawn
 on the processor and nothing waits for the card. Noise is drawn where the image is, so a card's
 differs from a processor's; all else is equal but for rounding.
+
+On a processor each image takes one thread, and as many images are changed at a time as torch has
+threads: threads that share the work of one image wait for each other after every small step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,21 +48,41 @@ class Changes:
     warps: tuple[Warp, ...]
     seed: int
 
-    @torch.no_grad()
     def apply(self, images: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """New images and masks; see :func:`augment`."""
         _check(images, masks, self.warps)
-        device = images.device.type
-        with torch.autocast(device, enabled=False):
+        if images.device.type != "cpu":
+            return self._apply(images, masks, range(len(images)))
+        out, out_masks = (
+            torch.empty_like(images),
+            None if masks is None else torch.empty_like(masks),
+        )
+
+        def one(b: int) -> None:
+            own = slice(b, b + 1)
+            new, new_masks = self._apply(images[own], None if masks is None else masks[own], [b])
+            out[own] = new
+            if out_masks is not None and new_masks is not None:
+                out_masks[own] = new_masks
+
+        _at_once(one, len(images))
+        return out, out_masks
+
+    @torch.no_grad()
+    def _apply(
+        self, images: Tensor, masks: Tensor | None, which: Sequence[int]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Of the images of some places in the batch."""
+        with torch.autocast(images.device.type, enabled=False):
             moved, masks = resample(
-                images, masks, self.warps,
-                outside=self.settings.outside, labels=self.settings.labels,
-            )  # fmt: skip
+                images,
+                masks,
+                [self.warps[b] for b in which],
+                outside=self.settings.outside,
+                labels=self.settings.labels,
+            )
             values = moved.float().contiguous()
-            rngs = [
-                [_rng(self.seed, b, _IN_SPACE + k) for k in range(CHANGES)]
-                for b in range(len(values))
-            ]
+            rngs = [[_rng(self.seed, b, _IN_SPACE + k) for k in range(CHANGES)] for b in which]
             return change_values(values, self.settings, self.spacing, rngs).to(images.dtype), masks
 
     def points(self, points: Sequence[Tensor]) -> list[Tensor]:
@@ -168,6 +192,24 @@ def augment_places(
         None if points is None else changes.points(points),
         None if boxes is None else changes.boxes(boxes),
     )
+
+
+def _at_once(one: Callable[[int], None], count: int) -> None:
+    """Call for each number below ``count``: a thread each, as many at a time as torch has."""
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        if min(threads, count) == 1:
+            for b in range(count):
+                one(b)
+            return
+        with ThreadPoolExecutor(
+            min(threads, count), initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            for done in [pool.submit(one, b) for b in range(count)]:
+                done.result()
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _rng(seed: int, image: int, change: int) -> np.random.Generator:

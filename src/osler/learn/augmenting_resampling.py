@@ -176,11 +176,9 @@ def _through_mosaic(
         lines = torch.tensordot(lines, bases[axis], dims=([axis + 1], [1])).movedim(-1, axis + 1)
     lines = lines.flatten(2).contiguous()
     ends = [_ends(n, k) for n, k in ((width, across), (height, down))]
-    threads = torch.get_num_threads()
-    slab = threads * max(1, _SLAB // (height * width) // threads)
+    slab = max(1, _SLAB // (height * width))
     for first in range(0, depth, slab):
         last = min(depth, first + slab)
-        parts = threads if (last - first) % threads == 0 else 1
         places = torch.matmul(bases[0][first:last], lines)  # (3, slices, H W): x, y, z
         x, y, z = places
         inside = _inside(places, ends, depth) if outside == "zero" else None
@@ -192,22 +190,21 @@ def _through_mosaic(
         row = whole.add(0.5).mul_(1 / across).floor_()
         y.add_(row, alpha=2 / down)
         x.add_(whole.sub_(row, alpha=across), alpha=2 / across)
-        size = (parts, (last - first) // parts * height, width)
-        grid = places[:2].view(2, *size).permute(1, 2, 3, 0)
-        far = z.view(parts, 1, *size[1:])
+        size = ((last - first) * height, width)
+        grid = places[:2].view(2, 1, *size).permute(1, 2, 3, 0)
+        far = z.view(*size)
         for mosaic, mode, new in zip(mosaics, modes, out, strict=True):
             found = functional.grid_sample(
-                mosaic.expand(parts, -1, -1, -1), grid, mode=mode,
-                padding_mode="border", align_corners=False,
-            )  # fmt: skip
-            here, following = found.chunk(2, dim=1)
-            target = new[0, :, first:last].view(-1, *size).transpose(0, 1)
+                mosaic, grid, mode=mode, padding_mode="border", align_corners=False
+            )
+            here, following = found[0].chunk(2)
+            target = new[0, :, first:last].view(-1, *size)
             if mode == "bilinear":
                 torch.lerp(here, following, far, out=target)
             else:
                 torch.where(far < 0.5, here, following, out=target)
             if inside is not None:
-                target *= inside.view(parts, 1, *size[1:])
+                target *= inside.view(*size)
     return out
 
 
