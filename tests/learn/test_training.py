@@ -91,7 +91,7 @@ def test_a_classification_answers_with_probabilities(place, tmp_path):
     ("change", "message"),
     [
         ({"task": "segmentaton"}, "the nearest is 'segmentation'"),
-        ({"settings": {"labels": ["shape"], "pach": [1, 1]}}, "settings.pach: no such key; the nearest is 'patch'"),
+        ({"settings": {"labels": ["shape"], "pach": 1}}, "settings.pach: no such key; the nearest"),
         ({"learner": {"steps": 1, "rat": 1}}, "learner.rat: no such key; the nearest is 'rate'"),
         ({"network": {"name": "dynunt"}}, "nearest is 'dynunet'"),
         ({"augment": "standart"}, "the nearest is 'standard'"),

@@ -370,8 +370,8 @@ class Card(_Part):
             raise ValueError("an input made of a photograph needs 'preprocessing'")
         if self.preprocessing is not None and self.task not in ("segmentation", "classification"):
             raise ValueError(
-                f"'task' is {self.task!r}; photographs of the fundus are read for 'segmentation' or "
-                "'classification'"
+                f"'task' is {self.task!r}; photographs of the fundus are read for 'segmentation' "
+                "or 'classification'"
             )
         for output in self.outputs:
             if output.divides is not None and output.divides not in self.requires:

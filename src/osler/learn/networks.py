@@ -1,10 +1,13 @@
 """The network of a recipe, with the sizes that its task knows."""
 
 import inspect
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from osler import models
@@ -42,6 +45,31 @@ def build(recipe: Recipe, task: Task, path: Path) -> nn.Module:
     return net.train()
 
 
+def check(net: nn.Module, task: Task, inputs: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse a network whose answer does not have the labels that the task asks for.
+
+    Args:
+        net: the network.
+        task: the task.
+        inputs: of one batch.
+
+    Raises:
+        RecipeError: an output is missing or has another number of channels.
+    """
+    with torch.no_grad():
+        said = task.named(net.train()(*(torch.from_numpy(one) for one in inputs.values())))
+    for spec in task.outputs():
+        value = said.get(spec.name)
+        first = value[0] if isinstance(value, list | tuple) else value
+        if first is None:
+            raise RecipeError(f"the network gives no '{spec.name}', which the task needs")
+        if spec.labels and first.shape[1] != len(spec.labels):
+            raise RecipeError(
+                f"the network gives {first.shape[1]} values of '{spec.name}' and the task has "
+                f"{len(spec.labels)} labels; set the option of network.options that says how many"
+            )
+
+
 def sizes(name: str, task: Task) -> dict[str, Any]:
     """What the task knows of a network's sizes, under the network's own names for them."""
     taken = _parameters(name)
@@ -69,4 +97,4 @@ def _parameters(name: str) -> set[str]:
     taken = set(inspect.signature(made).parameters)
     if not taken:
         raise RecipeError(f"the network '{name}' takes no options")
-    return taken | set(system.card.options)
+    return taken | set(system.card.options) | set(system.card.tiny)

@@ -15,7 +15,7 @@ from osler.learn.augmenting import augment
 from osler.learn.augmenting_settings import Augmentation
 from osler.learn.export import export_onnx, largest_difference
 from osler.learn.loop import inference, train
-from osler.learn.networks import build
+from osler.learn.networks import build, check
 from osler.learn.recipe import Recipe
 from osler.learn.teaching import Batches, divide, encode_rows, opened
 from osler.tasks.task import Arrays, Figure, OutputSpec, Row, Sample, Task
@@ -69,7 +69,7 @@ def learn(
         return {"score": task.score(rows)}
 
     state = train(
-        net, loss=_loss(recipe, task, teach), validate=validate if tune else None,
+        net, loss=_loss(net, recipe, task, teach), validate=validate if tune else None,
         learner=learner, folder=folder, resume=resume,
     )  # fmt: skip
     net = net.cpu().eval()
@@ -96,10 +96,11 @@ def learn(
 
 
 def _loss(
-    recipe: Recipe, task: Task, samples: Sequence[Sample]
+    net: nn.Module, recipe: Recipe, task: Task, samples: Sequence[Sample]
 ) -> Callable[[nn.Module, int, torch.device], Tensor]:
     learner = recipe.learner
     batches = Batches(samples, task, chooser(samples, recipe), seed=learner.seed)
+    check(net, task, batches(0)[0])
     changes = _augmentation(recipe)
 
     def loss(net: nn.Module, number: int, device: torch.device) -> Tensor:

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from osler import metrics
 from osler.data.cohort import read_cohort
 from osler.learn.export import export_onnx, largest_difference
-from osler.learn.fundus.fitting import Product
 from osler.learn.fundus import grading as learn_grades
 from osler.learn.fundus import quality as learn_quality
 from osler.learn.fundus.canvases import read_rgb
 from osler.learn.fundus.evaluate import REPLICATES, calibrate_pixels, evaluate, rules
+from osler.learn.fundus.fitting import Product
 from osler.learn.fundus.recipe import Recipe
 from osler.learn.fundus.segment import figures, learn_segmentation, split
 from osler.models.grader import LesionFeatures
