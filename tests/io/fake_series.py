@@ -12,8 +12,9 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from osler.io.contour_fill import fill_plane
 from osler.io.dicom_header import as_json
-from osler.record import Image, Mask, Origin, Source
+from osler.record import Contour, Image, Mask, Origin, Source
 from osler.record.code import Code
 
 SHAPE = (6, 7, 11)
@@ -133,3 +134,12 @@ def masks(shape: tuple[int, int, int] = SHAPE, *, seed: int = 0) -> list[Mask]:
         )
         for id, code in codes.items()
     ]
+
+
+def filled(contour: Contour, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
+    """What the rings of a contour in pixels enclose, by the even-odd rule."""
+    out = np.zeros((1,) * (3 - len(shape)) + shape, bool)
+    for plane in range(len(out)):
+        rings = [r[:, -2:] for r in contour.rings if r.shape[1] == 2 or r[0, 0] == plane]
+        out[plane] = fill_plane(rings, shape[-2:])
+    return out.reshape(shape)

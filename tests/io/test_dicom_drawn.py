@@ -137,11 +137,11 @@ def test_filling_agrees_with_scikit_image() -> None:
         assert np.array_equal(fill_plane([ring], (24, 20)), polygon2mask((24, 20), ring))
 
 
-def drawing(kind: str, *points: float, units: str = "PIXEL") -> Dataset:
+def drawing(kind: str, *points: float, units: str = "PIXEL", filled: bool = False) -> Dataset:
     graphic = Dataset()
     graphic.GraphicAnnotationUnits, graphic.GraphicDimensions = units, 2
     graphic.NumberOfGraphicPoints, graphic.GraphicData = len(points) // 2, list(points)
-    graphic.GraphicType, graphic.GraphicFilled = kind, "N"
+    graphic.GraphicType, graphic.GraphicFilled = kind, "NY"[filled]
     return graphic
 
 
@@ -165,6 +165,8 @@ def test_a_presentation_state_on_its_slice(tmp_path: Path) -> None:
         drawing("POINT", 7.5, 3.5),
         drawing("POLYLINE", 2, 1, 9, 1, 9, 6, 2, 6, 2, 1),
         drawing("CIRCLE", 5.5, 3.5, 7.6, 3.5),
+        drawing("POLYLINE", 2, 1, 9, 1, 9, 6, 2, 6, 2, 1, filled=True),
+        drawing("CIRCLE", 5.5, 3.5, 7.6, 3.5, filled=True),
         drawing("POLYLINE", 1, 1, 4, 5),
         drawing("POLYLINE", 0.1, 0.1, 0.4, 0.5, units="DISPLAY"),
     )
@@ -181,8 +183,11 @@ def test_a_presentation_state_on_its_slice(tmp_path: Path) -> None:
     rows, columns = np.indices(SHAPE[1:])
     round_ = np.hypot(rows - 3, columns - 5) < 2.1
     assert np.array_equal(circle.mask[3], round_)
-    line = next(case.of(Contour))
-    assert not line.closed
+    outline, round_line, line = case.of(Contour)
+    assert outline.rings[0].tolist() == [[3, 0.5, 1.5], [3, 0.5, 8.5], [3, 5.5, 8.5], [3, 5.5, 1.5]]
+    away = np.hypot(*(round_line.rings[0][:, 1:] - (3, 5)).T)
+    np.testing.assert_allclose(away, 2.1, atol=1e-6)
+    assert (outline.closed, round_line.closed, line.closed) == (True, True, False)
     assert line.rings[0].tolist() == [[3, 0.5, 0.5], [3, 4.5, 3.5]]
     assert any("drawn-on-display" in f.flags for f in case.findings.values())
     assert {f.item for f in case.findings.values() if f.name != "Display window"} == {"ct"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from fake_series import masks, write_series
+from fake_series import filled, masks, write_series
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
@@ -22,7 +22,7 @@ from osler.io.dicom_presentation_out import write_presentation
 from osler.io.dicom_rtstruct_out import write_structures
 from osler.io.dicom_seg_out import write_segmentation
 from osler.io.dicom_sr import write_measurements
-from osler.record import Case, Label, Mask, Measurement, Passage, Source, Text
+from osler.record import Case, Contour, Label, Mask, Measurement, Passage, Source, Text
 
 SYNTAXES = {"deflated": ("+td", "1.2.840.10008.1.2.1.99"), "big": ("+tb", "1.2.840.10008.1.2.2")}
 
@@ -115,8 +115,8 @@ def test_drawings_and_documents(tmp_path: Path, syntax: str) -> None:
     again = Case("d", items={"ct": image})
     for path in (structures, shown, document):
         add(again, converted(path, syntax))
-    for id in ("liver", "liver-2"):
-        assert np.array_equal(again.get(id, Mask).mask, masks()[0].mask)
+    assert np.array_equal(again.get("liver", Mask).mask, masks()[0].mask)
+    assert np.array_equal(filled(again.get("liver-2", Contour)), masks()[0].mask)
     assert [p.text for p in again.of(Passage)] == ["肝"]
     assert "Words 肝." in again["report"].text
 

@@ -11,7 +11,7 @@ import pytest
 from dicom_check import errors
 from dicom_stack import cine
 from fake_case import fake_case
-from fake_series import FRAME, SHAPE, affine, masks, series, write_series
+from fake_series import FRAME, SHAPE, affine, filled, masks, series, write_series
 from PIL import Image as Picture
 from PIL import ImageCms
 
@@ -53,19 +53,55 @@ def test_what_is_drawn_on_slices_comes_back(tmp_path: Path) -> None:
     line = again.get("line", Contour)
     assert np.allclose(line.rings[0], bent, atol=1e-5)
     assert not line.closed
-    expected = np.zeros(SHAPE, bool)
-    h, w = np.indices(SHAPE[1:])
-    expected[2] = (h - 3) ** 2 + (w - 5) ** 2 < 4
-    found = again.get("round", Mask).mask
-    edge = np.abs(np.hypot(h - 3, w - 5) - 2) < 0.01
-    assert np.array_equal(found[2][~edge], expected[2][~edge])
-    box = np.zeros(SHAPE, bool)
-    box[4:6, 1:3, 2:7] = True
-    assert np.array_equal(again.get("box", Mask).mask, box)
-    assert np.array_equal(again.get("liver", Mask).mask, liver.mask)
+    found = again.get("round", Contour)
+    assert found.closed
+    assert np.allclose(found.rings[0], ring, atol=1e-4)
+    box = again.get("box", Contour)
+    assert [sorted(map(tuple, one)) for one in box.rings] == [
+        [(d, 0.5, 1.5), (d, 0.5, 6.5), (d, 2.5, 1.5), (d, 2.5, 6.5)] for d in (4, 5)
+    ]
+    assert np.array_equal(filled(again.get("liver", Contour)), liver.mask)
     said = sorted(p.text for p in again.of(Passage))
     assert said == ["Everywhere", "Here 肝", "Shown with window centre 40 and width 400."]
     assert "else" not in again
+
+
+def test_who_drew_comes_back_if_it_was_a_program(tmp_path: Path) -> None:
+    image = write_series(tmp_path)
+    case = Case("c", items={"ct": image})
+    sources = (
+        Source("bundle", "ct-lungs", "1.2.0"),
+        Source("algorithm", "region growing"),
+        Source("person", "Dr X. Fazakerley"),
+    )
+    for n, source in enumerate(sources):
+        case.add(Point(id=f"p{n}", name="P", source=source, item="ct", position=(3.0, 1, n)))
+        text = Passage(id=f"t{n}", name="T", source=source, item="ct", text=f"Text {n}")
+        case.add(text)
+    path = write_presentation(case, tmp_path / "pr.dcm")
+    assert not errors(path)
+    assert b"Fazakerley" not in path.read_bytes()
+    again = Case("d", items={"ct": image})
+    add(again, path)
+    for n, source in enumerate((*sources[:2], ME)):
+        assert again.get(f"p{n}", Point).source == source
+        (said,) = (p for p in again.of(Passage) if p.text == f"Text {n}")
+        assert said.source == source
+
+
+def test_a_filled_shape_is_a_mask(tmp_path: Path) -> None:
+    image = write_series(tmp_path)
+    case = Case("c", items={"ct": image})
+    case.add(Box(id="box", name="Box", source=ME, item="ct", start=(4, 1, 2), stop=(5, 3, 7)))
+    path = write_presentation(case, tmp_path / "pr.dcm")
+    ds = pydicom.dcmread(path)
+    ds.GraphicAnnotationSequence[0].GraphicObjectSequence[0].GraphicFilled = "Y"
+    ds.save_as(path)
+    again = Case("d", items={"ct": image})
+    add(again, path)
+    expected = np.zeros(SHAPE, bool)
+    expected[4, 1:3, 2:7] = True
+    assert np.array_equal(again.get("box", Mask).mask, expected)
 
 
 def test_as_others_see_it(tmp_path: Path) -> None:
@@ -154,7 +190,7 @@ def test_a_photograph_in_colour(tmp_path: Path) -> None:
     add(again, path)
     for mask in case.of(Mask):
         if mask.mask.any():
-            assert np.array_equal(again.get(mask.id, Mask).mask, mask.mask)
+            assert np.array_equal(filled(again.get(mask.id, Contour), mask.shape), mask.mask)
     fovea = case.get("fovea", Point)
     assert again.get("fovea", Point).position == pytest.approx(fovea.position, abs=1e-3)
 

@@ -14,6 +14,7 @@ from osler.io import dicom_header as header
 from osler.io.contour_fill import fill_plane
 from osler.io.dicom_codes import slug
 from osler.io.dicom_context import Target, plane_of_frame, planes_of
+from osler.io.dicom_graphic_layers import SOMEBODY, sources_of
 from osler.io.dicom_seg_in import unused
 from osler.io.dicom_sr_groups import outline
 from osler.io.dicom_whole import read_whole
@@ -29,10 +30,11 @@ def read_presentation(
 ) -> tuple[list[Finding], str | None]:
     """Read the annotations and the display window of a presentation state.
 
-    Text becomes passages, points become points. Closed shapes become masks in the image that they
-    are drawn on, if it is one of ``images``; lines, and shapes of other images, become contours
-    in pixels. What is drawn relative to the screen, not to the image, has no place in it: its
-    text is kept, its shapes are not, and the flag ``"drawn-on-display"`` says so.
+    Text becomes passages, points become points, lines and closed shapes contours in pixels; a
+    shape that is filled becomes a mask in the image that it is drawn on, if it is one of
+    ``images``. The source is a person, unless Osler wrote which program drew. What is drawn
+    relative to the screen, not to the image, has no place in it: its text is kept, its shapes are
+    not, and the flag ``"drawn-on-display"`` says so.
 
     Args:
         file: the opened file.
@@ -72,10 +74,11 @@ def _targets(item: "Dataset", known: dict[str, Target]) -> list[Target]:
 
 
 def _annotations(dataset: "Dataset", known: dict[str, Target]) -> Iterator[Finding]:
-    source = Source("person", "author of the annotation")
-    lines: dict[tuple[object, ...], list[_Line]] = {}
+    sources = sources_of(dataset)
+    lines: dict[tuple[Any, ...], list[_Line]] = {}
     for layer in dataset.get("GraphicAnnotationSequence") or ():
         targets = _targets(layer, known)
+        source = sources.get(header.text(layer, "GraphicLayer"), SOMEBODY)
         named = dict.fromkeys(image.name if image is not None else None for image, _ in targets)
         for one in layer.get("TextObjectSequence") or ():
             words = str(one.get("UnformattedTextValue") or "").strip()
@@ -89,9 +92,10 @@ def _annotations(dataset: "Dataset", known: dict[str, Target]) -> Iterator[Findi
                 if line is not None:
                     # parts of one thing carry one UID; without it each is a thing of its own
                     uid = header.text(graphic, "TrackingUID") or len(lines)
-                    lines.setdefault((uid, line.item, line.closed, line.flags), []).append(line)
-    for together in lines.values():
-        yield _drawing(together, source)
+                    key = (uid, line.item, line.closed, line.flags, source)
+                    lines.setdefault(key, []).append(line)
+    for (*_, drawer), together in lines.items():
+        yield _drawing(together, drawer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +151,8 @@ def _drawing(lines: list[_Line], source: Source) -> Finding:
     rings = tuple(_placed(line.points, line.plane) for line in lines)
     if len(rings) == 1 and len(rings[0]) == 1:
         return Point(position=tuple(rings[0][0].tolist()), **shared)
-    mask = _filled(lines, image) if first.closed and image is not None else None
+    filled = "filled" in first.flags and first.closed
+    mask = _filled(lines, image) if filled and image is not None else None
     if mask is not None:
         return Mask(mask=mask, **shared)
     return Contour(rings=rings, closed=first.closed, **shared)

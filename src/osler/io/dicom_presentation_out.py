@@ -7,7 +7,7 @@ has a place is drawn relative to the image, so that it moves with it when a view
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from osler.io import identity
 from osler.io.contour_fill import OFF_PLANE
 from osler.io.contour_trace import rings_of
 from osler.io.dicom_context import frame_number, header_of, instances, new_object, write_dataset
+from osler.io.dicom_graphic_layers import layer, layers_of, said_by
 from osler.io.dicom_photo import sound
 from osler.io.dicom_rtstruct_out import refuse_unplaced
 from osler.io.dicom_sr_groups import outline
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 GREY = "1.2.840.10008.5.1.4.1.1.11.1"
 COLOUR = "1.2.840.10008.5.1.4.1.1.11.2"
-_LAYER = "OSLER"
 _LONGEST_TEXT = 1024  # characters of a short text (ST)
 _WINDOW_SECTION = "display"
 _ROUND = 1e-3
@@ -110,8 +110,10 @@ def write_presentation(
     ds.ReferencedSeriesSequence = [_referenced(image, uids)]
     ds.DisplayedAreaSelectionSequence = [_area(image)]
     if drawn or words:
-        ds.GraphicAnnotationSequence = list(_annotations(case, image, uids, drawn, words))
-        ds.GraphicLayerSequence = [_layer()]
+        layers = layers_of([*(one.finding for one in drawn), *words])
+        annotations = _annotations(case, image, uids, drawn, words, layers)
+        ds.GraphicAnnotationSequence = list(annotations)
+        ds.GraphicLayerSequence = [layer(*one) for one in enumerate(layers, 1)]
     if grey:
         _grey(ds, image, shown)
     else:
@@ -333,48 +335,44 @@ def _area(image: Image) -> "Dataset":
     return out
 
 
-def _layer() -> "Dataset":
-    from pydicom.dataset import Dataset
-
-    out = Dataset()
-    out.GraphicLayer, out.GraphicLayerOrder = _LAYER, 1
-    return out
-
-
 def _annotations(
     case: Case,
     image: Image,
     uids: tuple[str, ...],
     drawn: Sequence[_Drawn],
     words: Sequence[Passage],
+    layers: Mapping[str, str],
 ) -> "Iterator[Dataset]":
-    """An item for each plane that something is drawn on, and one for words without a place."""
+    """An item for each layer of a plane that something is drawn on, and for words without place."""
     from pydicom.dataset import Dataset
 
-    texts: dict[int | None, list[Dataset]] = {}
+    texts: dict[tuple[int | None, str], list[Dataset]] = {}
     loose = 0
     for passage in words:
         named = (case.get(id, Point) for id in passage.evidence)
         point = next((p for p in named if p is not None and p.item in (image.name, None)), None)
         for part in _parts(passage.text.strip()):
             if point is None:
-                texts.setdefault(None, []).append(_in_corner(part, loose))
+                texts.setdefault((None, said_by(passage)), []).append(_in_corner(part, loose))
                 loose += 1
             else:
                 at = np.array([point.position], np.float64)
                 flat, plane = _in_plane(point, at, image)
-                texts.setdefault(plane, []).append(_at_point(part, flat[0]))
-    planes = dict.fromkeys([*(one.plane for one in drawn), *texts])
-    for plane in planes:
-        layer = Dataset()
-        layer.ReferencedImageSequence = _target(image, uids, plane)
-        layer.GraphicLayer = _LAYER
-        if plane in texts:
-            layer.TextObjectSequence = texts[plane]
-        graphics = [_graphic(one, uids[0]) for one in drawn if one.plane == plane]
+                texts.setdefault((plane, said_by(passage)), []).append(_at_point(part, flat[0]))
+    graphics_of: dict[tuple[int | None, str], list[Dataset]] = {}
+    for one in drawn:
+        where = one.plane, said_by(one.finding)
+        graphics_of.setdefault(where, []).append(_graphic(one, uids[0]))
+    for plane, by in dict.fromkeys([*graphics_of, *texts]):
+        drawing = Dataset()
+        drawing.ReferencedImageSequence = _target(image, uids, plane)
+        drawing.GraphicLayer = layers[by]
+        if (plane, by) in texts:
+            drawing.TextObjectSequence = texts[plane, by]
+        graphics = graphics_of.get((plane, by))
         if graphics:
-            layer.GraphicObjectSequence = graphics
-        yield layer
+            drawing.GraphicObjectSequence = graphics
+        yield drawing
 
 
 def _parts(text: str) -> list[str]:
