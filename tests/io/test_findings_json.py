@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import nrrd
 import numpy as np
 import pytest
 from fake_case import Grading, Kind, fake_case
@@ -19,9 +20,11 @@ from osler.record import (
     Case,
     Code,
     Contour,
+    DerivedImage,
     Event,
     Finding,
     Heatmap,
+    Image,
     Label,
     Markers,
     Mask,
@@ -89,6 +92,64 @@ def every_kind() -> Case:
     return case
 
 
+def derived() -> Case:
+    """A case with derived images: a volume with a place, and a picture in colour."""
+    case = every_kind()
+    chance = np.random.default_rng(3)
+    affine = np.array([[0, 0, 0.5, 3], [0, 2, 0, -4.25], [1.5, 0, 0, 7], [0, 0, 0, 1.0]])
+    fat = Image(
+        name="fat", array=chance.normal(size=(2, 3, 4, 5)).astype(np.float32), modality="MR",
+        spacing=(1.5, 2.0, 0.5), affine=affine, units="%", channels=("a", "b"),
+        window=(0.5, 1.0), flags=("doubtful",), acquired=datetime(2020, 1, 2, tzinfo=UTC),
+    )  # fmt: skip
+    plane = Image(name="upright", array=chance.integers(0, 255, (3, 4, 6)).astype(np.uint8))
+    case.add(DerivedImage(id="fat/1", name="Fat", source=ME, item="mr", image=fat, evidence=("m",)))
+    case.add(DerivedImage(id="fat?1", name="Upright", source=ME, item="photo", image=plane))
+    return case
+
+
+def test_derived_images_come_back(tmp_path: Path) -> None:
+    case = derived()
+    document = checked(case)
+    assert document["schema_version"] == 3
+    old = json.loads(SCHEMA.with_name("findings-2.schema.json").read_text("utf-8"))
+    assert not jsonschema.Draft202012Validator(old).is_valid(document)
+    folder = write(case, tmp_path)
+    assert {p.name for p in (folder / "images").iterdir()} == {"fat_1.nrrd", "fat_1_.nrrd"}
+    for pixels in (True, False):
+        again = read_findings(folder, pixels=pixels)
+        for id in ("fat/1", "fat?1"):
+            finding, other = case.get(id, DerivedImage), again.get(id, DerivedImage)
+            assert finding is not None
+            assert other is not None
+            assert without_arrays(other) == without_arrays(finding)
+            image, read = finding.image, other.image
+            assert read.array.shape == image.array.shape
+            for field in ("name", "modality", "spacing", "units", "window", "flags", "acquired"):
+                assert getattr(read, field) == getattr(image, field), field
+            if pixels:
+                assert_array_equal(read.array, image.array)
+                assert read.channels == image.channels
+                assert_array_equal(read.affine, image.affine)
+    array, header = nrrd.read(str(folder / "images" / "fat_1.nrrd"))
+    assert_array_equal(array.T, case.get("fat/1", DerivedImage).image.array)  # type: ignore[union-attr]
+    assert header["space"] == "left-posterior-superior"
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "another"])
+def test_a_damaged_derived_image_is_named(tmp_path: Path, damage: str) -> None:
+    folder = write(derived(), tmp_path)
+    path = folder / "images" / "fat_1.nrrd"
+    if damage == "missing":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:-30])
+    else:
+        path.write_bytes((folder / "images" / "fat_1_.nrrd").read_bytes())
+    with pytest.raises(UnreadableError, match="fat_1"):
+        read_findings(folder)
+
+
 def without_arrays(finding: Finding) -> dict[str, Any]:
     return {key: value for key, value in describe(finding).items() if key != "rings"}
 
@@ -153,7 +214,7 @@ def test_no_folder_and_no_header_of_the_source_is_told(tmp_path: Path) -> None:
 
 
 def test_a_later_version_is_refused(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text('{"schema_version": 3}')
+    (tmp_path / FILE).write_text('{"schema_version": 4}')
     with pytest.raises(UnsupportedError, match="update osler"):
         read_findings(tmp_path)
 

@@ -1,6 +1,6 @@
 """A case as ``findings.json``, and back: every finding with its source, doubts and evidence.
 
-The format is described in ``docs/findings.md`` and checked by ``schemas/findings-2.schema.json``.
+The format is described in ``docs/findings.md`` and checked by ``schemas/findings-3.schema.json``.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from osler.errors import InputError, UnreadableError, UnsupportedError
-from osler.io import masks
+from osler.io import derived_images, masks
 from osler.record import (
     Box,
     Case,
@@ -38,11 +38,12 @@ from osler.record import (
 )
 
 FILE: Final = "findings.json"
-SCHEMA_VERSION: Final = 2
-SCHEMA: Final = Path(__file__).parent / "schemas" / "findings-2.schema.json"
+SCHEMA_VERSION: Final = 3
+SCHEMA: Final = Path(__file__).parent / "schemas" / "findings-3.schema.json"
 
 
-_SINCE_2: Final = (Contour, Markers)
+_SINCE: Final[Mapping[type[Finding], int]] = {Contour: 2, Markers: 2, DerivedImage: 3}
+"""Kinds that came later, and the version that has them."""
 
 _TUPLES: Final = (
     *("evidence", "flags", "position", "start", "stop", "prediction_set"),
@@ -51,7 +52,7 @@ _TUPLES: Final = (
 
 _KINDS: Final[Mapping[str, type[Finding]]] = {
     kind.__name__.lower(): kind
-    for kind in (Mask, Point, Box, Label, Measurement, Passage, Risk, Heatmap, Transform, *_SINCE_2)
+    for kind in (Mask, Point, Box, Label, Measurement, Passage, Risk, Heatmap, Transform, *_SINCE)
 }
 
 
@@ -66,11 +67,11 @@ def as_document(case: Case) -> dict[str, Any]:
 
     Of a source file only its name and digest are kept: folders and DICOM headers can hold names.
     """
-    files = masks.file_names(case)
+    files = masks.file_names(case) | derived_images.file_names(case)
     kept = [f for f in case.findings.values() if not _left_out(f)]
     return {
         # the least that holds it, so that a program which knows version 1 reads all that it can
-        "schema_version": 2 if any(isinstance(f, _SINCE_2) for f in kept) else 1,
+        "schema_version": max((_SINCE.get(type(f), 1) for f in kept), default=1),
         "case": {"id": case.id, "patient_id": case.patient_id},
         "items": {name: _item(item) for name, item in case.items.items()},
         "sources": _sources(kept),
@@ -83,10 +84,8 @@ def as_document(case: Case) -> dict[str, Any]:
 
 
 def _left_out(finding: Finding) -> bool:
-    """Whether no writer of this format holds it yet: images, and vectors for each voxel."""
-    if isinstance(finding, Transform):
-        return finding.displacement is not None
-    return isinstance(finding, DerivedImage)
+    """Whether this format does not hold it: vectors for each voxel."""
+    return isinstance(finding, Transform) and finding.displacement is not None
 
 
 def _item(item: Item) -> dict[str, Any]:
@@ -131,6 +130,8 @@ def _finding(finding: Finding, files: Mapping[str, str]) -> dict[str, Any]:
         out.pop("unit", None)
     elif isinstance(finding, Markers):
         out["times"] = finding.times.tolist()
+    elif isinstance(finding, DerivedImage):
+        out["image"] = derived_images.described(finding.image)
     if finding.id in files:
         out["file"] = files[finding.id]
     return out
@@ -163,13 +164,13 @@ def read_findings(
     """Open a case's folder again, with its masks.
 
     What the folder does not hold is absent in the case: the photograph (unless ``source`` names
-    it), the probabilities of masks, and derived images.
+    it), and the probabilities of masks.
 
     Args:
         folder: a folder written by ``osler.io.write``.
         load: how to open ``source``, such as ``osler.io.load``.
         source: the file that was read, where its items are wanted too.
-        pixels: False leaves masks and heatmaps blank, and their files alone.
+        pixels: False leaves masks, heatmaps and derived images blank, and their files alone.
 
     Raises:
         UnreadableError: the folder holds no sound ``findings.json`` or misses a mask.
@@ -250,6 +251,9 @@ def _rebuilt(row: Mapping[str, Any], folder: Path, *, pixels: bool) -> Finding:
             values["mask"] = read.astype(bool)
         else:
             values["values"] = (read / np.float32(255)).astype(np.float16)
+    if kind is DerivedImage:
+        where = _inside(folder, file) if pixels else None
+        values["image"] = derived_images.rebuilt(values["image"], where)
     if kind is Transform:
         values["matrix"] = np.array(values["matrix"], np.float64)
     elif kind is Contour:

@@ -1,6 +1,6 @@
 """Masks as PNG files in native size, and the photograph with everything drawn on it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +39,20 @@ def as_rgb(image: Image) -> NDArray[np.uint8]:
 
 def file_names(case: Case) -> dict[str, str]:
     """Id of each finding with pixels to the name of its file in the case's folder."""
+    return names_in(FOLDER, (finding.id for finding in _with_pixels(case)), ".png")
+
+
+def names_in(folder: str, ids: Iterable[str], ending: str) -> dict[str, str]:
+    """Id to the name of a file below a folder, which every system takes and no other id has."""
     names: dict[str, str] = {}
-    for finding in _with_pixels(case):
-        safe = "".join(
-            c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in finding.id
-        )
-        name = f"{FOLDER}/{safe.lstrip('.') or '_'}.png"
-        while name.lower() in (n.lower() for n in names.values()):
-            name = f"{name[:-4]}_.png"
-        names[finding.id] = name
+    taken: set[str] = set()
+    for id in ids:
+        safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in id)
+        name = safe.lstrip(".") or "_"
+        while name.lower() in taken:
+            name += "_"
+        taken.add(name.lower())
+        names[id] = f"{folder}/{name}{ending}"
     return names
 
 

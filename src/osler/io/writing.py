@@ -37,6 +37,12 @@ def _masks(case: Case, folder: Path) -> None:
     masks.write_masks(case, folder)
 
 
+def _images(case: Case, folder: Path) -> None:
+    from osler.io import derived_images
+
+    derived_images.write_images(case, folder)
+
+
 def _overlay(case: Case, folder: Path) -> None:
     from osler.io import masks
 
@@ -67,6 +73,7 @@ WRITERS: Final[tuple[tuple[str, Writer], ...]] = (
     ("findings", _findings),
     ("measurements", _measurements),
     ("masks", _masks),
+    ("images", _images),
     ("overlay", _overlay),
     ("html", _html),
     ("dicom", _dicom),
@@ -90,7 +97,8 @@ def write(
 ) -> Path:
     """Write a case into its own folder, ``out_dir/CASE.id``.
 
-    Always written: ``findings.json``, ``measurements.csv``, ``masks/*.png``, ``overlay.png``.
+    Always written: ``findings.json``, ``measurements.csv``, ``masks/*.png``, ``overlay.png``,
+    and ``images/*.nrrd`` where images were derived.
 
     Args:
         case: the case.
