@@ -172,4 +172,4 @@ def test_the_loss_moves_a_ball_onto_another() -> None:
         losses.append(loss.item())
     assert losses[-1] < 0.3 * losses[0]
     # where the fixed ball's right edge is, the moving ball's lies two further right
-    assert float(net.field[0, 1, 12, 17]) == pytest.approx(2.0, abs=0.8)
+    assert net.field[0, 1, 12, 17].item() == pytest.approx(2.0, abs=0.8)
