@@ -26,6 +26,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _VARINT_BYTES_MAX = 10
 _TAG_BYTES_MAX = 5
 _DEPTH_MAX = 96
+_FLOATS = {1: ("<f4", 4), 10: ("<f2", 2)}  # TensorProto.DataType to dtype and bytes
 
 # message → field number → (kind, what lies there); a text is kept, a message is walked
 _LAYOUT: dict[str, dict[int, str]] = {
@@ -120,18 +121,20 @@ class Weights:
     """Where one tensor of weights lies in an ONNX file.
 
     Attributes:
+        dtype: ``"<f4"`` or ``"<f2"``: little-endian ``float32`` or ``float16``.
         shape: of the tensor.
         start: offset of its first byte.
-        stop: offset behind its last byte; between them lie little-endian ``float32``.
+        stop: offset behind its last byte.
     """
 
+    dtype: str
     shape: tuple[int, ...]
     start: int
     stop: int
 
 
 def weights(content: bytes) -> list[Weights]:
-    """Where the ``float32`` initializers of the main graph lie, in the order of the file.
+    """Where the floating-point initializers of the main graph lie, in the order of the file.
 
     Those that hold their numbers otherwise than as raw bytes are left out.
 
@@ -151,7 +154,7 @@ def weights(content: bytes) -> list[Weights]:
 
 
 def _floats(content: bytes, start: int, stop: int) -> Weights | None:
-    """A TensorProto: 1 dims, 2 data_type (1 is float), 9 raw_data."""
+    """A TensorProto: 1 dims, 2 data_type (1 is float32, 10 float16), 9 raw_data."""
     shape: list[int] = []
     kind, raw = 0, None
     for number, wire, first, last in _fields(content, start, stop):
@@ -166,9 +169,10 @@ def _floats(content: bytes, start: int, stop: int) -> Weights | None:
             kind = _varint(content, first, last, _VARINT_BYTES_MAX)[0]
         elif number == 9 and wire == _BYTES:
             raw = (first, last)
-    if kind != 1 or raw is None or raw[1] - raw[0] != 4 * prod(shape):
+    dtype, size = _FLOATS.get(kind, ("", 0))
+    if not dtype or raw is None or raw[1] - raw[0] != size * prod(shape):
         return None
-    return Weights(tuple(shape), *raw)
+    return Weights(dtype, tuple(shape), *raw)
 
 
 def _note(kind: str, texts: dict[str, list[str]], out: Graph) -> None:

@@ -1,0 +1,191 @@
+"""A bundle of any task on a case: the score that is explained, on the image that its task makes."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osler.bundles import Bundle
+from osler.bundles.answering import task_of
+from osler.errors import InputError, RecipeError
+from osler.explain.absent import absent
+from osler.explain.occlusion import Score
+from osler.explain.redrawn import Redrawn
+from osler.explain.subject import Subject, chosen, curves_for, windows_for
+from osler.record import Case, Image, Source
+from osler.tasks.image_input import resized
+from osler.tasks.task import Arrays, OutputSpec, Predict, Sample, Task, sigmoid, softmax
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_EVEN = 0.5
+
+
+def on_case(
+    bundle: Bundle,
+    case: Case,
+    *,
+    label: str | None = None,
+    tasks: "Sequence[type[Task]]" = (),
+) -> Subject:
+    """One answer of a bundle of any task to a case with an image.
+
+    Args:
+        bundle: one whose card names a task and its settings.
+        case: with the items that the settings name.
+        label: name of a label of the first output; None takes what the bundle says.
+        tasks: tasks of one's own.
+
+    Raises:
+        RecipeError: there is no such label, or the task gives none.
+        InputError: the case lacks an item, or none of them is an image.
+    """
+    task = task_of(bundle.card, tasks=tasks)
+    return of_task(
+        task,
+        bundle.run,
+        case,
+        label=label,
+        source=Source("bundle", bundle.card.name, bundle.card.version),
+        redrawn=lambda: _drawn(bundle),
+    )
+
+
+def _drawn(bundle: Bundle) -> Predict | None:
+    other = Redrawn(bundle)
+    return other.run if other.tensors else None
+
+
+def of_task(
+    task: Task,
+    predict: Predict,
+    case: Case,
+    *,
+    source: Source,
+    label: str | None = None,
+    redrawn: Callable[[], Predict | None] | None = None,
+) -> Subject:
+    """One answer to a task by anything that answers it.
+
+    Args:
+        task: the task.
+        predict: inputs with a batch axis to outputs with a batch axis: a bundle or a network.
+        case: with the items that the task's settings name.
+        source: the model.
+        label: name of a label of the first output.
+        redrawn: the same with random weights.
+
+    Raises:
+        RecipeError: there is no such label, or the task gives none.
+        InputError: the case lacks an item, or none of them is an image.
+    """
+    sample = task.encode(case)
+    name = next((key for key, array in sample.inputs.items() if array.ndim >= 3), None)
+    output = next((one for one in task.outputs() if one.labels), None)
+    if name is None:
+        raise InputError(f"{source.name} takes no image; only answers to images are explained")
+    if output is None:
+        raise RecipeError(f"{source.name} gives no labels; there is nothing to explain")
+    image = np.asarray(sample.inputs[name], np.float32)
+    said = _probabilities(task, predict, sample, output)
+    number = chosen(label, output.labels, whose=source.name)
+    if number is None:
+        number = _said(output, said)
+    region = _region(output, said, number)
+
+    def score_of(run: Predict) -> Score:
+        def score(stack: NDArray[np.float32]) -> NDArray[np.floating]:
+            answers = []
+            for one in stack:
+                changed = replace(sample, inputs={**sample.inputs, name: one})
+                values = _probabilities(task, run, changed, output)[number]
+                answers.append(float(values if region is None else values[region].mean()))
+            return np.array(answers)
+
+        return score
+
+    def other() -> Score | None:
+        run = redrawn() if redrawn is not None else None
+        return None if run is None else score_of(run)
+
+    item = _item(case, task)
+    size, step = windows_for(image.shape[1:])
+    steps, orders = curves_for(image.shape[1:])
+    value = said[number]
+    return Subject(
+        case=case,
+        item=item.name,
+        source=source,
+        image=image,
+        score=score_of(predict),
+        home=lambda heat: resized(heat[None], item.shape)[0],
+        within=np.ones(image.shape[1:], bool),
+        absent=absent(image, "blur"),
+        absent_words="the image blurred to a twelfth of its shortest side",
+        window=size,
+        stride=step,
+        label=f"{output.name}={output.labels[number]}",
+        question=(
+            f"probability of '{output.labels[number]}'"
+            if region is None
+            else f"mean probability of '{output.labels[number]}' over what the bundle marks"
+        ),
+        value=float(value if region is None else value[region].mean()),
+        native=tuple(item.shape),
+        redrawn=other,
+        steps=steps,
+        orders=orders,
+    )
+
+
+def _probabilities(
+    task: Task, predict: Predict, sample: Sample, output: OutputSpec
+) -> NDArray[np.float64]:
+    """``(L, ...)`` calibrated probabilities."""
+    said: Arrays = task.calibrated(task.run(predict, sample))
+    scores = said[output.name]
+    if output.activation == "softmax":
+        return softmax(scores)
+    return sigmoid(scores) if output.activation == "sigmoid" else np.asarray(scores, np.float64)
+
+
+def _said(output: OutputSpec, values: NDArray[np.float64]) -> int:
+    """The label that is said: the likeliest, or the structure of most pixels."""
+    if values.ndim == 1:
+        return int(values.argmax())
+    counts = [
+        0 if name == "background" else int(_mask(output, values, number).sum())
+        for number, name in enumerate(output.labels)
+    ]
+    return int(np.argmax(counts))
+
+
+def _mask(output: OutputSpec, values: NDArray[np.float64], number: int) -> NDArray[np.bool_]:
+    if output.activation == "softmax":
+        return np.asarray(values.argmax(axis=0) == number)
+    limit = output.thresholds[number] if output.thresholds else None
+    return np.asarray(values[number] >= (_EVEN if limit is None else limit))
+
+
+def _region(
+    output: OutputSpec, values: NDArray[np.float64], number: int
+) -> NDArray[np.bool_] | None:
+    """Where a segmentation says the label; everywhere, where it says it nowhere."""
+    if values.ndim == 1:
+        return None
+    mask = _mask(output, values, number)
+    return mask if mask.any() else np.ones_like(mask)
+
+
+def _item(case: Case, task: Task) -> Image:
+    """The image that the task's first input is made of."""
+    wanted: Any = getattr(task.settings, "image", None)
+    names = list(getattr(wanted, "items", ()))
+    images = {item.name: item for item in case.items.values() if isinstance(item, Image)}
+    for name in (*names, *images):
+        if name in images:
+            return images[name]
+    raise InputError(f"case '{case.id}' has no image")
