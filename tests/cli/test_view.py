@@ -109,7 +109,7 @@ def test_a_browser_shows_everything_and_asks_nobody(browser, tmp_path, width):
     slider.fill("1")
     assert page.locator(".strip:visible").get_attribute("aria-label") == "10 to 15 s"
     page.locator("[data-show=cine] .slider input").fill("4")
-    assert page.locator(".frame:visible").get_attribute("alt") == "frame 5"
+    assert page.locator(".frame:visible img").get_attribute("alt") == "frame 5"
     layer = page.locator(".layer img")
     assert layer.is_visible()
     page.get_by_label("Spot").uncheck()

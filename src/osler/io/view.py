@@ -8,7 +8,6 @@ everything else out [1].
 
 import base64
 import hashlib
-import io
 import json
 import tempfile
 from collections.abc import Sequence
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from PIL import Image as Picture
 
 from osler.errors import OutputError
 from osler.io.atomic_file import replacing
@@ -27,6 +25,7 @@ from osler.io.html_pictures import Drawn, layers_drawn, sheet_of
 from osler.io.inventory import of_item
 from osler.io.inventory_words import facts
 from osler.io.view_drawn import drawable, heats_of, lines_of, not_drawn, paths_of
+from osler.io.view_film import film_of
 from osler.io.view_grid import MOST_MASKS, MOST_VOXELS, grid_of
 from osler.io.view_signal import strips_of
 from osler.record import (
@@ -52,8 +51,6 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
-_MOST_FRAMES: Final = 40
-_WIDEST_FRAME: Final = 640
 _MOST_VALUES: Final = 500
 _CORNER: Final = (20, 8)
 
@@ -141,9 +138,11 @@ def _image(case: Case, image: Image, drawn: set[str]) -> dict[str, Any]:
     moving = len(image.shape) == 3 and image.shape[0] > 1
     colour = image.channel_count == 3 and image.dtype == np.uint8
     film = image.channel_count == 1 and len(image.times) == image.shape[0]
-    if moving and (colour or film):
-        return {"show": "cine"} | _frames(image)
     others = drawable(case, image)
+    if moving and (colour or film):
+        shown, ids = film_of(image, [*masks, *others])
+        drawn.update(ids)
+        return {"show": "cine"} | shown
     if not moving and (colour or (image.channel_count == 1 and image.dtype == np.uint8)):
         drawn.update(f.id for f in (*masks, *others))
         return {"show": "picture"} | _picture(case, image, others)
@@ -181,32 +180,6 @@ def _picture(case: Case, image: Image, others: Sequence[Finding]) -> dict[str, A
         for number, (name, colour, path) in enumerate(paths)
     ]
     return {"sheet": sheet, "layers": layers, "note": ""}
-
-
-def _frames(image: Image) -> dict[str, Any]:
-    count = image.shape[0]
-    chosen = np.unique(np.linspace(0, count - 1, min(count, _MOST_FRAMES)).round().astype(int))
-    whole = (slice(None), slice(None))
-    frames = []
-    for number in chosen.tolist():
-        pixels = image.region(slice(number, number + 1), *whole)[:, 0]
-        frames.append(_jpeg(np.moveaxis(pixels, 0, -1)))
-    note = f"{len(frames)} of {count} frames are shown." if len(frames) < count else ""
-    height, width = image.shape[1:]
-    return {"frames": frames, "note": note, "width": width, "height": height}
-
-
-def _jpeg(pixels: np.ndarray[Any, Any]) -> str:
-    if pixels.dtype != np.uint8:
-        plain = np.nan_to_num(pixels.astype(np.float32), posinf=0.0, neginf=0.0)
-        low, high = (float(v) for v in np.percentile(plain, (0.5, 99.5)))
-        scaled = (plain - low) / max(high - low, 1e-6)
-        pixels = (np.clip(scaled, 0, 1) * 255).astype(np.uint8)
-    picture = Picture.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels[..., :3])
-    picture.thumbnail((_WIDEST_FRAME, _WIDEST_FRAME))
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _table(table: Table) -> dict[str, Any]:

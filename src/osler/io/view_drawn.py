@@ -160,11 +160,17 @@ def paths_of(
         yield finding.name, COLOURS[(first + number) % len(COLOURS)], path
 
 
+def _why(finding: Finding) -> str:
+    if isinstance(finding, Heatmap):
+        return "its image is not here or is a film"
+    return "its image is not here, or has too much drawn on it"
+
+
 def not_drawn(case: Case, shown: set[str]) -> list[tuple[str, str]]:
     """Name and reason of findings that have a place and are on no image of the page."""
     kinds = (Mask, Contour, Box, Point, Heatmap)
     return [
-        (f.name, f"{type(f).__name__.lower()}, not drawn: its image is not here or is a film")
+        (f.name, f"{type(f).__name__.lower()}, not drawn: {_why(f)}")
         for f in case.findings.values()
         if isinstance(f, kinds) and f.id not in shown
     ]

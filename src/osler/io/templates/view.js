@@ -199,7 +199,12 @@
   for (const card of document.querySelectorAll(".card")) {
     const kind = card.dataset.show;
     if (kind === "grid") grid(card);
-    else if (kind === "cine") pages(card, ".frame");
+    else if (kind === "cine") {
+      pages(card, ".frame");
+      for (const box of card.querySelectorAll("input[data-layer]")) box.addEventListener("change", () => {
+        for (const path of card.querySelectorAll(`path[data-layer="${box.dataset.layer}"]`)) path.style.display = box.checked ? "" : "none";
+      });
+    }
     else if (kind === "signal") pages(card, ".strip");
     else if (kind === "picture") {
       for (const box of card.querySelectorAll("input[data-layer]")) box.addEventListener("change", () => {
