@@ -238,6 +238,10 @@ def test_the_notations_of_labels(tmp_path):
     assert place("1;2;3") == (1, 2, 3)
     assert place("1;2;3;4") is None
     assert boxes("1;2;3") is None
+    assert boxes("1;2;3;4.5") == [((1, 2), (3, 4.5))]
+    assert boxes("0;1;2;3;4;5 1;1;1;2;2;2") == [((0, 1, 2), (3, 4, 5)), ((1, 1, 1), (2, 2, 2))]
+    assert boxes("0;1;2;3;4") is None
+    assert boxes("0;1;2;3;4;5 1;1;2;2") is None
     assert moved("a.png#3", tmp_path, tmp_path / "x") == "../a.png#3"
     assert moved("severe", tmp_path, tmp_path / "x") == "severe"
 

@@ -9,7 +9,7 @@ Columns of the table (CSV or Parquet):
   column holds items where a cell of it is a URL, exists as a file, or ends as the files of
   medicine do; a name with ``item:`` or ``variable:`` before it says which outright;
 - ``label:NAME`` for targets: a value, a path to a mask, ``PATH#1,2`` for voxels of a label map,
-  ``h;w`` for a point, ``h0;w0;h1;w1`` for a box (pixels).
+  ``h;w`` for a point, ``h0;w0;h1;w1`` for a box (pixels; three axes likewise).
 
 An empty cell is missing, and missing is an absent key. Paths are relative to the table's folder.
 """

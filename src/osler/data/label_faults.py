@@ -118,7 +118,8 @@ def _leaves(text: str, shape: tuple[int, ...]) -> bool:
         return len(point) == len(shape) and not all(
             -0.5 <= at <= size - 0.5 for at, size in zip(point, shape, strict=True)
         )
-    height, width = shape[-2:]
     return any(
-        h0 < 0 or w0 < 0 or h1 > height or w1 > width for h0, w0, h1, w1 in boxes(text) or ()
+        first < 0 or beyond > size
+        for start, stop in boxes(text) or ()
+        for first, beyond, size in zip(start, stop, shape[-len(start) :], strict=False)
     )

@@ -21,7 +21,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 _VALUES = re.compile(r"(.+)#(\d+(?:,\d+)*)\Z", re.DOTALL)
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _PLACE = re.compile(rf"{_NUMBER}(?:;{_NUMBER}){{1,2}}\Z")
-_BOX = re.compile(rf"{_NUMBER}(?:;{_NUMBER}){{3}}\Z")
+_BOX = re.compile(rf"{_NUMBER}(?:;{_NUMBER}){{3}}(?:(?:;{_NUMBER}){{2}})?\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +76,19 @@ def place(text: str) -> tuple[float, ...] | None:
     return tuple(float(n) for n in text.split(";")) if _PLACE.match(text) else None
 
 
-def boxes(text: str) -> list[tuple[float, float, float, float]] | None:
-    """A label as boxes ``h0;w0;h1;w1`` in pixels, a space between two, or None."""
+def boxes(text: str) -> list[tuple[tuple[float, ...], tuple[float, ...]]] | None:
+    """A label as boxes in pixels, first and opposite corner of each, or None.
+
+    A box is ``h0;w0;h1;w1`` or ``d0;h0;w0;d1;h1;w1``, a space between two, all of as many numbers.
+    """
     parts = text.split()
     if not parts or not all(_BOX.match(part) for part in parts):
         return None
-    return [(a, b, c, d) for a, b, c, d in (map(float, part.split(";")) for part in parts)]
+    numbers = [tuple(map(float, part.split(";"))) for part in parts]
+    if len({len(one) for one in numbers}) > 1:
+        return None
+    axes = len(numbers[0]) // 2
+    return [(one[:axes], one[axes:]) for one in numbers]
 
 
 def relative(location: Location, folder: Path) -> str:

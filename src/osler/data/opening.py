@@ -123,8 +123,8 @@ def _add_label(
             )
         case.add(Mask(id=id, name=name, source=SOURCE, item=image.name, mask=mask))
     elif found is not None:
-        for k, (h0, w0, h1, w1) in enumerate(found):
-            start, stop = (round(h0), round(w0)), (round(h1), round(w1))
+        for k, corners in enumerate(found):
+            start, stop = (tuple(round(at) for at in corner) for corner in corners)
             one = id if len(found) == 1 else f"{id}.{k + 1}"
             item = _only_image(case)
             case.add(Box(id=one, name=name, source=SOURCE, item=item, start=start, stop=stop))

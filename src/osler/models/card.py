@@ -27,6 +27,7 @@ Answer = Literal[
     "features",
     "classification",
     "segmentation",
+    "detection",
     "promptable segmentation",
     "zero-shot",
     "captioning",

@@ -25,6 +25,8 @@ SYSTEMS: tuple[System, ...] = (
     System("monai-unet-3d", "osler.models.monai_unet:deep"),
     System("dynunet-2d", "osler.models.dynunet:flat"),
     System("dynunet", "osler.models.dynunet:deep"),
+    System("centre-detector", "osler.models.centre_detector:flat"),
+    System("centre-detector-3d", "osler.models.centre_detector:deep"),
     System("resenc-unet", "osler.models.resenc_unet:ResEncUNet"),
     System("swin-unetr", "osler.models.swin_unetr:SwinUNETR"),
     System("stu-net-small", "osler.models.stunet:small"),
@@ -79,6 +81,7 @@ SYSTEMS: tuple[System, ...] = (
     # signals, tables, omics
     System("signal-resnet", "osler.models.signal_resnet:SignalResNet"),
     System("signal-transformer", "osler.models.signal_transformer:SignalTransformer"),
+    System("tabular-perceptron", "osler.models.tabular_perceptron:TabularPerceptron"),
     System("tabular-transformer", "osler.models.tabular:TabularTransformer"),
     System("gene-set-encoder", "osler.models.gene_sets:GeneSetEncoder"),
 )
