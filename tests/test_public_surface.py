@@ -19,7 +19,7 @@ HEAVY = {
 
 LIGHT_ROOMS = (
     "osler.record", "osler.metrics", "osler.io", "osler.tasks", "osler.bundles", "osler.retina",
-    "osler.data", "osler.batch", "osler.cli",
+    "osler.explain", "osler.data", "osler.batch", "osler.cli",
 )  # fmt: skip
 
 
@@ -33,12 +33,30 @@ def imported_by(code: str) -> set[str]:
 
 
 def test_the_verbs():
-    assert osler.__all__ == ("__version__", "fit", "load", "models", "predict", "read", "write")
+    assert osler.__all__ == (
+        "__version__", "explain", "fit", "load", "models", "predict", "read", "write",
+    )  # fmt: skip
     assert osler.models.__doc__
     for verb in set(osler.__all__) - {"__version__", "models"}:
         function = getattr(osler, verb)
         assert inspect.getdoc(function)
-        assert "return" in function.__annotations__
+        assert inspect.signature(function).return_annotation is not inspect.Signature.empty
+
+
+def test_explain_is_a_verb_and_a_room():
+    code = (
+        "import osler, inspect\n"
+        "before = inspect.signature(osler.explain).parameters\n"
+        "import osler.explain\n"
+        "from osler.explain import occlusion, METHODS\n"
+        "assert list(inspect.signature(osler.explain).parameters) == list(before)\n"
+        "assert callable(occlusion) and callable(osler.explain.occlusion)\n"
+        "from osler.errors import BundleError\n"
+        "try: osler.explain('retina-dri', 'photo.jpg')\n"
+        "except BundleError as error: assert 'retina-dr' in str(error)\n"
+        "else: raise AssertionError"
+    )
+    imported_by(code)
 
 
 def test_importing_osler_loads_nothing_heavy():

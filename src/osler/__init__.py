@@ -4,6 +4,7 @@
     case["vessels"].mask                any finding by its id
     case.measurements                   every number, with its unit and its method
     osler.write(case, "out")            report.html, findings.json, masks and tables
+    osler.explain(BUNDLE, "photo.jpg")  why a model answered as it did, and how far to believe that
     osler.models.create(NAME, ...)      a published network; osler.models.list() says which
 
 Importing this package loads nothing heavy: each verb fetches what it needs when it is called.
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from osler import models
     from osler.bundles import Bundle
+    from osler.explain.explaining import Explanation
     from osler.io import Cases
     from osler.learn import Run
     from osler.record import Case
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ("__version__", "fit", "load", "models", "predict", "read", "write")
+__all__ = ("__version__", "explain", "fit", "load", "models", "predict", "read", "write")
 
 
 def load(path: str | Path, **options: Any) -> "Case | Cases":
@@ -122,6 +124,50 @@ def predict(bundle: "str | Path | Bundle", source: "str | Path | Case") -> "Pred
     if isinstance(source, str | Path):
         source = io.load_file(source)
     return one.predict(bundle, source)
+
+
+def explain(
+    bundle: "str | Path | Bundle | Any",
+    source: "str | Path | Case",
+    *,
+    method: str | None = None,
+    label: str | None = None,
+    layer: str | None = None,
+) -> "Explanation":
+    """Say where an answer comes from, how far that can be believed, and on what evidence.
+
+    A photograph of the fundus is read first, so that the path from its lesions to a grade stands
+    beside the map.
+
+    Args:
+        bundle: the name of a shipped bundle, the path of one, a loaded one; or a network of
+            ``osler.models`` (or its folder, from ``osler models import``).
+        source: a file, or a case with the image.
+        method: such as ``"occlusion"`` (any bundle), ``"grad-cam"``, ``"integrated-gradients"`` or
+            ``"attention-rollout"`` (networks); ``osler.explain.METHODS`` has all.
+        label: the answer to explain; None takes the one that is given.
+        layer: of a class activation map; None finds one.
+
+    Returns:
+        The map in the native grid with its faithfulness, and the evidence; ``write`` keeps it.
+
+    Raises:
+        RecipeError: there is no such method, label or layer, or it does not fit the model.
+        BundleError: the bundle is damaged, unsafe or of an unknown version.
+        InputError: the file cannot be used.
+    """
+    from osler import retina
+    from osler.errors import RecipeError
+    from osler.explain import explaining
+    from osler.record import Case
+
+    model = explaining.opened(bundle)
+    case = load(source) if isinstance(source, str | Path) else source
+    if not isinstance(case, Case):
+        raise RecipeError(f"'{source}' holds several studies; name one")
+    if explaining.reads_fundus(model) and "photograph" not in case:
+        retina.interpret(case)
+    return explaining.explain(model, case, method=method, label=label, layer=layer)
 
 
 def fit(

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -196,6 +197,39 @@ def explain(
         notes=(*subject.notes, *made.notes, *notes),
         seconds=time.perf_counter() - begun,
     )
+
+
+def opened(model: Any) -> Any:
+    """A bundle by its name or folder, or a network by the folder that it is kept in.
+
+    Args:
+        model: a name, a path, or what is open already, which is given back.
+
+    Raises:
+        BundleError: there is no such bundle, or it is damaged.
+        InputError: the network's folder is damaged.
+    """
+    from osler import bundles
+
+    if not isinstance(model, str | Path):
+        return model
+    config = Path(model) / "config.json"
+    if isinstance(model, str) and model in bundles.names():
+        return bundles.load(model)
+    if config.is_file():
+        import json
+
+        from osler import models
+
+        name = json.loads(config.read_text("utf-8")).get("osler_network")
+        if isinstance(name, str):
+            return models.create(name, checkpoint=model)
+    return bundles.load(model)
+
+
+def reads_fundus(model: Any) -> bool:
+    """Whether a bundle takes prepared photographs of the fundus."""
+    return isinstance(model, Bundle) and model.card.preprocessing is not None
 
 
 def positive(signed: NDArray[np.float32]) -> NDArray[np.float16]:
