@@ -225,10 +225,10 @@ def test_bending_is_a_sum_of_splines():
 
 def test_the_strongest_bending_does_not_fold():
     chosen = settings(elastic={**ONE, "spacing": 8, "displacement": 3.2})
-    for seed in range(5):
-        (warp,) = draw_changes(1, (24, 24, 24), chosen, generator(seed)).warps
+    for seed in range(3):
+        (warp,) = draw_changes(1, (16, 24, 24), chosen, generator(seed)).warps
         extreme = Bend(np.sign(warp.bend.control) * 3.2, warp.bend.steps, warp.bend.offsets)
-        places = np.moveaxis(np.indices((24, 24, 24)), 0, -1).reshape(-1, 3).astype(float)
+        places = np.moveaxis(np.indices((16, 24, 24)), 0, -1).reshape(-1, 3).astype(float)
         assert np.linalg.det(np.eye(3) + extreme.at(places)[1]).min() > 0
 
 
@@ -499,6 +499,20 @@ def test_autocast_around_it_changes_nothing():
     with torch.autocast("cpu", torch.bfloat16):
         mixed, _ = augment(images, masks, chosen, generator())
     assert torch.equal(plain, mixed)
+
+
+@pytest.mark.parametrize("shape", [PICTURE, (40, 44, 48)])
+def test_coarse_products_do_not_move_places(shape):
+    images, masks = batch(shape)
+    chosen = settings(**SPACE, **ELASTIC)
+    exact = augment(images, masks, chosen, generator())
+    torch.set_float32_matmul_precision("medium")
+    try:
+        coarse = augment(images, masks, chosen, generator())
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    torch.testing.assert_close(coarse[0], exact[0], atol=2e-3, rtol=0)
+    assert (coarse[1] != exact[1]).float().mean() < 1e-3
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no graphics card")

@@ -140,7 +140,12 @@ def _at_once(
 
 
 def _tensor(array: Floats, device: torch.device | None = None) -> Tensor:
-    return torch.from_numpy(array).float().to(device)
+    """In float32, or float64 where products of float32 may be rounded to fewer digits.
+
+    With 10 bits (TF32) or 8 (bfloat16), places would be wrong by tenths of a voxel or by voxels.
+    """
+    tensor = torch.from_numpy(array).to(device)
+    return tensor.float() if torch.get_float32_matmul_precision() == "highest" else tensor
 
 
 def _scaled(control: Floats, sides: Sequence[int]) -> Floats:
@@ -154,7 +159,7 @@ def _grid(control: Tensor, bases: Sequence[Tensor]) -> Tensor:
     out = control
     for axis in reversed(range(len(bases))):
         out = torch.tensordot(out, bases[axis], dims=([axis + 1], [1])).movedim(-1, axis + 1)
-    return out
+    return out.float()
 
 
 def _through_mosaic(
@@ -179,7 +184,7 @@ def _through_mosaic(
     slab = max(1, _SLAB // (height * width))
     for first in range(0, depth, slab):
         last = min(depth, first + slab)
-        places = torch.matmul(bases[0][first:last], lines)  # (3, slices, H W): x, y, z
+        places = torch.matmul(bases[0][first:last], lines).float()  # (3, slices, H W): x, y, z
         x, y, z = places
         inside = _inside(places, ends, depth) if outside == "zero" else None
         x.clamp_(*ends[0])

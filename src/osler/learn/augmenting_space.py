@@ -294,9 +294,9 @@ def _linear(n: int) -> Floats:
 
 def _weighted(control: Floats, bases: Sequence[Floats]) -> Floats:
     """``(P, n)``: the control points, weighted at each of P places."""
-    letters = "abc"[: len(bases)]
-    terms = ",".join(f"p{letter}" for letter in letters)
-    out: Floats = np.einsum(f"n{letters},{terms}->pn", control, *bases)
+    out = np.tensordot(bases[0], control, axes=(1, 1))  # (P, n, ...)
+    for weights in bases[1:]:
+        out = np.einsum("pnk...,pk->pn...", out, weights)
     return out
 
 
