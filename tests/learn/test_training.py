@@ -109,7 +109,7 @@ def test_a_wrong_recipe_is_refused_with_the_key(place, tmp_path, change, message
 def test_unreadable_and_unlabelled_cases_are_listed(place, tmp_path):
     lines = (place / "cohort.csv").read_text().splitlines()
     (place / "broken.png").write_bytes(b"no picture")
-    lines += ["x1,x1,2,broken.png,,disc", "x2,x2,2,0.png,,"]
+    lines += ["x1,x1,2,broken.png,,disc", "x2,x2,2,4.png,,"]
     (place / "bad.csv").write_text("\n".join(lines) + "\n")
     with pytest.raises(RecipeError) as caught:
         fit(written(place, CLASSIFY, cohort="bad.csv"), out=tmp_path / "run")

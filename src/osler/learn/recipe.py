@@ -23,6 +23,18 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class TableNetwork(_Strict):
+    """The network of a table that stands beside an image or a signal.
+
+    Attributes:
+        name: in ``osler.models``.
+        options: what it is built with, besides the sizes that the task knows.
+    """
+
+    name: str = "tabular-perceptron"
+    options: dict[str, Any] = {}
+
+
 class Network(_Strict):
     """The network.
 
@@ -31,12 +43,14 @@ class Network(_Strict):
         options: what it is built with, besides the sizes that the task knows.
         checkpoint: published weights to start from, relative to the recipe.
         partial: take a checkpoint that brings the encoder only.
+        table: the network of the table beside what this one reads, where the task has both.
     """
 
     name: str | None = None
     options: dict[str, Any] = {}
     checkpoint: str | None = None
     partial: bool = False
+    table: TableNetwork = TableNetwork()
 
 
 class Hold(_Strict):
@@ -79,6 +93,8 @@ class Recipe(_Strict):
         where: rows of the cohort that are used: column to the values that it may have.
         folds: how the cohort is dealt out where it says nothing itself.
         hold: which folds or parts do not teach.
+        near_duplicates: also refuse pictures in two parts that show the same in another file
+            (resized, recompressed, turned); equal files are always refused.
         settings: the task's own keys.
         network, learner: see there.
         augment: a preset's name, or the keys of ``osler.learn.augmenting_settings``.
@@ -94,6 +110,7 @@ class Recipe(_Strict):
     where: dict[str, list[str]] = {}
     folds: Folds = Folds()
     hold: Hold = Hold()
+    near_duplicates: bool = False
     settings: dict[str, Any] = {}
     network: Network = Network()
     learner: Learner

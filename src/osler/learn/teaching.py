@@ -1,6 +1,6 @@
 """The cases that teach: opened and encoded once, then drawn from."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from osler.data.cohort import Cohort, Row, data_folder, read_cohort
 from osler.data.importing import import_cohort
+from osler.data.leaks import near_duplicates, same_files
 from osler.data.opening import open_row
 from osler.data.splitting import split_cohort
 from osler.errors import InputError, RecipeError
@@ -96,7 +97,7 @@ def divide(cohort: Cohort, recipe: Recipe) -> tuple[list[Row], list[Row], list[R
 
     Raises:
         RecipeError: a fold or part that is held out does not exist, nothing is left to teach, or
-            a patient is in two parts.
+            a patient or a picture is in two parts; the message lists which.
     """
 
     def of(wanted: int | str | None) -> list[Row]:
@@ -120,6 +121,9 @@ def divide(cohort: Cohort, recipe: Recipe) -> tuple[list[Row], list[Row], list[R
     if not teach:
         raise RecipeError("no case is left to teach; hold out less")
     _leaks(teach, tune, test)
+    _same_pictures(
+        {"teach": teach, "tune": tune, "test": test}, cohort, near=recipe.near_duplicates
+    )
     return teach, tune, test
 
 
@@ -136,6 +140,24 @@ def _leaks(*parts: Sequence[Row]) -> None:
             f"{len(set(both))} patients are in more than one of the parts that teach, tune and "
             f"test: {names}; deal them out anew with 'osler data split'"
         )
+
+
+def _same_pictures(parts: Mapping[str, Sequence[Row]], cohort: Cohort, *, near: bool) -> None:
+    try:
+        found = same_files(parts)
+    except InputError as error:
+        raise RecipeError(str(error)) from error
+    if near and not found:
+        found = near_duplicates(cohort, parts)
+    if not found:
+        return
+    listed = "\n  ".join(str(one) for one in found[:_MOST_NAMED])
+    more = f"\n  and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+    raise RecipeError(
+        f"{len(found)} pictures are in more than one of the parts that teach, tune and test, so "
+        "the figures would be those of cases that taught; give the cases one patient_id and deal "
+        f"them out anew with 'osler data split', or leave one of each out:\n  {listed}{more}"
+    )
 
 
 def encode_rows(

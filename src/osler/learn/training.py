@@ -17,6 +17,7 @@ from osler.learn.export import export_onnx, largest_difference
 from osler.learn.loop import inference, train
 from osler.learn.networks import build, check
 from osler.learn.recipe import Recipe
+from osler.learn.samplers import CaseSampler
 from osler.learn.teaching import Batches, divide, encode_rows, opened
 from osler.tasks.task import Arrays, Figure, OutputSpec, Row, Sample, Task
 
@@ -76,6 +77,11 @@ def learn(
     said = [outputs_of(net, task, sample) for sample in tune]
     on = f"{len(tune)} cases that did not teach (part {recipe.hold.tune})"
     task.calibration = dict(task.calibrate(said, tune, on=on)) if tune else {}
+    if type(task).concluded is not Task.concluded:  # asking all who taught takes its time
+        task = task.concluded(
+            [task.calibrated(outputs_of(net, task, sample)) for sample in teach], teach,
+            [task.calibrated(one) for one in said], tune,
+        )  # fmt: skip
     test = encode_rows(test_rows, cohort, task, keep_case=True)
     rows = {
         sample.id: task.judge(task.calibrated(outputs_of(net, task, sample)), sample)
@@ -150,19 +156,18 @@ def _change(
             targets[name] = part
 
 
-def chooser(samples: Sequence[Sample], recipe: Recipe) -> Callable[[int], list[int]]:
-    """The samples of each step: each once before any twice."""
-    count, size = len(samples), recipe.learner.batch
+def chooser(samples: Sequence[Sample], recipe: Recipe) -> CaseSampler:
+    """The samples of each step, as ``learner.sampler`` draws them, by class and patient.
 
-    def choose(step: int) -> list[int]:
-        out = []
-        for place in range(step * size, (step + 1) * size):
-            epoch, index = divmod(place, count)
-            order = np.random.default_rng((recipe.learner.seed, 7, epoch)).permutation(count)
-            out.append(int(order[index]))
-        return out
-
-    return choose
+    Raises:
+        RecipeError: the task knows no classes to balance, or patients are fewer than places.
+    """
+    return CaseSampler.of(
+        recipe.learner,
+        len(samples),
+        labels=[sample.group for sample in samples],
+        groups=[sample.patient for sample in samples],
+    )
 
 
 def outputs_of(net: nn.Module, task: Task, sample: Sample) -> Arrays:
