@@ -265,3 +265,12 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         checkpoint.save(path, training)
     assert path.read_bytes() == before
+
+
+def test_in_a_thread_it_trains_without_signals(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    straight, _ = test_loop.run(tmp_path / "1")
+    with ThreadPoolExecutor(1) as pool:
+        net, _ = pool.submit(test_loop.run, tmp_path / "2").result()
+    test_loop.assert_same(net, straight)

@@ -32,11 +32,23 @@ def is_first() -> bool:
 
 
 def join() -> "Processes":
-    """This process among those that ``torchrun`` started; alone where there is none."""
+    """This process among those that ``torchrun`` started; alone where there is none.
+
+    Raises:
+        RecipeError: there is CUDA, and there are fewer GPUs than processes on this machine.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Processes()
     if not distributed.is_initialized():
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        backend = "gloo"
+        if torch.cuda.is_available():
+            backend, place = "nccl", int(os.environ.get("LOCAL_RANK", "0"))
+            if place >= (gpus := torch.cuda.device_count()):
+                raise RecipeError(
+                    f"each process takes a GPU of its own, and this machine has {gpus}; start "
+                    f"torchrun with --nproc-per-node {gpus}"
+                )
+            torch.cuda.set_device(place)
         distributed.init_process_group(backend, timeout=_PATIENCE)
         atexit.register(_leave)
     return Processes(distributed.get_rank(), distributed.get_world_size())
