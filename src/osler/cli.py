@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import osler
-from osler import cli_data, cli_deidentify, cli_models, cli_open
+from osler import cli_data, cli_deidentify, cli_explain, cli_models, cli_open, cli_register
 from osler.errors import BundleError, InputError, OslerError, OutputError, RecipeError
 from osler.terminal import one_line
 
@@ -40,9 +40,11 @@ app.add_typer(bundles_app, name="bundles")
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_models.app, name="models")
 app.command()(cli_deidentify.deidentify)
+app.command()(cli_explain.explain)
 app.command()(cli_open.info)
 app.command()(cli_open.convert)
 app.command()(cli_open.view)
+app.command()(cli_register.register)
 
 
 class Language(StrEnum):
