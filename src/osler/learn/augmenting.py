@@ -16,7 +16,7 @@ threads: threads that share the work of one image wait for each other after ever
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from osler.learn.augmenting_values import CHANGES, change_values
 
 __all__ = ("Augmentation", "Changes", "augment", "augment_places", "draw_changes")
 
+_T = TypeVar("_T")
 _IN_SPACE: Final = 6  # changes in space, each with random numbers of its own
 
 
@@ -53,20 +54,16 @@ class Changes:
         _check(images, masks, self.warps)
         if images.device.type != "cpu":
             return self._apply(images, masks, range(len(images)))
-        out, out_masks = (
-            torch.empty_like(images),
-            None if masks is None else torch.empty_like(masks),
-        )
 
-        def one(b: int) -> None:
+        def one(b: int) -> tuple[Tensor, Tensor | None]:
             own = slice(b, b + 1)
-            new, new_masks = self._apply(images[own], None if masks is None else masks[own], [b])
-            out[own] = new
-            if out_masks is not None and new_masks is not None:
-                out_masks[own] = new_masks
+            return self._apply(images[own], None if masks is None else masks[own], [b])
 
-        _at_once(one, len(images))
-        return out, out_masks
+        parts = _at_once(one, len(images))
+        if len(parts) == 1:
+            return parts[0]
+        new_masks = [mask for _, mask in parts if mask is not None]
+        return torch.cat([new for new, _ in parts]), torch.cat(new_masks) if new_masks else None
 
     @torch.no_grad()
     def _apply(
@@ -194,20 +191,17 @@ def augment_places(
     )
 
 
-def _at_once(one: Callable[[int], None], count: int) -> None:
+def _at_once(one: Callable[[int], _T], count: int) -> list[_T]:
     """Call for each number below ``count``: a thread each, as many at a time as torch has."""
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        if min(threads, count) == 1:
-            for b in range(count):
-                one(b)
-            return
+        if min(threads, count) <= 1:
+            return [one(b) for b in range(count)]
         with ThreadPoolExecutor(
             min(threads, count), initializer=torch.set_num_threads, initargs=(1,)
         ) as pool:
-            for done in [pool.submit(one, b) for b in range(count)]:
-                done.result()
+            return list(pool.map(one, range(count)))
     finally:
         torch.set_num_threads(threads)
 
@@ -217,7 +211,7 @@ def _rng(seed: int, image: int, change: int) -> np.random.Generator:
 
 
 def _check(images: Tensor, masks: Tensor | None, warps: Sequence[Warp]) -> None:
-    if images.ndim not in (4, 5) or not images.is_floating_point():
+    if images.ndim not in (4, 5) or not len(images) or not images.is_floating_point():
         raise ValueError(
             f"images are {tuple(images.shape)} of {images.dtype}; they must be (B, C, H, W) or "
             "(B, C, D, H, W), floating point"

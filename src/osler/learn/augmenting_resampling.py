@@ -47,37 +47,41 @@ def resample(
     Raises:
         ValueError: a label is too large to be moved exactly.
     """
-    out, out_masks = images.clone(), None if masks is None else masks.clone()
-    moved: list[int] = []
-    for b, warp in enumerate(warps):
-        turn = warp.turn()
-        if turn is None:
-            moved.append(b)
-            continue
-        _turn(images[b], out[b], turn)
-        if masks is not None and out_masks is not None:
-            _turn(masks[b], out_masks[b], turn)
+    turns = [warp.turn() for warp in warps]
+    moved = [b for b, turn in enumerate(turns) if turn is None]
     one_by_one = images.device.type == "cpu" and images.ndim == 5
+    if len(moved) == len(warps) and not (one_by_one and len(moved) > 1):
+        return _moved(images, masks, warps, outside, labels)
+    out, out_masks = torch.empty_like(images), None if masks is None else torch.empty_like(masks)
+    for b, turn in enumerate(turns):
+        if turn is not None:
+            _turn(images[b], out[b], turn)
+            if masks is not None and out_masks is not None:
+                _turn(masks[b], out_masks[b], turn)
     for group in [[b] for b in moved] if one_by_one else [moved] * bool(moved):
         chosen = [warps[b] for b in group]
-        if masks is None or out_masks is None:
-            (image,) = _sample([images[group]], ["bilinear"], chosen, outside)
-        elif labels == "linear" and not masks.is_floating_point():
-            (image,) = _sample([images[group]], ["bilinear"], chosen, outside)
-            out_masks[group] = _largest(masks[group], chosen, outside)
-        else:
-            mode = "bilinear" if masks.is_floating_point() else "nearest"
-            layers = [images[group], _exactly(masks[group])]
-            image, mask = _sample(layers, ["bilinear", mode], chosen, outside)
-            out_masks[group] = mask.to(masks.dtype)
-        out[group] = image.to(out.dtype)
+        own = None if masks is None else masks[group]
+        out[group], new_masks = _moved(images[group], own, chosen, outside, labels)
+        if out_masks is not None and new_masks is not None:
+            out_masks[group] = new_masks
     return out, out_masks
+
+
+def _moved(
+    images: Tensor, masks: Tensor | None, warps: Sequence[Warp], outside: str, labels: str
+) -> tuple[Tensor, Tensor | None]:
+    """All of them interpolated."""
+    if masks is None or (labels == "linear" and not masks.is_floating_point()):
+        (image,) = _sample([images], ["bilinear"], warps, outside)
+        return image.to(images.dtype), None if masks is None else _largest(masks, warps, outside)
+    mode = "bilinear" if masks.is_floating_point() else "nearest"
+    image, mask = _sample([images, _exactly(masks)], ["bilinear", mode], warps, outside)
+    return image.to(images.dtype), mask.to(masks.dtype)
 
 
 def _turn(old: Tensor, new: Tensor, turn: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     order, mirrored = turn
-    if mirrored or order != tuple(range(len(order))):
-        new.copy_(old.permute(0, *[a + 1 for a in order]).flip([a + 1 for a in mirrored]))
+    new.copy_(old.permute(0, *[a + 1 for a in order]).flip([a + 1 for a in mirrored]))
 
 
 def _exactly(masks: Tensor) -> Tensor:
