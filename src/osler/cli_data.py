@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from osler.terminal import one_line
+from osler.terminal import counted, one_line
 
 if TYPE_CHECKING:
     from osler.data.cohort import Cohort
@@ -46,7 +46,7 @@ def _say(lines: list[str]) -> None:
 
 
 def _told(cohort: "Cohort") -> str:
-    parts = [f"{len(cohort)} cases of {cohort.patients()} patients"]
+    parts = [f"{counted(len(cohort), 'case')} of {counted(cohort.patients(), 'patient')}"]
     for kind in ("items", "variables", "labels"):
         names = cohort.columns(kind)
         if names:
@@ -164,7 +164,7 @@ def export(
                 cases, out, label=label[0] if label else None, item=item[0] if item else None
             )
         _say(notes)
-        typer.echo(f"{out}: {len(cases)} cases")
+        typer.echo(f"{out}: {counted(len(cases), 'case')}")
 
 
 @app.command()
@@ -216,7 +216,8 @@ def split(
         for name, patients in done.record["patients"].items():
             found = dict(done.record["cases"][name])
             values = "".join(f"; {value}: {n}" for value, n in found.items() if value != "cases")
-            typer.echo(f"{name}: {patients} patients, {found['cases']} cases{values}")
+            cases = counted(found["cases"], "case")
+            typer.echo(f"{name}: {counted(patients, 'patient')}, {cases}{values}")
 
 
 def _share(text: str) -> tuple[str, float]:

@@ -1,4 +1,4 @@
-"""What a terminal is shown of names that others have chosen."""
+"""How counts, and names that others have chosen, are shown to a person."""
 
 _SEPARATORS = "\u2028\u2029"
 _TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -14,6 +14,17 @@ def one_line(text: str, *, keep: str = "") -> str:
         keep: characters that stay as they are.
     """
     return "".join(char if char in keep or not _moves(char) else repr(char)[1:-1] for char in text)
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """A number with its noun: ``"1 case"``, ``"2 cases"``, ``"1,000 series"``.
+
+    Args:
+        count: how many.
+        one: the noun for one of them.
+        many: for any other number; ``one`` with an s where it is not given.
+    """
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def _moves(char: str) -> bool:

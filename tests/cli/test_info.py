@@ -166,3 +166,11 @@ def test_names_of_files_move_nothing_on_the_screen(tmp_path):
     assert not any(line.startswith("FINDINGS") for line in (one + folder).splitlines())
     read = json.loads(run("info", tmp_path / f"{odd}.nii.gz", "--json")[1])
     assert odd in read["path"]
+
+
+def test_arrays_without_a_meaning_are_pointed_to_what_takes_them(tmp_path):
+    np.savez(tmp_path / "x.npz", train_images=np.zeros((2, 4, 4), np.uint8))
+    status, _, error = run("info", tmp_path / "x.npz")
+    assert status == 2
+    assert "a NumPy archive (.npz)" in error
+    assert "'osler data import' takes those of MedMNIST" in error

@@ -58,7 +58,7 @@ def test_slices_are_cases_by_study_and_not_pictures_of_a_class(tmp_path):
     shapes = {c.id: [c.image(n).shape for n in sorted(c.items)] for c in cohort.cases()}
     assert shapes["one"] == [(4, 4, 5), (3, 4, 5)]
     assert notes[0].startswith("patient_id is PatientID")
-    assert notes[1] == "1 other files, which are no DICOM images, were left out"
+    assert notes[1] == "1 other file left out: no DICOM images"
     assert notes[2].endswith("what.xyz': of no known format, which is not read")
     parts = split_cohort(cohort, parts={"train": 0.5, "test": 0.5}).cohort
     assert len({row.split for row in parts.rows if row.patient_id == "P1"}) == 1
@@ -106,4 +106,4 @@ def test_dicom_pictures_in_class_folders_say_their_patient(tmp_path):
     assert [(row.patient_id, row.labels["class"]) for row in cohort.rows] == [
         ("P1", "sick"), ("P2", "sick"), ("P1", "well"), ("well-3", "well"),
     ]  # fmt: skip
-    assert notes == ["1 picture(s) do not say their patient and count as one each"]
+    assert notes == ["1 picture of no stated patient, each counted as one"]

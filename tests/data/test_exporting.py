@@ -137,7 +137,7 @@ def test_classes_become_folders_and_folders_classes(masks):
     head = "case_id,patient_id,split,photo,label:class"
     cohort = table(masks, head, "a,a,train,a.png,good", "b,b,val,b.png,bad/..", "t,t,test,t.png,")
     notes = export_image_folder(cohort, masks / "out")
-    assert notes == ["1 case(s) without 'class' or 'photo' were left out"]
+    assert notes == ["1 case without 'class' or 'photo' left out"]
     files = sorted(p.relative_to(masks / "out").as_posix() for p in (masks / "out").rglob("*.png"))
     assert files == ["train/good/a.png", "val/bad__/b.png"]
     again, _ = import_cohort(masks / "out", masks / "again.csv")

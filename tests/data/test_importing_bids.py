@@ -47,9 +47,9 @@ def test_bids_subjects_sessions_participants_and_sidecars(bids, tmp_path):
         "sex": "M", "group": "control", "T1w.EchoTime": 0.003, "T1w.MagneticFieldStrength": 3
     }  # fmt: skip
     assert next(cohort.cases()).image("T1w").shape == (2, 2, 2)
-    assert any("3 file(s) of kinds" in n for n in notes)
+    assert any("3 files left out, of kinds" in n for n in notes)
     assert any("derivatives" in n for n in notes)
-    assert any("1 participant(s)" in n for n in notes)
+    assert any("1 participant of participants.tsv" in n for n in notes)
 
 
 def test_a_bids_file_under_a_strange_name_is_refused(bids, tmp_path):

@@ -73,7 +73,7 @@ def test_a_dicomweb_query_becomes_a_cohort_of_urls(service, tmp_path):
     assert rows[0]["study_date"] == "2020-01-02"
     assert read_cohort(tmp_path / "c.csv").rows[0].items["ct"].startswith("http")
     assert any("1 series of findings" in n for n in notes)
-    assert any("1 studies do not say their patient" in n for n in notes)
+    assert any("1 study of no stated patient" in n for n in notes)
     assert len(asked) == 4  # three pages and an empty one
     assert all("StudyDate=20200101-" in path for path in asked)
     _, notes = import_dicomweb(connect(url), tmp_path / "c.csv", limit=1)

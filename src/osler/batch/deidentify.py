@@ -17,6 +17,7 @@ from osler.io.deidentification.key import Key
 from osler.io.deidentification.one import Copied, Setting, copy
 from osler.io.deidentification.one import check as check_copy
 from osler.io.deidentification.options import Options
+from osler.terminal import counted
 
 __all__ = ["Key", "Options", "Run", "options_of", "run"]
 
@@ -64,7 +65,7 @@ class Run:
         if self.signal:
             return f"interrupted, {self.left} of {total} not started; the same command goes on"
         named = f"; the report is {self.report}" if self.report else ""
-        return f"{max(copied, 0)} of {total} files copied into {out}{named}"
+        return f"{max(copied, 0)} of {counted(total, 'file')} copied into {out}{named}"
 
 
 def options_of(dates: str, keep: Iterable[str], clean: Iterable[str], pixels: str) -> Options:

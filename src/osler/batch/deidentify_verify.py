@@ -10,6 +10,7 @@ from osler.batch import interrupt, lock, pool
 from osler.batch.deidentify import REPORT, STATE
 from osler.errors import InputError
 from osler.io.deidentification.options import Options
+from osler.terminal import counted
 
 __all__ = ["Verified", "run"]
 
@@ -38,10 +39,12 @@ class Verified:
     def sentence(self) -> str:
         """The outcome in one sentence."""
         if self.left:
-            return f"interrupted, {self.left} files were not looked at"
+            return f"interrupted, {counted(self.left, 'file')} not looked at"
         if not self.found:
-            return f"{self.looked} files looked through, nothing found"
-        return f"{self.looked} files looked through, something found in {len(self.found)}"
+            return f"{counted(self.looked, 'file')} looked through, nothing found"
+        return (
+            f"{counted(self.looked, 'file')} looked through, something found in {len(self.found)}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

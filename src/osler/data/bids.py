@@ -17,6 +17,7 @@ from osler.data.cohort import Row
 from osler.data.importing import Imported, Names, Options, column_name, read_json
 from osler.data.tables import Value, typed
 from osler.errors import UnreadableError
+from osler.terminal import counted
 
 _FILE = re.compile(r"(?P<entities>(?:[A-Za-z]+-[A-Za-z0-9+]+_)+)(?P<suffix>[A-Za-z0-9]+)\Z")
 _DATA: Final = (".nii.gz", ".nii", ".edf")
@@ -59,12 +60,12 @@ def read(source: Path, options: Options) -> Imported:
                 rows.append(Row(case, subject.name, None, items, {}, None, variables))
     notes = []
     if other:
-        notes.append(f"{other} file(s) of kinds that are not imported were left out")
+        notes.append(f"{counted(other, 'file')} left out, of kinds that are not imported")
     if (source / "derivatives").is_dir():
         notes.append("the folder 'derivatives' was left out; import one of its data sets by itself")
     unseen = sorted(about.keys() - {row.patient_id for row in rows})
     if unseen:
-        notes.append(f"{len(unseen)} participant(s) of participants.tsv have no file")
+        notes.append(f"{counted(len(unseen), 'participant')} of participants.tsv without a file")
     return Imported(source, rows, notes)
 
 

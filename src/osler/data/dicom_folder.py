@@ -13,6 +13,7 @@ from osler.io import sort
 from osler.io.input_file import printable
 from osler.io.signatures import HEAD_BYTES, is_dicom
 from osler.io.sorting import Cases, Series
+from osler.terminal import counted
 
 _LOOKED_AT = 200  # files that tell whether it is worth sorting the folder
 _SPEAK_OF_IMAGES = frozenset({"SEG", "SR", "RTSTRUCT", "PR", "KO", "REG"})
@@ -49,7 +50,7 @@ def read(source: Path, options: Options) -> Imported:
                 kind = series.modality.lower() or "image"
                 count = sum(name.split("-")[0] == kind for name in items)
                 items[kind if count == 0 else f"{kind}-{count + 1}"] = place
-        left["other files, which are no DICOM images,"] += len(study.files)
+        left["file"] += len(study.files)
         if not items:
             continue
         case = names.new(study.id)
@@ -69,11 +70,13 @@ def _notes(found: Cases, left: Counter[str], *, unknown: bool) -> list[str]:
     notes = ["patient_id is PatientID as the files have it: keep the table as you keep the files"]
     if unknown:
         notes.append(UNKNOWN_PATIENTS)
-    notes += [f"{count} {what} were left out" for what, count in left.items() if count]
+    if others := left.pop("file", 0):
+        notes.append(f"{counted(others, 'other file')} left out: no DICOM images")
+    notes += [f"{count} {what} left out" for what, count in left.items() if count]
     if found.skipped:
         path, reason = found.skipped[0]
         notes.append(
-            f"{len(found.skipped)} file(s) were not understood, such as '{printable(path)}': "
+            f"{counted(len(found.skipped), 'file')} not understood, such as '{printable(path)}': "
             f"{reason}"
         )
     return notes

@@ -13,6 +13,7 @@ from osler.data.cohort import Cohort, Row
 from osler.data.importing import Names
 from osler.data.tables import Value
 from osler.errors import RecipeError, UnreadableError, UnsupportedError
+from osler.terminal import counted
 
 _STUDY, _SERIES, _PATIENT, _MODALITY = "0020000D", "0020000E", "00100020", "00080060"
 _DATE, _SEX = "00080020", "00100040"
@@ -93,7 +94,9 @@ def import_dicomweb(
         unknown += not patient
         rows.append(_row(client.base_url, uid, listed, patient or uid, names))
     if unknown:
-        notes.append(f"{unknown} studies do not say their patient and count as one each")
+        notes.append(
+            f"{counted(unknown, 'study', 'studies')} of no stated patient, each counted as one"
+        )
     return Cohort(table, table.parent, tuple(rows)).write(table), notes
 
 

@@ -20,6 +20,7 @@ from osler.data.opening import map_image, read_map
 from osler.errors import OutputError, RecipeError, UnsupportedError
 from osler.io.naming import safe_name
 from osler.record import Image
+from osler.terminal import counted
 
 LOSSLESS: Final = (".nii.gz", ".nrrd", ".mha", ".png", ".bmp", ".tif")
 """Endings that nnU-Net reads and that keep every value."""
@@ -86,7 +87,7 @@ def export_image_folder(
             if target.exists():
                 raise RecipeError(f"{_where(cohort, row)}: two cases become '{target.name}'")
             shutil.copyfile(file, target)
-    return [f"{left} case(s) without '{label}' or '{item}' were left out"] if left else []
+    return [f"{counted(left, 'case')} without '{label}' or '{item}' left out"] if left else []
 
 
 def export_nnunet(

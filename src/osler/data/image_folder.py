@@ -19,6 +19,7 @@ from osler.data.importing import (
 from osler.errors import InputError
 from osler.io.dicom_scan import TAGS
 from osler.io.sorting_files import look
+from osler.terminal import counted
 
 LABEL = "class"
 
@@ -56,10 +57,12 @@ def read(source: Path, options: Options) -> Imported:
     if unknown == len(rows):
         notes.insert(0, UNKNOWN_PATIENTS)
     elif unknown:
-        notes.insert(0, f"{unknown} picture(s) do not say their patient and count as one each")
+        notes.insert(0, f"{counted(unknown, 'picture')} of no stated patient, each counted as one")
     loose = [f for f in source.iterdir() if f.suffix.lower() in PICTURES]
     if loose:
-        notes.append(f"{len(loose)} picture(s) beside the folders have no class and were left out")
+        notes.append(
+            f"{counted(len(loose), 'picture')} beside the folders left out, without a class"
+        )
     return Imported(source, rows, notes)
 
 

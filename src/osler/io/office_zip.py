@@ -20,10 +20,12 @@ _DOCTYPE = re.compile(rb"<!(?:DOCTYPE|ENTITY)", re.IGNORECASE)
 
 
 def kind_of(names: list[str]) -> str:
-    """``"docx"``, ``"xlsx"``, or empty for an archive of anything else."""
+    """``"docx"``, ``"xlsx"``, ``"npz"``, or empty for an archive of anything else."""
     if "word/document.xml" in names:
         return "docx"
-    return "xlsx" if "xl/workbook.xml" in names else ""
+    if "xl/workbook.xml" in names:
+        return "xlsx"
+    return "npz" if names and all(name.endswith(".npy") for name in names) else ""
 
 
 @contextmanager
@@ -112,6 +114,12 @@ def read_office(file: InputFile, format: str, *, max_pixels: int, **options: Any
         from osler.io.text_docx import read_docx
 
         return read_docx(file, "docx", max_pixels=max_pixels)
+    if kind == "npz":
+        raise UnsupportedError(
+            f"'{file.name}' is a NumPy archive (.npz): its arrays say nothing of what they show or "
+            "of scale; 'osler data import' takes those of MedMNIST, and any others become an Image "
+            "in Python, or NIfTI files"
+        )
     raise UnsupportedError(
         f"'{file.name}' is a ZIP archive that is no Word or Excel document; unpack it and open "
         "what is inside"

@@ -26,6 +26,7 @@ from osler.io.searching import OUTPUT_MARK, natural_key
 from osler.io.sorting_companions import COMPANIONS, companions
 from osler.io.sorting_files import Looked, in_threads, look
 from osler.record import Case
+from osler.terminal import counted
 
 _SORTED_BY = {
     keyword: TAGS[keyword]
@@ -137,7 +138,8 @@ class Cases:
         return self.studies[index].load(**self.options)
 
     def __repr__(self) -> str:
-        return f"Cases({len(self.studies)} cases, {len(self.skipped)} files skipped)"
+        skipped = counted(len(self.skipped), "file")
+        return f"Cases({counted(len(self.studies), 'case')}, {skipped} skipped)"
 
 
 def sort(folder: str | os.PathLike[str], *, pattern: str | None = None, **options: Any) -> Cases:

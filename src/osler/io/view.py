@@ -46,6 +46,7 @@ from osler.record import (
     Table,
     Text,
 )
+from osler.terminal import counted
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -221,7 +222,7 @@ def _statement(finding: Finding) -> tuple[str, str, str] | None:
     elif isinstance(finding, Risk):
         value = f"{finding.value:.0%}"
     elif isinstance(finding, Markers):
-        value = f"{len(finding.labels)} markers"
+        value = counted(len(finding.labels), "marker")
     elif isinstance(finding, Mask | Point | Contour | Box | Heatmap):
         return None  # drawn, or said to be not
     else:

@@ -118,7 +118,7 @@ def test_the_command_says_three(tmp_path: Path) -> None:
     deidentify.run(folder, out, options=RULES)
     command = [sys.executable, "-m", "osler", "deidentify", "--verify-only", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "1 files looked through, nothing found\n")
+    assert (done.returncode, done.stderr) == (0, "1 file looked through, nothing found\n")
     (out / "SMITH.txt").write_text("x")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 3

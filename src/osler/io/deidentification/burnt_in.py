@@ -17,6 +17,7 @@ from osler.io.deidentification.dicom_file import PIXELS, Cleaned
 from osler.io.deidentification.frames import Frame, Frames
 from osler.io.deidentification.options import Options
 from osler.io.input_file import InputFile, decoding
+from osler.terminal import counted
 
 _SEGMENTATIONS: Final = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 _SLICES: Final = frozenset(("CT", "MR", "PT"))
@@ -51,7 +52,7 @@ def clean(cleaned: Cleaned, file: InputFile, options: Options) -> None:
             cleaned.notes += frames.write(new)
     if boxes:
         cleaned.counts["burnt-in text", "blacked out"] += len(boxes)
-        cleaned.notes.append(f"{len(boxes)} rectangles were blacked out in every frame")
+        cleaned.notes.append(f"{counted(len(boxes), 'rectangle')} blacked out in every frame")
     if mask:
         cleaned.counts["overlay in unused bits of the pixels", "removed"] += 1
 

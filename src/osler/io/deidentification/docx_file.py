@@ -25,6 +25,7 @@ from osler.io.deidentification.known import Known
 from osler.io.deidentification.options import Options
 from osler.io.input_file import InputFile, opened
 from osler.io.office_zip import archive, kind_of, part
+from osler.terminal import counted
 
 _MAX_TAGS: Final = 300_000  # of a part: a tree of more takes gigabytes
 _TYPES: Final = "[Content_Types].xml"
@@ -278,11 +279,11 @@ class _Cleaner:
         self.document.parts = {_TYPES: _serial(tree), **parts}
         if self._blanked:
             self.document.notes.append(
-                f"{self._blanked} pictures were blanked, as their pixels were not searched"
+                f"{counted(self._blanked, 'picture')} blanked, as pixels were not searched"
             )
         left_out = len(self._names) - len(parts) - 1
         if left_out > 0:
-            self.document.notes.append(f"{left_out} parts besides the text were left out")
+            self.document.notes.append(f"{counted(left_out, 'part')} besides the text left out")
 
 
 def _parsed(file: InputFile, source: zipfile.ZipFile, name: str) -> Any:

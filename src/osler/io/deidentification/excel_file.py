@@ -24,6 +24,7 @@ from osler.io.deidentification.options import Options
 from osler.io.deidentification.table_file import Table, left_in
 from osler.io.input_file import InputFile, opened
 from osler.io.office_zip import archive, check_parts, kind_of
+from osler.terminal import counted
 
 _MOST_CELLS: Final = 4_000_000
 _CORE: Final = "docProps/core.xml"
@@ -95,7 +96,7 @@ def clean(file: InputFile, cells: Cells) -> Workbook:
     book = Workbook(_written(cleaned), table.counts)
     book.notes.append("the workbook was written anew: only values are in it, no forms or formulas")
     if left_out:
-        book.notes.append(f"{left_out} parts besides the sheets were left out")
+        book.notes.append(f"{counted(left_out, 'part')} besides the sheets left out")
     return book
 
 

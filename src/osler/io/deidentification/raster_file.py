@@ -14,6 +14,7 @@ from osler.io.deidentification.draft import Cleaned
 from osler.io.deidentification.options import Options
 from osler.io.input_file import MAX_PIXELS, InputFile, check_size, decoding
 from osler.io.signatures import is_jpeg, is_png, is_tiff
+from osler.terminal import counted
 
 
 def clean(file: InputFile, options: Options) -> Cleaned:
@@ -90,7 +91,7 @@ def _drawn(image: Any, boxes: list[Box], picture: Cleaned) -> bytes:
     if boxes:
         picture.counts["burnt-in text", "blacked out"] += len(boxes)
         lossy = " with its own quantisation" if format == "JPEG" else " without loss"
-        picture.notes.append(f"{len(boxes)} rectangles were blacked out; coded again{lossy}")
+        picture.notes.append(f"{counted(len(boxes), 'rectangle')} blacked out; coded again{lossy}")
     return out.getvalue()
 
 
