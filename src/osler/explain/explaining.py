@@ -16,7 +16,7 @@ from osler.explain.faithfulness import Faithfulness, faithfulness
 from osler.explain.general import on_case
 from osler.explain.occlusion import Score, occlusion
 from osler.explain.photograph import on_photograph
-from osler.explain.subject import Subject
+from osler.explain.subject import Subject, log_odds
 from osler.record import Case, Heatmap
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ class Explanation:
     Attributes:
         case: the case, with ``heatmap`` among its findings.
         heatmap: where the answer comes from, in the native grid, 0 to 1.
-        signed: the same in units of the score, below 0 where the picture speaks against it.
+        signed: the same in ``units``, below 0 where the picture speaks against it.
+        units: of ``signed``, such as ``"log-odds"``.
         method: one of ``METHODS``.
         layer: the layer that a map was made at; empty for none.
         label: the answer that is explained.
@@ -84,6 +85,7 @@ class Explanation:
     case: Case
     heatmap: Heatmap
     signed: NDArray[np.float32]
+    units: str
     method: str
     layer: str
     label: str
@@ -182,6 +184,7 @@ def explain(
         case=case,
         heatmap=heatmap,
         signed=signed,
+        units=_units(subject, method),
         method=method,
         layer=made.layer,
         label=subject.label,
@@ -197,6 +200,14 @@ def explain(
         notes=(*subject.notes, *made.notes, *notes),
         seconds=time.perf_counter() - begun,
     )
+
+
+def _units(subject: Subject, method: str) -> str:
+    if method == "occlusion":
+        return "log-odds" if subject.odds else "score" if subject.net else "probability"
+    if method == "attention":
+        return "share"
+    return "score" if method == "integrated-gradients" else "1"
 
 
 def opened(model: Any) -> Any:
@@ -277,7 +288,7 @@ def _check(method: str, subject: Subject, layer: str | None) -> None:
 def _map(subject: Subject, score: Score, method: str, layer: str | None) -> _Map:
     if method == "occlusion":
         values = occlusion(
-            score,
+            log_odds(score) if subject.odds else score,
             subject.image,
             absent=subject.absent,
             window=subject.window,

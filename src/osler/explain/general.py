@@ -136,6 +136,7 @@ def of_task(
         value=float(value if region is None else value[region].mean()),
         native=tuple(item.shape),
         redrawn=other,
+        odds=region is None and output.activation != "none",
         steps=steps,
         orders=orders,
     )

@@ -103,6 +103,7 @@ def on_photograph(bundle: Bundle, case: Case, *, label: str | None = None) -> Su
             if one.activation == "none" and said[one.name].shape[1:] == (1, *image.shape[1:])
         },
         redrawn=redrawn,
+        odds=region is None and output.activation != "none",
         steps=steps,
         orders=orders,
         notes=(

@@ -34,6 +34,8 @@ class Subject:
         label: name of the answer.
         question: what the score is, in words.
         value: the score of ``image``.
+        odds: the score is the probability of a class, and maps are made of its log-odds: near 1 a
+            probability hardly moves whatever is taken away, and its odds do.
         native: ``([D,] H, W)`` of the item.
         given: maps on the grid of ``image`` that the model itself gives, such as its attention.
         redrawn: a score of the same model with random weights; None where there is none.
@@ -63,10 +65,21 @@ class Subject:
     redrawn: Callable[[], Score | None] | None = None
     net: Any = None
     target: Any = None
+    odds: bool = False
     batch: int = 1
     steps: int = 20
     orders: int = 3
     notes: tuple[str, ...] = ()
+
+
+def log_odds(score: Score) -> Score:
+    """The natural logarithm of the odds of a probability, kept within 16 (of ``float32``)."""
+
+    def odds(stack: NDArray[np.float32]) -> NDArray[np.floating]:
+        p = np.clip(np.asarray(score(stack), np.float64), 1e-7, 1 - 1e-7)
+        return np.asarray(np.log(p / (1 - p)))
+
+    return odds
 
 
 def chosen(asked: str | None, known: Sequence[str], *, whose: str) -> int | None:

@@ -3,7 +3,7 @@
 OUT/CASE/explanation.html   the page
 OUT/CASE/explanation.json   every number and every step of the evidence
 OUT/CASE/overlay.png        the map over the picture (of a volume its hottest slice)
-OUT/CASE/heatmap.npz        ``heat`` (0 to 1) and ``signed`` (units of the score), native grid
+OUT/CASE/heatmap.npz        ``heat`` (0 to 1) and ``signed``, native grid
 OUT/CASE/heatmap.nii.gz     of a volume also, with its place in the patient
 """
 
@@ -79,6 +79,7 @@ def as_json(said: Explanation) -> dict[str, Any]:
         "input_shape": list(said.input_shape),
         "window": list(said.window),
         "absent": said.absent,
+        "units": said.units,
         "range": [float(said.signed.min()), float(said.signed.max())],
         "additive": said.additive,
         "faithfulness": {
