@@ -96,9 +96,8 @@ def _largest(masks: Tensor, warps: Sequence[Warp], outside: str) -> Tensor:
     out = torch.zeros_like(masks)
     for value in torch.unique(masks):
         (share,) = _sample([masks == value], ["bilinear"], warps, "edge")
-        better = share > best + 1e-6  # rounding decides nothing
-        out[better] = value
-        best[better] = share[better]
+        out.masked_fill_(share > best + 1e-6, value)  # rounding decides nothing
+        torch.maximum(best, share, out=best)
     if outside == "zero":
         (inside,) = _sample([torch.ones_like(masks)], ["nearest"], warps, outside)
         out *= inside.to(out.dtype)
