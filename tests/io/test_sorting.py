@@ -157,6 +157,27 @@ def test_copies_of_a_file_are_told_and_taken_once(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_copies_without_an_instance_uid_are_told_by_their_content(tmp_path: Path) -> None:
+    paths = write(tmp_path / "a", series())
+    for path in paths:
+        ds = pydicom.dcmread(path)
+        del ds.SOPInstanceUID
+        ds.save_as(path)
+    for path in paths[1:4]:
+        (tmp_path / "a" / f"copy of {path.name}").write_bytes(path.read_bytes())
+    (tmp_path / "a" / "again").write_bytes(paths[2].read_bytes())
+    assert case_of(tmp_path).image("ct").shape == (6, 8, 12)
+    told = {Path(path).name: reason for path, reason in sort(tmp_path).skipped}
+    assert len(told) == 4
+    assert all(reason.startswith("the same file as '") for reason in told.values())
+    # one bit of one pixel makes it another slice at the same place
+    data = bytearray(paths[0].read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "a" / "another").write_bytes(data)
+    with pytest.raises(GeometryError, match="lie at the same place"):
+        load(tmp_path)
+
+
 def test_files_without_preamble(tmp_path: Path) -> None:
     for index, ds in enumerate(series()):
         data = as_bytes(ds)

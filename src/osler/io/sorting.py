@@ -6,8 +6,6 @@ read are a case each, or are grouped by a pattern of their paths. What is not un
 with the reason, and nothing is decoded.
 """
 
-import filecmp
-import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -25,6 +23,7 @@ from osler.io.readers import READERS
 from osler.io.searching import OUTPUT_MARK, natural_key
 from osler.io.sorting_companions import COMPANIONS, companions
 from osler.io.sorting_files import Looked, in_threads, look
+from osler.io.sorting_twins import Twins
 from osler.record import Case
 from osler.terminal import counted
 
@@ -237,7 +236,7 @@ class _Sorter:
         self.skipped: dict[str, str] = {}
         self._indices: list[str] = []
         self._folders: set[tuple[int, int]] = set()
-        self._instances: dict[tuple[str, str], str] = {}
+        self._twins = Twins()
 
     def walk(self) -> None:
         try:
@@ -312,9 +311,8 @@ class _Sorter:
         # without its identifiers a file belongs to the others in its folder
         folder = os.path.dirname(path)
         study = found.text("StudyInstanceUID") or f"{_FOLDER}{folder}"
-        instance = found.text("SOPInstanceUID")
-        twin = self._instances.setdefault((study, instance), path) if instance else path
-        if twin != path and filecmp.cmp(twin, path, shallow=False):
+        twin = self._twins.of(path, study, found, what.stamp[0])
+        if twin is not None:
             self.skipped[path] = f"the same file as '{printable(twin)}'"
             return
         number = found.get("SeriesNumber")
