@@ -6,6 +6,7 @@ read are a case each, or are grouped by a pattern of their paths. What is not un
 with the reason, and nothing is decoded.
 """
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
