@@ -291,7 +291,8 @@ def test_a_tilted_volume_is_refused() -> None:
         ({}, {"fixed_mask": np.zeros((72, 60), bool)}, "at least one"),
         ({}, {"fixed_mask": np.ones((7, 6), bool)}, "expected \\(72, 60\\)"),
         ({}, {"start": "position"}, "start='centre'"),
-        ({}, {"levels": 0}, "at least 1"),
+        ({}, {"levels": 0}, "levels is 0"),
+        ({}, {"control_spacing": -1.0}, "control_spacing is -1"),
     ],
 )
 def test_what_does_not_fit_is_said(change: dict, options: dict, words: str) -> None:  # type: ignore[type-arg]

@@ -107,7 +107,15 @@ def register(
         .. [3] Vercauteren et al., "Diffeomorphic demons: efficient non-parametric image
            registration", NeuroImage 45:S61-S72, 2009.
     """
-    _check(fixed, moving, method, similarity, start, levels)
+    _check(fixed, moving, method, similarity, start)
+    for name, value in (
+        ("levels", levels),
+        ("iterations", iterations),
+        ("smooth", smooth),
+        ("control_spacing", control_spacing),
+    ):
+        if value is not None and not value > 0:
+            raise InputError(f"{name} is {value}; expected more than 0")
     one, other = frame_of(fixed, scale=scale), frame_of(moving, scale=scale)
     masks = (_mask(fixed_mask, fixed, "fixed_mask"), _mask(moving_mask, moving, "moving_mask"))
     placed = len(fixed.shape) == 3 and fixed.affine is not None and moving.affine is not None
@@ -141,9 +149,7 @@ def register(
     return _judged(transform, found, fixed, moving, masks[0])
 
 
-def _check(
-    fixed: Image, moving: Image, method: str, similarity: str, start: str, levels: int
-) -> None:
+def _check(fixed: Image, moving: Image, method: str, similarity: str, start: str) -> None:
     for name, value, kind in (
         ("method", method, Method), ("similarity", similarity, Similarity), ("start", start, Start)
     ):  # fmt: skip
@@ -164,8 +170,6 @@ def _check(
             raise InputError(
                 f"image '{image.name}' has {image.channel_count} channels; register one of them"
             )
-    if levels < 1:
-        raise InputError(f"levels is {levels}; expected at least 1")
 
 
 def _grey(image: Image) -> NDArray[np.float32]:

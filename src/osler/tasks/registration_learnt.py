@@ -12,7 +12,7 @@ from osler import metrics
 from osler.errors import InputError
 from osler.metrics.segmentation import dice
 from osler.record import Case, Finding, Image, Mask, Source, Transform
-from osler.tasks.image_input import Intensity, adjusted, image_of
+from osler.tasks.image_input import Intensity, adjusted
 from osler.tasks.registration_warp import (
     Frame,
     folded_share,
@@ -267,15 +267,12 @@ class LearntRegistration(Task):
 
 def _image(case: Case, name: str) -> Image:
     item = case.items.get(name)
-    if not isinstance(item, Image):
-        return image_of(case, name) if len(case.items) > 1 else _missing(case, name)
-    return item
-
-
-def _missing(case: Case, name: str) -> Image:
+    if isinstance(item, Image):
+        return item
+    known = ", ".join(f"'{one.name}'" for one in case.items.values() if isinstance(one, Image))
     raise InputError(
-        f"case '{case.id}' has one image only; registration needs two (settings.fixed and "
-        f"settings.moving; '{name}' is missing)"
+        f"case '{case.id}' has no image '{name}'; its images: {known or 'none'}. Registration "
+        "needs two: name them in settings.fixed and settings.moving"
     )
 
 
