@@ -2,6 +2,7 @@
 
 import copy
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,22 +17,21 @@ from osler.learn.distributed import Processes, Statistics, _laid
 from osler.learn.learner import Learner
 
 HERE = Path(__file__).parent
-CHANGES = {"steps": 8, "accumulate": 4, "validate_every": 4}
+CHANGES = {"steps": 8, "validate_every": 4}
 
 SCRIPT = """
-import sys
+import os, sys
 from pathlib import Path
 sys.path.insert(0, {here!r})
 import test_loop, test_loop_processes
 import torch
-folder = Path(sys.argv[1])
-torch.manual_seed(int(__import__("os").environ["RANK"]))  # what the processes begin with differs
-net, state = test_loop.run(
-    folder, net=test_loop_processes.net_of(torch.randint(100, ()).item()),
-    loss=test_loop_processes.loss, resume=len(sys.argv) > 2, **test_loop_processes.CHANGES,
-)
-from osler.learn.distributed import join
-torch.save([net.state_dict(), state.best], folder / f"process-{{join().rank}}.pt")
+folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
+for accumulate in (4, 2):
+    net, state = test_loop.run(
+        folder / str(accumulate), net=test_loop_processes.net_of(rank),  # they begin differently
+        loss=test_loop_processes.loss, accumulate=accumulate, **test_loop_processes.CHANGES,
+    )
+    torch.save([net.state_dict(), state.best], folder / str(accumulate) / f"process-{{rank}}.pt")
 """
 
 
@@ -73,51 +73,67 @@ def launched(folder, *arguments, processes=2):
     return subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone",
          f"--nproc-per-node={processes}", str(script), str(folder), *arguments],
-        check=False, capture_output=True, text=True, timeout=300,
+        check=False, capture_output=True, text=True, timeout=900,
         env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    """The weights of one process, and the folder of two."""
-    torch.manual_seed(0)
-    alone, state = test_loop.run(
-        tmp_path_factory.mktemp("alone"), net=net_of(torch.randint(100, ()).item()), loss=loss,
-        **CHANGES,
-    )  # fmt: skip
+    """By batches a step: the network of one process, its state, the folder of two and its own."""
     folder = tmp_path_factory.mktemp("two")
     done = launched(folder)
     assert done.returncode == 0, done.stderr
-    return alone, state, folder
+    out = {}
+    for accumulate in (4, 2):
+        alone = tmp_path_factory.mktemp("alone")
+        net, state = test_loop.run(
+            alone, net=net_of(0), loss=loss, accumulate=accumulate,
+            **CHANGES,
+        )  # fmt: skip
+        out[accumulate] = net, state, folder / str(accumulate), alone
+    return out
 
 
 def test_two_processes_learn_what_one_learns(both):
     """Sums are taken in another order, so they differ by float32's rounding, and by no more."""
-    alone, state, folder = both
+    alone, state, folder, _ = both[4]
     weights, best = torch.load(folder / "process-0.pt", weights_only=True)
     for name, value in alone.state_dict().items():
         torch.testing.assert_close(
             weights[name], value, rtol=1e-4, atol=2e-6, msg=lambda m, n=name: f"{n}: {m}"
         )
     assert best == pytest.approx(state.best, rel=1e-4)
+    assert not torch.allclose(weights["first.weight"], net_of(0).first.weight, atol=1e-2)
+
+
+def test_with_a_batch_each_the_weights_are_the_same_to_the_bit(both):
+    """The sum of two does not depend on their order; running statistics are put together."""
+    alone, _, folder, _ = both[2]
+    weights, _ = torch.load(folder / "process-0.pt", weights_only=True)
+    for name, value in alone.named_parameters():
+        assert torch.equal(weights[name], value), name
+    for name, value in alone.named_buffers():
+        torch.testing.assert_close(weights[name], value, rtol=1e-5, atol=1e-6)
 
 
 def test_both_processes_end_alike_and_the_first_writes(both):
-    _, _, folder = both
+    folder = both[4][2]
     one, other = (torch.load(folder / f"process-{i}.pt", weights_only=True)[0] for i in (0, 1))
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert len((folder / "log.jsonl").read_text().splitlines()) == 2
 
 
 def test_one_process_goes_on_where_two_stopped(both, tmp_path):
-    folder = both[2]
-    kept = torch.load(folder / "checkpoint.pt", weights_only=True)
-    kept["state"][0] = 7  # a run of two that has a step to go
-    kept["state"][1:3] = [-1e9, 0]
-    torch.save(kept, tmp_path / "checkpoint.pt")
-    _, state = test_loop.run(tmp_path, net=Net(), loss=loss, resume=True, **CHANGES)
-    assert state.step == 8
+    kept = []
+    for name, folder in (("one", both[2][3]), ("two", both[2][2])):
+        (tmp_path / name).mkdir()
+        shutil.copy(folder / "checkpoint.pt", tmp_path / name)
+        more = {**CHANGES, "steps": 10, "accumulate": 2, "schedule": "constant"}
+        _, state = test_loop.run(tmp_path / name, net=Net(), loss=loss, resume=True, **more)
+        assert state.step == 10
+        kept.append(torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["net"])
+    assert all(torch.equal(kept[0][name], kept[1][name]) for name, _ in Net().named_parameters())
 
 
 def test_batches_that_cannot_be_shared_are_refused():
