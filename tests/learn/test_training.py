@@ -98,6 +98,7 @@ def test_a_classification_answers_with_probabilities(place, tmp_path):
         ({"hold": {"test": 9}}, "hold names '9'"),
         ({"settings": {"labels": ["ship"]}}, "no teaching case has a mask of 'ship'"),
         ({"cohort": "nowhere.csv"}, "nowhere.csv"),
+        ({"leave_out": ["c0", "c99"]}, "leave_out names cases that the cohort lacks: c99"),
     ],
 )  # fmt: skip
 def test_a_wrong_recipe_is_refused_with_the_key(place, tmp_path, change, message):

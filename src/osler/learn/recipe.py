@@ -91,6 +91,7 @@ class Recipe(_Strict):
         kind: of the importer; None takes the first that accepts it.
         patient: rule for patients of the importer (a regular expression).
         where: rows of the cohort that are used: column to the values that it may have.
+        leave_out: cases of the cohort that are not used, such as copies of others.
         folds: how the cohort is dealt out where it says nothing itself.
         hold: which folds or parts do not teach.
         near_duplicates: also refuse pictures in two parts that show the same in another file
@@ -108,6 +109,7 @@ class Recipe(_Strict):
     kind: str | None = None
     patient: str | None = None
     where: dict[str, list[str]] = {}
+    leave_out: list[str] = []
     folds: Folds = Folds()
     hold: Hold = Hold()
     near_duplicates: bool = False

@@ -81,8 +81,12 @@ def _where(cohort: Cohort, recipe: Recipe) -> Cohort:
                 f"where: the cohort has no column '{column}'; it has: {', '.join(sorted(known))}"
             )
         rows = [row for row in rows if _value(row, column) in allowed]
+    there = {row.case_id for row in cohort.rows}
+    if absent := sorted(set(recipe.leave_out) - there):
+        raise RecipeError(f"leave_out names cases that the cohort lacks: {', '.join(absent)}")
+    rows = [row for row in rows if row.case_id not in recipe.leave_out]
     if not rows:
-        raise RecipeError(f"no row of the cohort '{cohort.path}' is left by where: {recipe.where}")
+        raise RecipeError(f"no row of the cohort '{cohort.path}' is left by where and leave_out")
     return replace(cohort, rows=tuple(rows))
 
 
