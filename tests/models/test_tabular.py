@@ -67,3 +67,31 @@ def test_gradients_pass_missing_values(net):
 def test_a_table_has_columns():
     with pytest.raises(RecipeError, match="at least one column"):
         models.create("tabular-transformer", weights="random", numbers=0, categories=[])
+
+
+def perceptron(**options):
+    torch.manual_seed(0)
+    return models.create("tabular-perceptron", weights="random", **{"numbers": 3, **options}).eval()
+
+
+def test_a_perceptron_without_layers_is_linear():
+    net = perceptron(num_classes=2, widths=[])
+    with torch.inference_mode():
+        net.head.weight.normal_()
+        weight, bias = net.head.weight, net.head.bias
+        torch.testing.assert_close(net(NUMBERS), NUMBERS @ weight[:, :3].T + bias)
+        missing = net(NUMBERS, torch.tensor([[True, False, True]] * 2))
+        there = NUMBERS[:, [0, 2]] @ weight[:, [0, 2]].T
+        torch.testing.assert_close(missing, there + weight[:, 4] + bias)
+
+
+def test_a_perceptron_does_not_look_at_what_is_missing():
+    net = perceptron(num_classes=2, widths=[8])
+    holed = NUMBERS.clone()
+    holed[:, 1] = torch.nan
+    with torch.inference_mode():
+        said = net(holed)
+        torch.testing.assert_close(net(NUMBERS, torch.tensor([[True, False, True]] * 2)), said)
+        assert not torch.allclose(net(torch.nan_to_num(holed)), said)
+    with pytest.raises(RecipeError, match="at least one column"):
+        perceptron(numbers=0)

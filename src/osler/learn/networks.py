@@ -12,12 +12,14 @@ from torch import nn
 
 from osler import models
 from osler.errors import RecipeError
-from osler.learn.recipe import Recipe
+from osler.learn.joining import Joined
+from osler.learn.recipe import Recipe, TableNetwork
+from osler.tasks.case_input import SIGNAL, TABLE
 from osler.tasks.task import Task
 
 _COLOUR = 3  # channels of a network that has no option for them
 _NAMES = {
-    "channels": ("channels", "in_channels", "in_chans"),
+    "channels": ("channels", "in_channels", "in_chans", "leads", "numbers"),
     "labels": ("labels", "num_classes", "classes", "out_channels"),
     "dims": ("dims", "spatial_dims"),
     "size": ("image_size", "img_size", "size"),
@@ -42,7 +44,27 @@ def build(recipe: Recipe, task: Task, path: Path) -> nn.Module:
         net = models.create(name, checkpoint=place, partial=said.partial, **options)
     else:
         net = models.create(name, weights="random", **options)
-    return net.train()
+    return _joined(net, said.table, task).train()
+
+
+def _joined(net: nn.Module, beside: TableNetwork, task: Task) -> nn.Module:
+    """The network with those of the other parts of a case, where its task has such parts."""
+    specs = {one.name: one for one in task.inputs()}
+    first = next(iter(specs))
+    if first not in (SIGNAL, TABLE) and TABLE not in specs:
+        return net
+    parts = {first: net}
+    if TABLE in specs and first != TABLE:
+        sized = {
+            "channels": len(specs[TABLE].channels),
+            "labels": task.wanted().get("labels"),
+            "categories": (),
+        }
+        options = {**beside.options}
+        for key, value in _named(beside.name, sized).items():
+            options.setdefault(key, value)
+        parts[TABLE] = models.create(beside.name, weights="random", **options)
+    return Joined(list(specs), parts)
 
 
 def check(net: nn.Module, task: Task, inputs: Mapping[str, NDArray[Any]]) -> None:
@@ -72,9 +94,16 @@ def check(net: nn.Module, task: Task, inputs: Mapping[str, NDArray[Any]]) -> Non
 
 def sizes(name: str, task: Task) -> dict[str, Any]:
     """What the task knows of a network's sizes, under the network's own names for them."""
+    wanted = dict(task.wanted())
+    if task.inputs()[0].name == TABLE:
+        wanted["categories"] = ()  # they are channels of 0 and 1
+    return _named(name, wanted)
+
+
+def _named(name: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
     taken = _parameters(name)
     out: dict[str, Any] = {}
-    for key, value in task.wanted().items():
+    for key, value in wanted.items():
         known = next((one for one in _NAMES.get(key, (key,)) if one in taken), None)
         if known is None:
             if key == "channels" and value != _COLOUR:
@@ -95,6 +124,9 @@ def _parameters(name: str) -> set[str]:
     module, _, function = system.builder.partition(":")
     made = getattr(import_module(module), function)
     taken = set(inspect.signature(made).parameters)
+    if inspect.isclass(made):  # what it hands on to the classes that it is made from
+        for base in made.__mro__[1:]:
+            taken |= set(inspect.signature(base.__init__).parameters)
     if not taken:
         raise RecipeError(f"the network '{name}' takes no options")
     return taken | set(system.card.options) | set(system.card.tiny)

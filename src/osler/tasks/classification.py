@@ -10,13 +10,25 @@ from pydantic import Field, model_validator
 from osler import metrics
 from osler.errors import InputError, RecipeError
 from osler.record import Case, Finding, Label, Source
-from osler.tasks.image_input import ImageInput, encode_image
+from osler.tasks.case_input import (
+    CaseInput,
+    default_network,
+    encode_input,
+    example_input,
+    input_specs,
+    item_of,
+    planned_input,
+    run_input,
+    table_row,
+)
+from osler.tasks.image_input import ImageInput
 from osler.tasks.prediction_set import prediction_set
 from osler.tasks.task import (
     Arrays,
     Figure,
     InputSpec,
     OutputSpec,
+    Predict,
     Row,
     Sample,
     Settings,
@@ -30,11 +42,10 @@ _POSITIVE = frozenset({"1", "yes", "true", "positive", "present"})
 _NEGATIVE = frozenset({"0", "no", "false", "negative", "absent"})
 
 
-class ClassificationSettings(Settings):
-    """The keys of classification.
+class ClassificationSettings(CaseInput):
+    """The keys of classification, beside those of `CaseInput` (an image of 224 by default).
 
     Attributes:
-        image: which image, and how it is made alike; ``size`` must be set.
         target: the cohort's label column; several for ``multi-label``.
         kind: ``classes`` that exclude each other; ``ordinal`` ones, in the order of ``labels``;
             or ``multi-label``, each target yes or no.
@@ -52,7 +63,6 @@ class ClassificationSettings(Settings):
         .. [2] Lin et al., "Focal loss for dense object detection", ICCV 2017.
     """
 
-    image: ImageInput = ImageInput(size=(224, 224))
     target: str | list[str] = "class"
     kind: Literal["classes", "ordinal", "multi-label"] = "classes"
     labels: list[str] = []
@@ -62,14 +72,19 @@ class ClassificationSettings(Settings):
     coverage: Annotated[float, Field(gt=0, lt=1)] = 0.9
     counts: list[int] = []
 
+    @model_validator(mode="before")
+    @classmethod
+    def _an_image(cls, said: Any) -> Any:
+        if isinstance(said, dict) and not {"image", "signal", "table"} & said.keys():
+            return {**said, "image": ImageInput(size=(224, 224))}
+        return said
+
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         if self.kind == "multi-label" and isinstance(self.target, str):
             raise ValueError("kind multi-label takes a list of targets, each yes or no")
         if self.kind != "multi-label" and not isinstance(self.target, str):
             raise ValueError(f"kind {self.kind} takes one target; several are multi-label")
-        if self.image.size is None:
-            raise ValueError("image.size must be set, such as [224, 224]")
         return self
 
 
@@ -86,7 +101,10 @@ class Classification(Task):
     def planned(self, samples: Callable[[], Iterable[Case]]) -> Self:
         """Fill in the labels and how often each is taught."""
         said = self.settings
-        values = [self._values(case, needed=False) for case in samples()]
+        values, tables = [], []
+        for case in samples():
+            values.append(self._values(case, needed=False))
+            tables.append(table_row(case, said))
         if said.kind == "multi-label":
             labels = list(said.target)
             counts = [sum(row[k] == 1 for row in values) for k in range(len(labels))]
@@ -104,12 +122,11 @@ class Classification(Task):
                 raise RecipeError(
                     f"the teaching cases have one value of '{said.target}' only: {labels}"
                 )
-        return type(self)(said.model_copy(update={"labels": labels, "counts": counts}))
+        found_too = planned_input(said, tables)
+        return type(self)(said.model_copy(update={"labels": labels, "counts": counts, **found_too}))
 
     def inputs(self) -> tuple[InputSpec, ...]:
-        size = self.settings.image.size
-        assert size is not None
-        return (InputSpec("image", self.settings.image.channels, size=size, axes=len(size)),)
+        return input_specs(self.settings)
 
     def outputs(self) -> tuple[OutputSpec, ...]:
         said = self.settings
@@ -123,11 +140,11 @@ class Classification(Task):
         return (OutputSpec(_OUTPUT, "softmax", tuple(said.labels), "a score a class"),)
 
     def network(self) -> tuple[str, Mapping[str, Any]]:
-        return "densenet-121", {}
+        return default_network(self.settings)
 
     def encode(self, case: Case, *, truth: bool = False) -> Sample:
-        image, *_ = encode_image(case, self.settings.image)
-        sample = Sample(case.id, case.patient_id or case.id, {"image": image}, case=case)
+        inputs = encode_input(case, self.settings)
+        sample = Sample(case.id, case.patient_id or case.id, inputs, case=case)
         if truth:
             values = self._values(case)
             if self.settings.kind == "multi-label":
@@ -147,6 +164,12 @@ class Classification(Task):
                 sample.targets = {"class": np.array(self.settings.labels.index(value), np.int64)}
                 sample.group = value
         return sample
+
+    def example(self, sample: Sample, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
+        return example_input(sample.inputs, self.settings, rng), sample.targets
+
+    def run(self, predict: Predict, sample: Sample) -> Arrays:
+        return run_input(predict, sample, self.settings)
 
     def _counts(self) -> list[int]:
         return self.settings.counts or [0] * len(self.settings.labels)
@@ -221,10 +244,11 @@ class Classification(Task):
     def decode(self, outputs: Arrays, sample: Sample, *, source: Source) -> list[Finding]:
         said = self.settings
         p = self.probabilities(outputs)
+        item = item_of(sample.need_case(), said)
         if said.kind == "multi-label":
             return [
                 Label(
-                    id=_slug(name), name=name, source=source, item=said.image.items[0],
+                    id=_slug(name), name=name, source=source, item=item,
                     value="yes" if one >= 0.5 else "no", probability=float(one),
                     probabilities={"yes": float(one), "no": float(1 - one)},
                 )
@@ -237,7 +261,7 @@ class Classification(Task):
         return [
             Label(
                 id=_slug(str(said.target)), name=str(said.target), source=source,
-                item=said.image.items[0], value=value, probability=named[value],
+                item=item, value=value, probability=named[value],
                 probabilities=named, prediction_set=kept,
                 coverage=said.coverage if kept else None,
             )

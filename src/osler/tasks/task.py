@@ -134,6 +134,8 @@ class Task(ABC):
         Settings: the keys that a recipe may set under ``settings:``.
         images: names of inputs (and targets) that augmentation changes as images, linearly.
         masks: names of targets that move with them, taken from the nearest voxel.
+        boxes: names of targets ``(K, 2 n)`` that move with them, first corner and the one opposite
+            in pixels of the example, stop exclusive; they may come to reach beyond it.
         settings: the keys' values.
         calibration: of the outputs by name, as a card holds them; empty before it is fitted.
     """
@@ -143,6 +145,7 @@ class Task(ABC):
     Settings: ClassVar[type[Settings]]
     images: ClassVar[tuple[str, ...]] = ()
     masks: ClassVar[tuple[str, ...]] = ()
+    boxes: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self, settings: Any, *, calibration: Mapping[str, Mapping[str, Any]] | None = None
@@ -275,6 +278,20 @@ class Task(ABC):
             on: which cases they are, for the card.
         """
         return {}
+
+    def concluded(
+        self, taught: Sequence[Arrays], teach: Sequence[Sample], held: Sequence[Arrays],
+        tune: Sequence[Sample],
+    ) -> Self:  # fmt: skip
+        """The task with what is only known once its network is trained and calibrated.
+
+        Args:
+            taught: calibrated outputs of the cases that taught.
+            teach: those cases; only their arrays were kept.
+            held: calibrated outputs of the cases that tuned.
+            tune: those cases.
+        """
+        return self
 
 
 def softmax(scores: NDArray[Any], axis: int = 0) -> NDArray[np.float64]:
