@@ -305,7 +305,7 @@ class Heatmap(Finding):
     """Where in an item a statement comes from.
 
     Attributes:
-        values: ``(H, W)`` in the native grid, 0 to 1.
+        values: ``(H, W)`` or ``(D, H, W)`` in the native grid, 0 to 1.
         method: how it was made.
     """
 

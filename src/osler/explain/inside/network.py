@@ -39,14 +39,13 @@ def on_network(net: Any, case: Case, *, label: str | None = None) -> Subject:
     image = _picture(case)
     side = getattr(net, "options", {}).get("image_size")
     prepare = card.preprocessing.for_size(side) if side else card.preprocessing
-    if not prepare.keeps_frame:
-        raise RecipeError(
-            f"the preprocessing of '{card.name}' crops; its map cannot be brought home"
-        )
+    from osler.explain.framing import way_home
     from osler.io.masks import as_rgb
 
     array = prepare(np.ascontiguousarray(as_rgb(image).transpose(2, 0, 1)))
-    return on_array(net, array, case=case, item=image, label=label, name=card.name)
+    subject = on_array(net, array, case=case, item=image, label=label, name=card.name)
+    subject.home = way_home(prepare.steps, (image.shape[0], image.shape[1]))
+    return subject
 
 
 def on_array(
