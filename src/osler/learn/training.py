@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from osler.data.cohort import Cohort
-from osler.learn.augmenting import augment
+from osler.learn.augmenting import draw_changes
 from osler.learn.augmenting_settings import Augmentation
 from osler.learn.export import export_onnx, largest_difference
 from osler.learn.loop import inference, train
@@ -138,7 +138,7 @@ def _change(
     inputs: dict[str, Tensor], targets: dict[str, Tensor], task: Task,
     changes: Augmentation, *, seed: int,
 ) -> None:  # fmt: skip
-    """Change images and the masks that lie on them alike, in place of the dictionaries."""
+    """Change images, and masks and boxes that lie on them alike, in place of the dictionaries."""
     generator = torch.Generator().manual_seed(seed)
     images = [(room, name) for room in (inputs, targets) for name in task.images if name in room]
     masks = [name for name in task.masks if name in targets]
@@ -148,7 +148,11 @@ def _change(
     together = torch.cat([room[name] for room, name in images], dim=1)
     labels = torch.cat([targets[name] for name in masks], dim=1) if masks else None
     sizes = [targets[name].shape[1] for name in masks]
-    together, labels = augment(together, labels, changes, generator)
+    drawn = draw_changes(len(together), together.shape[2:], changes, generator)
+    together, labels = drawn.apply(together, labels)
+    for name in task.boxes:
+        if name in targets:
+            targets[name] = torch.stack(drawn.boxes(list(targets[name])))
     for (room, name), part in zip(images, together.split(widths, dim=1), strict=True):
         room[name] = part
     if labels is not None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 TASKS: Final[tuple[tuple[str, str], ...]] = (
     ("classification", "osler.tasks.classification:Classification"),
     ("segmentation", "osler.tasks.segmentation:Segmentation"),
+    ("detection", "osler.tasks.detection:Detection"),
     ("registration", "osler.tasks.registration_learnt:LearntRegistration"),
 )
 """Name to the class, imported when it is asked for."""
