@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import h5py
 import nibabel
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ import osler
 from osler.errors import InputError, TooLargeError, UnreadableError
 from osler.io.input_file import opened as input_file
 from osler.io.partial_file import BLOCK, PartialFile
-from osler.record import Image
+from osler.record import Image, Table
 
 SHAPE = (24, 512, 512)
 """``(D, H, W)``: 12 MiB in 16 bits, of which no block is like another."""
@@ -263,6 +264,36 @@ def test_whatever_is_asked_for_it_is_what_the_file_has(
         partial.need()
         assert partial.complete
         assert path.read_bytes() == truth
+
+
+def annotated(path: Path) -> bytes:
+    """A small matrix beside 12 MiB of layers, as AnnData lays it out."""
+    text = h5py.string_dtype()
+    with h5py.File(path, "w") as root:
+        for axis, count in (("obs", 4), ("var", 3)):
+            frame = root.create_group(axis)
+            frame.attrs["_index"] = "_index"
+            frame.attrs["column-order"] = np.array([], dtype=text)
+            names = [f"{axis}{n}" for n in range(count)]
+            frame.create_dataset("_index", data=names, dtype=text)
+        chance = np.random.default_rng(4)
+        root.create_dataset("layers/counts", data=chance.normal(size=(3 << 20,)).astype("f4"))
+        root.create_dataset("X", data=np.arange(12, dtype=np.float32).reshape(4, 3))
+    return path.read_bytes()
+
+
+def test_layers_that_are_not_read_do_not_travel(tmp_path: Path) -> None:
+    answer = Files({"/a.h5ad": annotated(tmp_path / "a.h5ad")})
+    with serving(answer) as server:
+        table = osler.load(f"{server.url}/a.h5ad")["expression"]
+        assert isinstance(table, Table)
+        np.testing.assert_array_equal(table.matrix, np.arange(12).reshape(4, 3))
+        assert table.flags == ("layers-left-out",)
+        assert answer.sent < 4 << 20
+    with serving(Files(answer.files)) as server:
+        answer.files["/a.h5ad"] = answer.files["/a.h5ad"][:-1000]
+        with pytest.raises(InputError, match=r"a\.h5ad"):
+            osler.load(f"{server.url}/a.h5ad")
 
 
 def test_a_plain_picture_is_fetched_whole(tmp_path: Path) -> None:

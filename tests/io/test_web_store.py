@@ -6,12 +6,15 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from dicom_stack import as_bytes, image
 from PIL import Image as Pillow
+from pydicom.uid import UltrasoundMultiFrameImageStorage
 
 import osler
 from orthanc_server import free_port
 from osler.errors import InputError, TooLargeError
-from osler.record import Case
+from osler.io.sorting import Cases
+from osler.record import Case, Image
 from s3_server import put, s3_store
 
 
@@ -87,6 +90,29 @@ def test_of_a_large_volume_only_slices_travel(
     put(store, "/scans/large.nii", nibabel.Nifti1Image(voxels.T + 1, np.eye(4)).to_bytes())
     with pytest.raises(InputError, match="changed"):
         volume.region(slice(4, 5), slice(None), slice(None))
+
+
+@pytest.mark.usefixtures("keys")
+def test_of_the_large_files_of_a_folder_only_headers_travel(
+    store: str, picture: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voxels = np.random.default_rng(3).integers(0, 4000, (24, 512, 512)).astype(np.int16)
+    put(store, "/scans/study/p1/large.nii", nibabel.Nifti1Image(voxels.T, np.eye(4)).to_bytes())
+    film = image(voxels.astype(np.uint16), UltrasoundMultiFrameImageStorage)
+    put(store, "/scans/study/p2/film.dcm", as_bytes(film))
+    put(store, "/scans/study/p3/a.png", picture)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    # 24 MiB lie there
+    cases = osler.load("s3://scans/study/", max_bytes=8 << 20)
+    assert isinstance(cases, Cases)
+    assert sorted(name for case in cases for name in case.items) == ["photo", "volume", "volume"]
+    held = sum(p.stat().st_blocks * 512 for p in tmp_path.rglob("*") if p.is_file())
+    assert held < 5 << 20, "the rest is holes"
+    for case in cases:
+        for found in case.items.values():
+            if isinstance(found, Image) and found.name != "photo":
+                part = found.region(slice(20, 22), slice(None), slice(None))
+                np.testing.assert_array_equal(part[0], voxels[20:22])
 
 
 def test_an_endpoint_that_is_not_there_is_said() -> None:

@@ -19,6 +19,7 @@ from osler.errors import (
 from osler.io.content import Content
 from osler.io.input_file import InputFile, decoding
 from osler.io.omics_matrix import expression
+from osler.io.partial_file import partial_of
 
 if TYPE_CHECKING:
     import h5py  # type: ignore[import-untyped]
@@ -54,7 +55,9 @@ def read_h5ad(
         import h5py
     except ImportError:
         raise MissingExtraError("h5py", extra="omics", purpose="read .h5ad") from None
-    with decoding(file, format), h5py.File(file.path, "r") as root:
+    # of a file behind a URL only what is read here is fetched: no layers, no embeddings
+    source = file.path if partial_of(file.path) is None else file.stream
+    with decoding(file, format), h5py.File(source, "r") as root:
         if not {"X", "obs", "var"} <= set(root):
             raise UnsupportedError(
                 f"'{file.name}' is an HDF5 file without X, obs and var; AnnData's .h5ad is read"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from osler.io.web_session import Access
 
 _PARTS: Final = (
-    "nifti", "nrrd", "metaimage", "tiff", "heyex-vol", "heyex-e2e", "topcon", "zeiss-img",
+    "nifti", "nrrd", "metaimage", "tiff", "heyex-vol", "heyex-e2e", "topcon", "zeiss-img", "h5ad",
 )  # fmt: skip
 """Formats whose readers ask for parts, besides DICOM."""
 
@@ -64,7 +64,7 @@ def load_remote(
     place = _Web(address, access) if address.kind == "file" else Store(address, access, options)
     if address.kind == "store" and address.base.endswith("/"):
         for name in place.names():
-            _fetch(folder, name, place.ask(name), whole=True)
+            _fetch(folder, name, place.ask(name))
         place.close()
         with folder.named():
             found = load_folder(folder.path, max_pixels=max_pixels, **options)

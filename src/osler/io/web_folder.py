@@ -94,6 +94,7 @@ class Fetched:
             return fetch(start, stop)
 
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._partial.append(PartialFile(path, size, counted, begin))
         except (OSError, OverflowError, MemoryError) as error:
             raise _full(error) from None
