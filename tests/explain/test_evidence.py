@@ -263,3 +263,18 @@ def test_an_example_of_moderate_retinopathy_is_explained_in_words():
     assert "haemorrhages in four quadrants" in said.sentence
     assert "no model here looks for it: venous beading" in said.sentence
     assert said.sentence.endswith("the two agree.")
+
+
+def test_the_picture_shows_lesions_and_quadrants():
+    from osler.explain.evidence_picture import evidence_picture
+
+    bare = np.asarray(evidence_picture(made_up(disc=False)))
+    lined = np.asarray(evidence_picture(made_up()))
+    assert not bare.any()  # a black photograph without lesions or places
+    drawn = np.asarray(evidence_picture(made_up({"haemorrhages": [(100, 250)]})))
+    changed = np.argwhere((drawn != lined).any(axis=2))
+    assert changed.size
+    assert abs(changed.mean(axis=0) - (100.5, 250.5)).max() < 2
+    # the line between the quadrants runs through the disc and the fovea
+    for h, w in (DISC, FOVEA):
+        assert lined[int(h) - 6 : int(h) + 7, int(w) - 6 : int(w) + 7].any()

@@ -55,7 +55,7 @@ def way_home(steps: Sequence[Any], size: tuple[int, int]) -> Callable[[Heat], He
 
 
 def _resized(heat: Heat, size: tuple[int, int]) -> Heat:
-    return resized(heat[None], size)[0]
+    return np.asarray(resized(heat[None], size)[0], np.float32)
 
 
 def _within(heat: Heat, size: tuple[int, int], at: tuple[int, int]) -> Heat:

@@ -38,6 +38,7 @@ def page(said: Explanation) -> str:
         style=style,
         policy=f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'",
         pictures=_pictures(said, image),
+        lesions=_lesions(said),
         method=WORDS[said.method],
         model=f"{said.heatmap.source.name} {said.heatmap.source.version}".strip(),
         charts=_charts(said),
@@ -68,6 +69,15 @@ def _pictures(said: Explanation, image: Any) -> list[dict[str, str]]:
             }
         )
     return out
+
+
+def _lesions(said: Explanation) -> str:
+    """The picture of the evidence as a data address; empty where there is none."""
+    if said.evidence is None:
+        return ""
+    from osler.explain.evidence_picture import evidence_picture
+
+    return address(evidence_picture(said.case, item=said.heatmap.item or "photo"))
 
 
 def _charts(said: Explanation) -> list[dict[str, Any]]:
