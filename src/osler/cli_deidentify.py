@@ -109,9 +109,11 @@ def deidentify(
 
         options = work.options_of(dates.value, keep or (), clean or (), pixels.value)
         if options.safe_private and not quiet:
+            from osler.io.deidentification.profile import safe_private
+
             _say(
-                "osler: 35 private attributes are taken as safe; compare safe_private.csv with "
-                "your edition of PS3.15, table E.3.10-1"
+                f"osler: {len(safe_private())} private attributes are taken as safe; compare "
+                "safe_private.csv with your edition of PS3.15, table E.3.10-1"
             )
         if verify_only:
             if out is not None:
