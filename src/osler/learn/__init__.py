@@ -4,12 +4,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from osler.learn.cross_fitting import cross_fit
     from osler.learn.fitting import Run, fit
     from osler.learn.searching import Search, search
 
-__all__ = ("Run", "Search", "fit", "search")
+__all__ = ("Run", "Search", "cross_fit", "fit", "search")
 
-_HOMES = {"Run": "fitting", "fit": "fitting", "Search": "searching", "search": "searching"}
+_HOMES = {
+    "Run": "fitting", "fit": "fitting", "Search": "searching", "search": "searching",
+    "cross_fit": "cross_fitting",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
