@@ -34,7 +34,7 @@ def imported_by(code: str) -> set[str]:
 
 def test_the_verbs():
     assert osler.__all__ == (
-        "__version__", "explain", "fit", "load", "models", "predict", "read", "write",
+        "__version__", "evaluate", "explain", "fit", "load", "models", "predict", "read", "write",
     )  # fmt: skip
     assert osler.models.__doc__
     for verb in set(osler.__all__) - {"__version__", "models"}:

@@ -4,6 +4,8 @@
     case["vessels"].mask                any finding by its id
     case.measurements                   every number, with its unit and its method
     osler.write(case, "out")            report.html, findings.json, masks and tables
+    osler.predict(BUNDLE, "ct/")        a bundle of one's own asked about a case
+    osler.evaluate(BUNDLE, "cohort.csv")  every figure of it, with its interval
     osler.explain(BUNDLE, "photo.jpg")  why a model answered as it did, and how far to believe that
     osler.models.create(NAME, ...)      a published network; osler.models.list() says which
 
@@ -15,17 +17,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from osler import models
+    from osler.batch.evaluation import Evaluation
     from osler.bundles import Bundle
+    from osler.data.cohort import Cohort
     from osler.explain.explaining import Explanation
     from osler.io import Cases
     from osler.learn import Run
     from osler.record import Case
     from osler.retina.predict import Prediction
+    from osler.tasks.task import Task
 
 __version__ = "0.1.0"
 
-__all__ = ("__version__", "explain", "fit", "load", "models", "predict", "read", "write")
+__all__ = (
+    "__version__",
+    "evaluate",
+    "explain",
+    "fit",
+    "load",
+    "models",
+    "predict",
+    "read",
+    "write",
+)
 
 
 def load(path: str | Path, **options: Any) -> "Case | Cases":
@@ -102,28 +119,88 @@ def write(
     return io.write(case, out, html=html, dicom=dicom, fhir=fhir)
 
 
-def predict(bundle: "str | Path | Bundle", source: "str | Path | Case") -> "Prediction":
-    """Run one bundle alone on one photograph.
+def predict(
+    bundle: "str | Path | Bundle",
+    source: "str | Path | Case",
+    *,
+    tasks: "Sequence[type[Task]]" = (),
+) -> "Prediction | Case":
+    """Ask one bundle alone about one case.
 
     Args:
         bundle: the name of a shipped bundle, the path of one, or a loaded one.
-        source: an image file, or a case with the item ``"photo"``.
+        source: a file, a folder that holds one case (such as a DICOM series), or a case.
+        tasks: tasks of one's own, beside those of Osler.
 
     Returns:
-        Masks and probabilities in native size, or the probabilities of each label.
+        Of a bundle that reads photographs of the fundus the masks and probabilities in native
+        size, or the probabilities of each label. Of any other the case with what was found, in
+        its native grid: ``case["liver"].mask``; ``osler.write`` takes it.
 
     Raises:
-        BundleError: the bundle is damaged, unsafe or of an unknown version.
-        InputError: the file cannot be used.
+        BundleError: the bundle is damaged, unsafe or of an unknown version, or its task is not
+            known here.
+        InputError: the file cannot be used, or the case lacks what the bundle looks at.
     """
     from osler import bundles, io
-    from osler.retina import predict as one
 
     if isinstance(bundle, str | Path):
         bundle = bundles.load(bundle)
-    if isinstance(source, str | Path):
-        source = io.load_file(source)
-    return one.predict(bundle, source)
+    if bundle.card.preprocessing is not None:
+        from osler.retina import predict as one
+
+        case = io.load_file(source) if isinstance(source, str | Path) else source
+        return one.predict(bundle, case)
+    from osler.batch.asking import ask, one_case
+
+    return ask(bundle, one_case(source), tasks=tasks)
+
+
+def evaluate(
+    bundle: "str | Path | Bundle",
+    cohort: "str | Path | Cohort",
+    *,
+    out: str | Path | None = None,
+    split: str | None = None,
+    fold: int | None = None,
+    against: "str | Path | Bundle | None" = None,
+    subgroups: "Sequence[str]" = (),
+    replicates: int = 2000,
+    seed: int = 1,
+    include_taught: bool = False,
+    tasks: "Sequence[type[Task]]" = (),
+) -> "Evaluation":
+    """Judge a bundle on a cohort: every figure with its interval by patient.
+
+    Args:
+        bundle: a bundle of any task but those of the fundus.
+        cohort: a table of cases, a data set that ``osler data import`` takes, or a loaded cohort.
+        out: the folder for ``evaluation.json``, from which every figure can be computed again,
+            and ``evaluation.html``; None writes nothing.
+        split: only the part of this name.
+        fold: only this fold.
+        against: another bundle, compared on the same cases.
+        subgroups: columns by which figures are told apart.
+        replicates: resamples of each interval.
+        seed: of the resamples.
+        include_taught: also judge cases that taught or tuned the bundle.
+        tasks: tasks of one's own, beside those of Osler.
+
+    Returns:
+        The figures, and what was left out and why.
+
+    Raises:
+        BundleError: a bundle is damaged, or its task is not known here.
+        RecipeError: the cohort has no such part, column or label.
+        InputError: no case could be judged.
+        OutputError: the folder cannot be written.
+    """
+    from osler.batch import evaluation
+
+    return evaluation.evaluate(
+        bundle, cohort, out=out, split=split, fold=fold, against=against, subgroups=subgroups,
+        replicates=replicates, seed=seed, include_taught=include_taught, tasks=tasks,
+    )  # fmt: skip
 
 
 def explain(
@@ -175,6 +252,7 @@ def fit(
     *,
     out: str | Path | None = None,
     resume: bool = False,
+    tasks: "Sequence[type[Task]]" = (),
 ) -> "Run":
     """Train a bundle by a recipe; needs the extra ``osler[train]``.
 
@@ -182,6 +260,7 @@ def fit(
         recipe: a YAML file such as those under ``recipes/``.
         out: the folder of the run; None takes ``runs/NAME``.
         resume: go on from the last checkpoint in ``out``.
+        tasks: tasks of one's own, beside those of Osler.
 
     Returns:
         What came of it: metrics with intervals, and the bundle.
@@ -198,7 +277,7 @@ def fit(
         raise MissingExtraError("torch", extra="train", purpose="train a bundle")
     from osler import learn
 
-    return learn.fit(recipe, out=out, resume=resume)
+    return learn.fit(recipe, out=out, resume=resume, tasks=tasks)
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import osler
-from osler import cli_data, cli_deidentify, cli_explain, cli_models, cli_open, cli_register
+from osler import (
+    cli_data,
+    cli_deidentify,
+    cli_evaluate,
+    cli_explain,
+    cli_models,
+    cli_open,
+    cli_register,
+)
 from osler.errors import BundleError, InputError, OslerError, OutputError, RecipeError
 from osler.terminal import one_line
 
@@ -40,6 +48,7 @@ app.add_typer(bundles_app, name="bundles")
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_models.app, name="models")
 app.command()(cli_deidentify.deidentify)
+app.command()(cli_evaluate.evaluate)
 app.command()(cli_explain.explain)
 app.command()(cli_open.info)
 app.command()(cli_open.convert)

@@ -121,13 +121,14 @@ class _Work:
         self.trace = trace
 
     def __call__(self, path: Path, stem: str) -> Outcome:
-        import osler
+        from osler import io
         from osler.io.input_file import printable
         from osler.io.tables import safe
+        from osler.retina.predict import predict
 
         start = time.perf_counter()
         try:
-            prediction = osler.predict(self.bundle, path)
+            prediction = predict(self.bundle, io.load_file(path))
             row: Mapping[str, object] = {}
             if prediction.masks:
                 _write_masks(prediction, self.out, stem, probabilities=self.probabilities)

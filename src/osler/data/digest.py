@@ -65,6 +65,19 @@ def cohort_digest(cohort: Cohort, *, threads: int = 4) -> str:
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
+def row_digest(row: Row, root: Path) -> str:
+    """SHA-256 of one case: who, which contents, which values and labels; not its split or fold.
+
+    Args:
+        row: the case.
+        root: the folder that its paths are relative to.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    return hashlib.sha256(_line(row, root).encode()).hexdigest()
+
+
 def _line(row: Row, root: Path) -> str:
     labels: dict[str, Any] = {}
     for name, text in row.labels.items():

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from osler import bundles
 from osler.data.provenance import cohort_used, refuse_change
+from osler.data.taught import FILE as TAUGHT
 from osler.errors import BundleError, MissingExtraError, RecipeError
 from osler.learn.learner import Learner
 from osler.learn.recipe import FUNDUS, Recipe, check_recipe, read_yaml
@@ -88,7 +90,7 @@ def fit(
     refuse_difference(read.name, trained.difference)
     run = finish(
         _card(read, trained, used), trained.graph, folder, recipe=read.model_dump(mode="json"),
-        data=used, difference=trained.difference,
+        data=used, difference=trained.difference, beside={TAUGHT: trained.taught},
     )  # fmt: skip
     (folder / "cases.json").write_text(
         json.dumps(trained.rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
@@ -138,10 +140,11 @@ def keep_data(used: dict[str, Any], folder: Path, *, resume: bool) -> dict[str, 
 
 def finish(
     card: Mapping[str, Any], graph: bytes, folder: Path, *, recipe: Mapping[str, Any],
-    data: dict[str, Any], difference: float,
+    data: dict[str, Any], difference: float, beside: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Run:  # fmt: skip
-    """Write the bundle and the record of the run."""
-    bundle = bundles.save(card, {"model.onnx": graph}, folder / "bundle", overwrite=True)
+    """Write the bundle, with the files that lie beside its graph, and the record of the run."""
+    files = {"model.onnx": graph, **beside}
+    bundle = bundles.save(card, files, folder / "bundle", overwrite=True)
     record = {
         "recipe": recipe,
         "data": data,

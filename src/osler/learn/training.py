@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from osler.data.cohort import Cohort
+from osler.data.taught import taught_record
 from osler.learn.augmenting import draw_changes
 from osler.learn.augmenting_settings import Augmentation
 from osler.learn.export import export_onnx, largest_difference
@@ -37,6 +38,7 @@ class Trained:
         seconds: spent in training.
         difference: the largest difference between graph and network, of probability.
         counts: cases that teach, tune and test.
+        taught: the record of the files that taught and tuned (`osler.data.taught`).
     """
 
     task: Task
@@ -47,6 +49,7 @@ class Trained:
     seconds: float
     difference: float
     counts: dict[str, int]
+    taught: bytes
 
 
 def learn(
@@ -98,6 +101,7 @@ def learn(
     return Trained(
         task, net, graph, figures, rows, state.seconds, difference,
         {"teach": len(teach), "tune": len(tune_rows), "test": len(test)},
+        taught_record({"teach": teach_rows, "tune": tune_rows}),
     )  # fmt: skip
 
 
