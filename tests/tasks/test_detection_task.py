@@ -1,6 +1,8 @@
 """Detection: boxes from masks and back, the loss, whole images by windows, figures, a bundle."""
 
+import runpy
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from osler.tasks.detection_boxes import parts_of, peaks, suppressed
 from osler.tasks.detection_loss import detection_loss, drawn, generalised_iou
 
 PERSON = Source("person", "cohort")
+PHANTOM = Path(__file__).resolve().parents[2] / "recipes" / "cohorts" / "make_nodule_phantom.py"
 
 
 def case_of(array, findings=(), *, spacing=None, id="c"):
@@ -583,3 +586,21 @@ def test_discs_are_learnt_and_answered_in_the_native_grid(place, tmp_path):
     matched = match_boxes(truth, said, [one.probability for one in found], iou=0.5)
     assert matched.hits.sum() == 3
     assert answer(bundle, io.load_file(place / "11.png")) == []
+
+
+def test_the_phantom_is_the_same_twice_and_its_boxes_enclose_its_nodules():
+    made = runpy.run_path(str(PHANTOM))
+    values, cells = made["volume"](2)
+    again, same = made["volume"](2)
+    assert np.array_equal(values, again)
+    assert cells == same
+    assert len(cells) == 2
+    assert values.shape == (48, 80, 80)
+    for cell in cells:
+        numbers = [int(n) for n in cell.split(";")]
+        low, high = np.array(numbers[:3]), np.array(numbers[3:])
+        sides = (high - low) * made["SPACING"]
+        assert 4 <= sides.min() <= sides.max() <= 12 + 2 * 1.25
+        middle = tuple(slice(a, a + 2) for a in (low + high) // 2 - 1)
+        around = values[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+        assert values[middle].mean() > around.mean() > np.median(values) + 50
