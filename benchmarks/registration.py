@@ -271,7 +271,7 @@ def mr(most: int) -> None:
             moving = warped(still, back, onto=still, name="moving")
             mask = warped_labels(fluid, back, onto=still, moving=still)
             start = time.process_time()
-            result = register(fixed, moving, method=method, fixed_mask=inside)  # type: ignore[arg-type]
+            result = register(fixed, moving, method=method)  # type: ignore[arg-type]
             seconds = time.process_time() - start
             rows.append(mr_row(result.transform, truth, fixed, moving, points, fluid, mask, inside))
             rows[-1]["seconds"] = seconds

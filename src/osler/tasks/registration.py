@@ -57,7 +57,7 @@ def register(
     moving_mask: NDArray[np.bool_] | None = None,
     start: Start = "auto",
     scale: Scale = "millimetres",
-    levels: int = 3,
+    levels: int = 4,
     iterations: int | None = None,
     control_spacing: float | None = None,
     smooth: float = 1.5,

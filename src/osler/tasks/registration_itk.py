@@ -18,7 +18,7 @@ from osler.tasks.registration_warp import Frame
 _BINS: Final = 32
 _MOST_SAMPLES: Final = 30_000
 _SPLINE_SAMPLES: Final = 15_000  # each touches 64 control points, which is what takes the time
-_FEWEST_VOXELS: Final = 8  # an axis is not reduced below so many
+_FEWEST_VOXELS: Final = 14  # an axis is not reduced below so many
 _UNIT_ERROR: Final = 1e-4  # how far the axes may be from square
 
 
@@ -37,7 +37,7 @@ class Problem:
         linear: ``"rigid"`` or ``"affine"``.
         bend: ``""``, ``"spline"`` or ``"demons"``.
         centred: start with the centres of the two on each other, else at the identity.
-        levels: resolutions, each half the one before.
+        levels: resolutions at most, each half the one before.
         iterations: of the linear part, at most, a level.
         bends: of what bends, the same.
         control: distance of the spline's control points.
@@ -202,13 +202,30 @@ def _centre(image: Any) -> tuple[float, ...]:
     return tuple(image.TransformContinuousIndexToPhysicalPoint(middle))
 
 
+def _factors(image: Any, times: float, finest: float) -> tuple[int, ...]:
+    return tuple(
+        max(1, min(round(times * finest / step), side // _FEWEST_VOXELS))
+        for step, side in zip(image.GetSpacing(), image.GetSize(), strict=True)
+    )
+
+
+def _levels(fixed: Any, problem: Problem) -> list[float]:
+    """How many times the finest step each level has, coarsest first.
+
+    Small images have fewer levels than were asked for: one that is no coarser than the next would
+    only take its larger steps.
+    """
+    finest = _finest(fixed)
+    first: dict[tuple[int, ...], float] = {}
+    for level in range(problem.levels):
+        first.setdefault(_factors(fixed, 2.0**level, finest), 2.0**level)
+    return sorted(first.values(), reverse=True)
+
+
 def _reduced(image: Any, times: float, finest: float) -> Any:
     """The image with voxels of about ``times`` the finest step, smoothed as that asks for."""
     sitk = itk()
-    factors = [
-        max(1, min(round(times * finest / step), side // _FEWEST_VOXELS))
-        for step, side in zip(image.GetSpacing(), image.GetSize(), strict=True)
-    ]
+    factors = _factors(image, times, finest)
     if all(factor == 1 for factor in factors):
         return image
     variances = [
@@ -218,7 +235,7 @@ def _reduced(image: Any, times: float, finest: float) -> Any:
     smoother = sitk.DiscreteGaussianImageFilter()
     smoother.SetVariance(variances)
     smoother.SetUseImageSpacing(True)
-    return sitk.Shrink(smoother.Execute(image), factors)
+    return sitk.Shrink(smoother.Execute(image), list(factors))
 
 
 def _finest(fixed: Any) -> float:
@@ -261,11 +278,11 @@ def _linear(
 ) -> tuple[Any, bool]:
     done = True
     finest = _finest(fixed)
-    for level in reversed(range(problem.levels)):
-        small, other = (_reduced(image, 2.0**level, finest) for image in (fixed, moving))
+    for times in _levels(fixed, problem):
+        small, other = (_reduced(image, times, finest) for image in (fixed, moving))
         method = _method(small, masks, problem, samples=_MOST_SAMPLES)
         method.SetOptimizerAsRegularStepGradientDescent(
-            learningRate=finest * 2.0**level,
+            learningRate=min(small.GetSpacing()),
             minStep=finest * 2e-3,
             numberOfIterations=problem.iterations,
             relaxationFactor=0.6,
@@ -289,8 +306,8 @@ def _spline(
     spline = sitk.BSplineTransformInitializer(fixed, mesh, 3)
     finest = _finest(fixed)
     done = True
-    for level in reversed(range(problem.levels)):
-        small, other = (_reduced(image, 2.0**level, finest) for image in (fixed, moving))
+    for times in _levels(fixed, problem):
+        small, other = (_reduced(image, times, finest) for image in (fixed, moving))
         method = _method(small, masks, problem, samples=_SPLINE_SAMPLES)
         method.SetMovingInitialTransform(linear)
         method.SetInitialTransform(spline, inPlace=True)
@@ -311,10 +328,10 @@ def _demons(fixed: Any, moving: Any, linear: Any, problem: Problem) -> Any:
     sitk = itk()
     finest = _finest(fixed)
     field = None
-    for level in reversed(range(problem.levels)):
-        small = _reduced(fixed, 2.0**level, finest)
+    for times in _levels(fixed, problem):
+        small = _reduced(fixed, times, finest)
         other = sitk.Resample(
-            _reduced(moving, 2.0**level, finest), small, linear, sitk.sitkLinear,
+            _reduced(moving, times, finest), small, linear, sitk.sitkLinear,
             float(problem.moving.min()),
         )  # fmt: skip
         other = sitk.HistogramMatching(other, small, 256, 15, True)
