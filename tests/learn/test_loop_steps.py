@@ -239,13 +239,17 @@ def test_a_network_without_blocks_cannot_be_recomputed(tmp_path):
 
 
 def test_blocks_are_found_by_structure():
-    assert list(blocks_of(deep())) == [f"blocks.{i}" for i in range(4)]
+    assert list(blocks_of(deep())) == [*(f"blocks.{i}" for i in range(4)), "head"]
     conv = nn.Conv2d
     unit = lambda: nn.Sequential(conv(2, 2, 1), nn.BatchNorm2d(2), nn.ReLU())  # noqa: E731
     assert list(blocks_of(nn.Sequential(unit(), unit()))) == ["0", "1"]
     pair = lambda: nn.Sequential(unit(), unit())  # noqa: E731
     nested = nn.ModuleDict({"down": nn.Sequential(pair(), pair()), "up": pair()})
-    assert list(blocks_of(nested)) == ["down.0", "down.1", "up"]
+    names = ["down.0", "down.1", "up"]
+    assert list(blocks_of(nested)) == names
+    named = nn.Module()
+    named.first, named.rest, named.out = pair(), nested, conv(2, 1, 1)
+    assert list(blocks_of(named)) == ["first", *(f"rest.{n}" for n in names)]
     assert blocks_of(plain()) == {}
 
 

@@ -56,7 +56,7 @@ def test_without_blocks_all_are_alike():
 
 @pytest.mark.parametrize(
     ("name", "least"),
-    [("unet", 11), ("classifier", 7), ("swin-unetr", 10), ("retfound-vit-large", 26)],
+    [("unet", 12), ("classifier", 7), ("swin-unetr", 20), ("retfound-vit-large", 26)],
 )
 def test_depths_of_networks_grow_from_the_stem_to_the_head(name, least):
     with torch.device("meta"):
