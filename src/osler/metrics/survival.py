@@ -17,6 +17,8 @@ from osler.metrics.arguments import binary, finite, probabilities, same_shape
 
 Cohort = tuple[ArrayLike, ArrayLike]
 
+_ROWS = 256  # events held against all cases at a time
+
 
 @dataclass(frozen=True, slots=True)
 class SurvivalCurve:
@@ -271,20 +273,21 @@ def _concordance(
     values = finite(risk, name="risk").astype(np.float64)
     same_shape(times=when, risk=values)
     right = whole = 0.0
-    for row in np.flatnonzero(seen & (when < until)):
-        later = (when > when[row]) | ((when == when[row]) & ~seen)
-        pairs = int(later.sum())
-        if not pairs:
-            continue
-        weight = 1.0
+    rows = np.flatnonzero(seen & (when < until))
+    for begin in range(0, rows.size, _ROWS):
+        some = rows[begin : begin + _ROWS, None]
+        later = (when > when[some]) | ((when == when[some]) & ~seen)
+        pairs = later.sum(axis=1)
+        weight = np.ones(len(some))
         if curve is not None:
-            kept = float(curve.at(when[row], before=True))
-            if kept <= 0:
+            kept = curve.at(when[some[:, 0]], before=True)
+            if (kept[pairs > 0] <= 0).any():
                 raise InputError("nobody is left uncensored at an event; choose 'until' earlier")
-            weight = kept**-2
-        above = (values[later] < values[row]).sum() + 0.5 * (values[later] == values[row]).sum()
-        right += weight * float(above)
-        whole += weight * pairs
+            weight = np.divide(1.0, kept**2, out=np.zeros_like(kept), where=pairs > 0)
+        lower, same = values < values[some], values == values[some]
+        above = (later & lower).sum(axis=1) + 0.5 * (later & same).sum(axis=1)
+        right += float(weight @ above)
+        whole += float(weight @ pairs)
     return right / whole if whole else None
 
 

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 TASKS: Final[tuple[tuple[str, str], ...]] = (
     ("classification", "osler.tasks.classification:Classification"),
     ("segmentation", "osler.tasks.segmentation:Segmentation"),
+    ("report", "osler.tasks.reporting:Report"),
+    ("question-answering", "osler.tasks.question_answering:QuestionAnswering"),
     ("detection", "osler.tasks.detection:Detection"),
+    ("survival", "osler.tasks.survival:Survival"),
+    ("enhancement", "osler.tasks.enhancement:Enhancement"),
     ("registration", "osler.tasks.registration_learnt:LearntRegistration"),
 )
 """Name to the class, imported when it is asked for."""
