@@ -100,12 +100,12 @@ def chosen(asked: str | None, known: Sequence[str], *, whose: str) -> int | None
 
 
 def windows_for(shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Window and stride of occlusion: an eighth of each side of a picture, a fifth of a volume's.
+    """Window and stride of occlusion: an eighth of each side of a picture, a quarter of a volume's.
 
     Windows overlap by half on pictures up to 512 x 512 pixels; beyond that each run of a network
     takes long, and they lie side by side.
     """
-    parts = 8 if len(shape) == 2 else 5
+    parts = 8 if len(shape) == 2 else 4
     size = tuple(max(1, -(-n // parts)) for n in shape)
     overlap = len(shape) == 2 and int(np.prod(shape)) <= 512 * 512
     return size, tuple(max(1, n // 2) if overlap else n for n in size)
@@ -113,4 +113,6 @@ def windows_for(shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]
 
 def curves_for(shape: Sequence[int]) -> tuple[int, int]:
     """Steps of the curves and random orders: fewer where each run of a network takes long."""
+    if len(shape) == 3:
+        return 8, 1
     return (20, 3) if int(np.prod(shape)) <= 512 * 512 else (10, 2)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from osler.errors import InputError, RecipeError
 from osler.explain.absent import absent
 from osler.explain.occlusion import Score, occlusion
-from osler.explain.subject import Subject, chosen, windows_for
+from osler.explain.subject import Subject, chosen, curves_for, windows_for
 from osler.record import Case, Image, Source
 
 Made = tuple[NDArray[np.float32], str, dict[str, float] | None, list[str]]
@@ -95,6 +95,7 @@ def on_array(
     item = item or Image("array", x[:1])
     case = case or Case("array", items={item.name: item})
     size, step = windows_for(x.shape[1:])
+    steps, orders = curves_for(x.shape[1:])
     native = tuple(item.shape)
     return Subject(
         case=case,
@@ -117,7 +118,9 @@ def on_array(
         native=native,
         net=net,
         target=target,
-        batch=8,
+        steps=steps,
+        orders=orders,
+        batch=8 if x.ndim == 3 else 1,  # volumes fill the memory one by one
     )
 
 
@@ -162,10 +165,16 @@ def map_of(subject: Subject, method: str, layer: str | None, *, net: Any = None)
             subject.target,
             kind=cast(cam.Kind, method),
             layer=layer,
+            batch=subject.batch,
         )
         return _numpy(cam.enlarge(heat[None], size)[0]), place.name, None, []
     if method == "smooth-grad":
-        return _numpy(gradients.smooth_grad(net, x, subject.target)), "", None, []
+        return (
+            _numpy(gradients.smooth_grad(net, x, subject.target, batch=subject.batch)),
+            "",
+            None,
+            [],
+        )
     if method == "gradient-times-input":
         values = gradients.gradient_times_input(net, x, subject.target)
         return _numpy(values.sum(dim=0)), "", None, []
@@ -179,7 +188,9 @@ def _integrated(net: Any, x: Any, subject: Subject) -> Made:
 
     baseline = torch.from_numpy(subject.absent)[None]
     for steps in _STEPS:
-        said = integrated_gradients(net, x, subject.target, baseline=baseline, steps=steps)
+        said = integrated_gradients(
+            net, x, subject.target, baseline=baseline, steps=steps, batch=subject.batch
+        )
         if abs(said.gap) <= _ENOUGH * abs(said.difference):
             break
     notes = []
