@@ -152,6 +152,7 @@ def map_of(subject: Subject, method: str, layer: str | None, *, net: Any = None)
 
     from osler.explain.inside import cam, gradients, rollout
 
+    steps = _STEPS if net is None else _STEPS[:1]  # random weights are worth no more
     net = subject.net if net is None else net
     x = torch.from_numpy(subject.image)[None]
     size = tuple(x.shape[2:])
@@ -178,16 +179,16 @@ def map_of(subject: Subject, method: str, layer: str | None, *, net: Any = None)
     if method == "gradient-times-input":
         values = gradients.gradient_times_input(net, x, subject.target)
         return _numpy(values.sum(dim=0)), "", None, []
-    return _integrated(net, x, subject)
+    return _integrated(net, x, subject, steps)
 
 
-def _integrated(net: Any, x: Any, subject: Subject) -> Made:
+def _integrated(net: Any, x: Any, subject: Subject, most: tuple[int, ...]) -> Made:
     import torch
 
     from osler.explain.inside.gradients import integrated_gradients
 
     baseline = torch.from_numpy(subject.absent)[None]
-    for steps in _STEPS:
+    for steps in most:
         said = integrated_gradients(
             net, x, subject.target, baseline=baseline, steps=steps, batch=subject.batch
         )
