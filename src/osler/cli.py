@@ -209,6 +209,13 @@ def predict(
     ],
     inputs: Inputs,
     out: Out,
+    dicom: Annotated[
+        bool,
+        typer.Option("--dicom", help="A general bundle: also a DICOM segmentation and report."),
+    ] = False,
+    fhir: Annotated[
+        bool, typer.Option("--fhir", help="A general bundle: also a FHIR R4 bundle.")
+    ] = False,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write STEM.npz with probabilities.")
     ] = False,
@@ -254,7 +261,11 @@ def predict(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Run one bundle alone (masks as STEM.LABEL.png, or predictions.csv), or a published network.
+    """Run one bundle alone, or a published network.
+
+    A bundle of the fundus writes masks as STEM.LABEL.png, or predictions.csv. A bundle of any other
+    task takes files, folders such as DICOM series, and tables of cases, and writes findings.json
+    and masks (PNG, NIfTI of volumes) into DIR/CASE, and predictions.csv.
 
     A network needs its weights (--checkpoint, or a folder from 'osler models import') and the
     extra "train". Exit status: 0 all were read; 3 some failed (each is named); 2 wrong usage; 130
@@ -262,9 +273,11 @@ def predict(
     """
     with _errors(debug=debug, asked=BundleError):
         from osler import console
-        from osler.batch import networks, predictions
+        from osler.batch import asking, networks, predictions
 
         network = bool(checkpoint) or networks.is_network(bundle)
+        if network and (dicom or fhir):
+            raise RecipeError(f"'{bundle}' is a network; --dicom and --fhir are for bundles")
         if not network and (features or labels or prompt or box or point or set_):
             raise RecipeError(
                 f"'{bundle}' is a bundle; --features, --labels, --prompt, --box, --point and --set "
@@ -298,6 +311,14 @@ def predict(
                     checkpoints=checkpoint or (),
                     options=cli_models.options(set_),
                     **told,
+                )
+            elif general := asking.general(bundle):
+                if probabilities:
+                    raise RecipeError("--probabilities is for bundles of the fundus")
+                result = asking.run(general, inputs, out, dicom=dicom, fhir=fhir, **told)
+            elif dicom or fhir:
+                raise RecipeError(
+                    f"'{bundle}' reads the fundus; 'osler read' writes DICOM and FHIR of it"
                 )
             else:
                 result = predictions.run(bundle, inputs, out, probabilities=probabilities, **told)

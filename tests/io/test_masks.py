@@ -1,15 +1,19 @@
+import json
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import PIL.Image
 import pytest
 from fake_case import fake_case
 from numpy.testing import assert_array_equal
 
-from osler.errors import OutputError
+from osler.errors import OutputError, UnreadableError
+from osler.io.findings_json import SCHEMA, read_findings
 from osler.io.layers import LAYERS, layers_of, rgb
 from osler.io.masks import as_rgb, draw_overlay, file_names, photo_of, write_masks, write_overlay
-from osler.record import Case, Image, Mask, Point, Source
+from osler.io.writing import write
+from osler.record import Case, Heatmap, Image, Mask, Point, Source
 from photo_case import photo_case
 
 ME = Source("person", "grader")
@@ -50,7 +54,44 @@ def test_hostile_ids_name_plain_and_different_files(tmp_path: Path) -> None:
     }
 
 
-def test_a_mask_of_three_axes_is_refused(tmp_path: Path) -> None:
+def in_volume(tmp_path: Path) -> Case:
+    affine = np.array([[0, 0, 2.0, -9], [0, 1.5, 0, 4], [3.0, 0, 0, 7], [0, 0, 0, 1]])
+    voxels = np.arange(60, dtype=np.int16).reshape(1, 3, 4, 5)
+    case = Case("v", items={"ct": Image("ct", voxels, "CT", affine=affine)})
+    case.add(Mask(id="high", name="high", source=ME, item="ct", mask=voxels[0] > 40))
+    values = (voxels[0] / 60).astype(np.float16)
+    case.add(Heatmap(id="heat", name="heat", source=ME, item="ct", values=values))
+    return case
+
+
+def test_masks_of_a_volume_are_nifti_in_its_place(tmp_path: Path) -> None:
+    import nibabel
+
+    case = in_volume(tmp_path)
+    folder = write(case, tmp_path, html=False)
+    written = nibabel.load(folder / "masks" / "high.nii.gz")
+    # nibabel's index is (w, h, d) and its space RAS
+    assert_array_equal(np.asarray(written.dataobj).T > 0, case.findings["high"].mask)
+    centre = written.affine @ [4, 3, 2, 1]
+    expected = np.diag([-1, -1, 1, 1]) @ case.image("ct").affine @ [2, 3, 4, 1]
+    np.testing.assert_allclose(centre, expected)
+    again = read_findings(folder)
+    assert_array_equal(again["high"].mask, case.findings["high"].mask)
+    np.testing.assert_allclose(again["heat"].values, case.findings["heat"].values, atol=0.005)
+    assert not (folder / "overlay.png").exists()
+    document = json.loads((folder / "findings.json").read_text())
+    assert document["schema_version"] == 3
+    jsonschema.validate(document, json.loads(SCHEMA.read_text()))
+
+
+def test_a_damaged_mask_of_a_volume_is_told(tmp_path: Path) -> None:
+    folder = write(in_volume(tmp_path), tmp_path, html=False)
+    (folder / "masks" / "high.nii.gz").write_bytes(b"no volume")
+    with pytest.raises(UnreadableError, match=r"high\.nii\.gz"):
+        read_findings(folder)
+
+
+def test_a_mask_that_lies_in_no_image_is_refused(tmp_path: Path) -> None:
     case = on_black(Mask(id="v", name="v", source=ME, mask=np.zeros((2, 3, 4), bool)))
     with pytest.raises(OutputError, match=r"\(2, 3, 4\)"):
         write_masks(case, tmp_path)

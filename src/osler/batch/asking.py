@@ -1,15 +1,38 @@
 """A bundle of any general task and cases: what it finds, and what is written of it."""
 
-from collections.abc import Sequence
+import glob
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from osler.errors import InputError
+from osler.batch import interrupt, lock
+from osler.batch.job import Outcome
+from osler.batch.one import is_disk_full, sentence
+from osler.batch.predictions import TABLE, write_table
+from osler.batch.run import Batch, make_folder
+from osler.errors import InputError, OslerError, RecipeError
 
 if TYPE_CHECKING:
     from osler.bundles import Bundle
-    from osler.record import Case
+    from osler.record import Case, Finding, Mask
     from osler.tasks.task import Task
+
+_TABLES = (".csv", ".parquet")
+
+
+def general(name: str) -> "Bundle | None":
+    """The bundle of a name or folder, where it is none of the fundus.
+
+    Raises:
+        BundleError: there is none, or it is damaged.
+    """
+    from osler import bundles
+
+    found = bundles.load(name)
+    return found if found.card.preprocessing is None else None
 
 
 def ask(bundle: "Bundle", case: "Case", *, tasks: "Sequence[type[Task]]" = ()) -> "Case":
@@ -38,3 +61,219 @@ def one_case(source: "str | Path | Case") -> "Case":
     if len(found) != 1:
         raise InputError(f"'{source}' holds {len(found)} cases; name one of them, or use a loop")
     return found[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """A case that can be opened: where it lies, its name, and how."""
+
+    source: Path
+    name: str
+    open: Callable[[], "Case"]
+
+
+def run(
+    bundle: "Bundle",
+    inputs: Sequence[str],
+    out: str | Path,
+    *,
+    dicom: bool = False,
+    fhir: bool = False,
+    trace: bool = False,
+    tasks: "Sequence[type[Task]]" = (),
+    started: Callable[[int], None] | None = None,
+    told: Callable[[Outcome], None] | None = None,
+    stopping: Callable[[], None] | None = None,
+) -> Batch:
+    """Ask a bundle about every input, and write what it finds.
+
+    Each case gets the folder ``out/CASE`` with ``findings.json``, masks in native size (PNG of
+    pictures, NIfTI of volumes) and, where asked for, DICOM and FHIR; ``out/predictions.csv`` has a
+    row for each.
+
+    Args:
+        bundle: of any task but those of the fundus.
+        inputs: files, folders (a DICOM series, say), globs, and tables of cases.
+        out: the output folder; made where it is missing.
+        dicom: also write a DICOM segmentation and a structured report.
+        fhir: also write an HL7 FHIR R4 transaction bundle.
+        trace: keep where unexpected errors came from.
+        tasks: tasks of one's own, beside those of Osler.
+        started: called with the number of cases before the first.
+        told: called with each outcome as it comes.
+        stopping: called when the user asks to stop.
+
+    Raises:
+        BundleError: the bundle's task is not known here.
+        InputError: there is nothing to read.
+        OutputError: the folder cannot be written, or another run holds it.
+    """
+    from osler.bundles.answering import task_of
+
+    task_of(bundle.card, tasks=tasks)  # better said before the first case than at each
+    out = Path(out)
+    todo = list(_named(_openings(inputs)))
+    make_folder(out)
+    with lock.hold(out), interrupt.listen(stopping) as stop:
+        if started:
+            started(len(todo))
+        batch = Batch()
+        try:
+            for one in todo:
+                outcome = _one(one, bundle, out, dicom=dicom, fhir=fhir, trace=trace, tasks=tasks)
+                batch.outcomes.append(outcome)
+                if told:
+                    told(outcome)
+                if outcome.disk_full:
+                    batch.error = f"no space is left for '{out}'; the run ended early"
+                if stop or outcome.disk_full:
+                    break
+        except KeyboardInterrupt:
+            pass
+        stop.settle()
+        batch.signal = stop.signal
+        batch.left = len(todo) - len(batch.outcomes)
+        rows = [one.row for one in batch.outcomes if one.row]
+        if rows:
+            batch.summary = write_table(rows, out / TABLE)
+    return batch
+
+
+def _openings(inputs: Sequence[str]) -> Iterator[_Opening]:
+    """Every case that the inputs name, in their order; none is opened yet but tables and folders.
+
+    Raises:
+        InputError: an input names nothing.
+    """
+    from osler import io
+    from osler.io.naming import case_id
+
+    for named in inputs:
+        found = [named]
+        if not Path(named).exists() and "://" not in named:
+            found = sorted(glob.glob(named, recursive=True))
+            if not found:
+                raise InputError(f"there is nothing at '{named}'")
+        for text in found:
+            path = Path(text)
+            if path.suffix.lower() in _TABLES:
+                yield from _rows(path)
+            elif path.is_dir():
+                cases = io.sort(path)
+                for study in cases.studies:
+                    name = study.id if len(cases) > 1 else case_id(path.resolve())
+                    yield _Opening(path, name, study.load)
+                if not cases.studies:
+                    raise InputError(f"'{path}' holds nothing that can be read")
+            else:
+                yield _Opening(path, case_id(path), lambda text=text: one_case(text))  # type: ignore[misc]
+
+
+def _rows(path: Path) -> Iterator[_Opening]:
+    from osler.data.cohort import read_cohort
+    from osler.data.opening import open_row
+    from osler.io.naming import safe_name
+
+    try:
+        cohort = read_cohort(path)
+    except RecipeError as error:
+        raise InputError(str(error)) from error
+    for row in cohort.rows:
+        yield _Opening(
+            path,
+            safe_name(row.case_id),
+            lambda row=row: open_row(row, cohort, labels=False),  # type: ignore[misc]
+        )
+
+
+def _named(openings: Iterator[_Opening]) -> Iterator[_Opening]:
+    """Names that no file system takes for one another; a second ``ct`` becomes ``ct-2``."""
+    taken: set[str] = set()
+    for one in openings:
+        name, number = one.name, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{one.name}-{number}"
+        taken.add(name.casefold())
+        yield _Opening(one.source, name, one.open)
+
+
+def _one(
+    one: _Opening, bundle: "Bundle", out: Path, *, dicom: bool, fhir: bool, trace: bool,
+    tasks: "Sequence[type[Task]]",
+) -> Outcome:  # fmt: skip
+    import osler
+    from osler.bundles.answering import answer
+    from osler.io.input_file import printable
+    from osler.io.tables import safe
+
+    start = time.perf_counter()
+    try:
+        case = one.open()
+        if not case.items:
+            raise InputError("; ".join(why for _, why in case.left_out) or "nothing is in it")
+        case.id = one.name
+        found = answer(bundle, case, tasks=tasks)
+        osler.write(case, out, html=False, dicom=dicom, fhir=fhir)
+        row = {"input": safe(printable(one.source)), "case": safe(case.id), **cells(case, found)}
+        return Outcome(one.source, one.name, "read", row=row, seconds=time.perf_counter() - start)
+    except Exception as error:  # noqa: BLE001 - one bad case must not end the others
+        shown = not isinstance(error, OslerError) and trace
+        return Outcome(
+            one.source,
+            one.name,
+            "failed",
+            error=sentence(error),
+            trace="".join(traceback.format_exception(error)) if shown else "",
+            seconds=time.perf_counter() - start,
+            disk_full=is_disk_full(error),
+        )
+
+
+def cells(case: "Case", found: "Sequence[Finding]") -> dict[str, object]:
+    """What was found as cells of the table.
+
+    A label's value is in a column of its name and its probabilities in ``p_NAME_VALUE`` (of yes or
+    no, ``p_NAME``); a mask has ``NAME_pixels`` or ``NAME_voxels`` and, where the scale is known,
+    ``NAME_mm2`` or ``NAME_ml``; a number is in ``NAME_UNIT``; of boxes and points there is a count.
+    """
+    from osler.io.tables import safe
+    from osler.record import Box, Label, Mask, Measurement, Point, Risk
+
+    row: dict[str, object] = {}
+    for one in found:
+        if isinstance(one, Label):
+            row[one.name] = safe(one.value)
+            row |= _chances(one.name, one.probabilities or {})
+        elif isinstance(one, Mask):
+            row |= _size(case, one)
+        elif isinstance(one, Measurement):
+            row[f"{one.name}_{one.unit}" if one.unit else one.name] = one.value
+        elif isinstance(one, Risk):
+            days = "" if one.horizon_days is None else f"_{one.horizon_days:g}_days"
+            row[f"p_{one.name}{days}"] = f"{one.value:.6f}"
+        elif isinstance(one, Box | Point):
+            key = f"{one.name}_count"
+            row[key] = int(str(row.get(key, 0))) + 1
+    return row
+
+
+def _chances(name: str, chances: Mapping[str, float]) -> dict[str, str]:
+    if set(chances) == {"yes", "no"}:
+        return {f"p_{name}": f"{chances['yes']:.6f}"}
+    return {f"p_{name}_{value}": f"{p:.6f}" for value, p in chances.items()}
+
+
+def _size(case: "Case", mask: "Mask") -> dict[str, object]:
+    from osler.record import Image
+
+    count, axes = int(mask.mask.sum()), len(mask.shape)
+    row: dict[str, object] = {f"{mask.name}_{'pixels' if axes == 2 else 'voxels'}": count}
+    image = case.items.get(mask.item or "")
+    if isinstance(image, Image) and image.spacing is not None:
+        one = 1.0
+        for length in image.spacing[-axes:]:
+            one *= float(length)
+        unit, scale = ("mm2", 1.0) if axes == 2 else ("ml", 1e-3)
+        row[f"{mask.name}_{unit}"] = f"{count * one * scale:.3f}"
+    return row

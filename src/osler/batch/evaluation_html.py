@@ -34,6 +34,7 @@ def page(content: Mapping[str, Any], worst: Sequence[Mapping[str, Any]]) -> str:
     )
     room.filters |= {"number": number, "span": span, "chance": chance}
     style = _style()
+    names = content["bundle"]["settings"].get("labels") or []
     main, labels, columns = by_label(content["figures"])
     return room.get_template("evaluation.html.j2").render(
         said=content,
@@ -50,7 +51,7 @@ def page(content: Mapping[str, Any], worst: Sequence[Mapping[str, Any]]) -> str:
         comparisons=content.get("comparisons", []),
         curves=content["curves"],
         line=line,
-        worst=[{**one, "words": _words(one["row"])} for one in worst],
+        worst=[{**one, "words": _words(one["row"], names)} for one in worst],
         most=_MOST_NAMED,
     )
 
@@ -170,15 +171,15 @@ def _is_share(one: Mapping[str, Any]) -> bool:
     return all(end is not None and 0 <= end <= 1 for end in ends)
 
 
-def _words(row: Mapping[str, Any]) -> list[str]:
+def _words(row: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
     """What a case's row says, in a few words."""
+    chances, truth = row.get("probability"), row.get("truth")
+    if isinstance(chances, list) and isinstance(truth, int):
+        names = labels if len(labels) == len(chances) else [str(k) for k in range(len(chances))]
+        said = max(range(len(chances)), key=lambda k: float(chances[k]))
+        return [f"is {names[truth]}, called {names[said]} at {100 * chances[said]:.0f} %"]
     numbers = families(per_case([dict(row)]))
-    out = [f"{name.replace('_', ' ')} {number(v[0])}" for name, v in numbers.items()][:4]
-    if not out and isinstance(row.get("probability"), list):
-        said = row["truth"]
-        if isinstance(said, int):
-            out = [f"{number(row['probability'][said])} was given to the truth"]
-    return out
+    return [f"{name.replace('_', ' ')} {number(v[0])}" for name, v in numbers.items()][:4]
 
 
 def _style() -> str:

@@ -71,7 +71,7 @@ def as_document(case: Case) -> dict[str, Any]:
     kept = [f for f in case.findings.values() if not _left_out(f)]
     return {
         # the least that holds it, so that a program which knows version 1 reads all that it can
-        "schema_version": max((_SINCE.get(type(f), 1) for f in kept), default=1),
+        "schema_version": max((_since(f) for f in kept), default=1),
         "case": {"id": case.id, "patient_id": case.patient_id},
         "items": {name: _item(item) for name, item in case.items.items()},
         "sources": _sources(kept),
@@ -81,6 +81,12 @@ def as_document(case: Case) -> dict[str, Any]:
             for e in case.history
         ],
     }
+
+
+def _since(finding: Finding) -> int:
+    """The first version that holds it."""
+    volume = isinstance(finding, Mask | Heatmap) and masks.is_volume(finding)
+    return 3 if volume else _SINCE.get(type(finding), 1)
 
 
 def _left_out(finding: Finding) -> bool:

@@ -1,4 +1,4 @@
-"""Masks as PNG files in native size, and the photograph with everything drawn on it."""
+"""Masks as PNG (pictures) and NIfTI files (volumes) in native size, and the photograph drawn on."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 from PIL import ImageDraw, ImageFont
 
-from osler.errors import OutputError, UnreadableError
+from osler.errors import InputError, OutputError, UnreadableError
 from osler.io.layers import Layer, layers_of, rgb
 from osler.record import Case, Finding, Heatmap, Image, Mask, Point
 
 FOLDER = "masks"
 OVERLAY = "overlay.png"
+VOLUME = ".nii.gz"
 
 # Opacity of what is filled, and of the pixels inside an outline.
 _FILL, _INSIDE = 0.75, 0.25
@@ -22,7 +23,7 @@ _FILL, _INSIDE = 0.75, 0.25
 
 def photo_of(case: Case) -> Image | None:
     """The image that the report is about: ``"photo"``, else the first flat one."""
-    flat = [i for i in case.items.values() if isinstance(i, Image) and i.array.ndim == 3]
+    flat = [i for i in case.items.values() if isinstance(i, Image) and len(i.shape) == 2]
     return next((i for i in flat if i.name == "photo"), flat[0] if flat else None)
 
 
@@ -39,7 +40,14 @@ def as_rgb(image: Image) -> NDArray[np.uint8]:
 
 def file_names(case: Case) -> dict[str, str]:
     """Id of each finding with pixels to the name of its file in the case's folder."""
-    return names_in(FOLDER, (finding.id for finding in _with_pixels(case)), ".png")
+    found = list(_with_pixels(case))
+    names = names_in(FOLDER, (finding.id for finding in found), "")
+    return {one.id: names[one.id] + (VOLUME if is_volume(one) else ".png") for one in found}
+
+
+def is_volume(finding: Mask | Heatmap) -> bool:
+    """Whether it has ``(D, H, W)``; decodes nothing."""
+    return len(finding.shape if isinstance(finding, Mask) else finding.values.shape) == 3
 
 
 def names_in(folder: str, ids: Iterable[str], ending: str) -> dict[str, str]:
@@ -61,36 +69,67 @@ def _with_pixels(case: Case) -> Iterator[Mask | Heatmap]:
 
 
 def write_masks(case: Case, folder: Path) -> None:
-    """Write each mask as a 1-bit and each heatmap as an 8-bit PNG of its native size.
+    """Write each mask and heatmap in its native size.
+
+    Of a picture a mask is a 1-bit and a heatmap an 8-bit PNG; of a volume both are NIfTI in the
+    place of their image, a mask as 0 and 1, a heatmap as 0 to 255.
 
     Raises:
-        OutputError: a mask is no flat picture.
+        OutputError: a mask of a volume has another shape than its image.
     """
     names = file_names(case)
     if names:
         (folder / FOLDER).mkdir(exist_ok=True)
     for finding in _with_pixels(case):
         pixels: NDArray[Any] = finding.mask if isinstance(finding, Mask) else finding.values
-        if pixels.ndim != 2:
-            raise OutputError(
-                f"mask '{finding.id}' of case '{case.id}' has shape {pixels.shape}; a PNG file "
-                "holds (H, W): write it with dicom=True instead"
-            )
         if isinstance(finding, Heatmap):
             pixels = np.clip(np.rint(pixels.astype(np.float32) * 255), 0, 255).astype(np.uint8)
-        Picture.fromarray(pixels).save(folder / names[finding.id], compress_level=4)
+        if pixels.ndim == 3:
+            _write_volume(case, finding, pixels.astype(np.uint8), folder / names[finding.id])
+        else:
+            Picture.fromarray(pixels).save(folder / names[finding.id], compress_level=4)
+
+
+def _write_volume(case: Case, finding: Finding, pixels: NDArray[np.uint8], path: Path) -> None:
+    from osler.io.nifti_out import write_nifti
+
+    image = case.items.get(finding.item) if finding.item else None
+    if not isinstance(image, Image) or image.shape != pixels.shape:
+        there = image.shape if isinstance(image, Image) else "no image"
+        raise OutputError(
+            f"mask '{finding.id}' of case '{case.id}' has shape {pixels.shape} and its image "
+            f"'{finding.item}' {there}; a mask lies in the grid of its image"
+        )
+    placed = Image(finding.id, pixels[None], "SEG", spacing=image.spacing, affine=image.affine)
+    write_nifti(placed, path)
 
 
 def read_pixels(path: Path) -> NDArray[Any]:
-    """The pixels of a file written by ``write_masks``: ``(H, W)``, boolean or ``uint8``.
+    """The pixels of a file written by ``write_masks``: ``([D,] H, W)``, boolean or ``uint8``.
 
     Raises:
         UnreadableError: the file is missing or damaged.
     """
+    if path.name.endswith(VOLUME):
+        return _read_volume(path)
     try:
         with Picture.open(path, formats=("PNG",)) as picture:
             return np.asarray(picture if picture.mode == "1" else picture.convert("L"))
     except (OSError, ValueError, SyntaxError, Picture.DecompressionBombError) as error:
+        raise UnreadableError(
+            f"{path}: no readable mask ({error}); write the case again"
+        ) from error
+
+
+def _read_volume(path: Path) -> NDArray[Any]:
+    from osler.io.input_file import MAX_PIXELS, opened
+    from osler.io.nifti import read_nifti
+
+    try:
+        with opened(path) as file:
+            image = read_nifti(file, "nifti", max_pixels=MAX_PIXELS)
+            return np.asarray(image.array[0], np.uint8)
+    except (InputError, OSError) as error:
         raise UnreadableError(
             f"{path}: no readable mask ({error}); write the case again"
         ) from error
