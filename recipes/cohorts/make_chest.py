@@ -1,7 +1,7 @@
 """Make chest-structures.csv beside this file from the data folder (``$OSLER_DATA``).
 
-80 chest X-rays with outlines of structures. Who the patients are is not said, so each picture counts
-as a person of its own but for the two that 'osler data check' found to show the same.
+80 chest X-rays with outlines of structures. Who the patients are is not said, so each picture
+counts as a person of its own but for the two that 'osler data check' found to show the same.
 
     python recipes/cohorts/make_chest.py
 """

@@ -1,7 +1,7 @@
 """Make odir-keywords.csv beside this file from the data folder (``$OSLER_DATA``).
 
-Each eye of ODIR's 400 patients with its diagnostic keywords; both eyes of a patient share a fold. The
-photographs are for research only: no weight that is handed on may be trained on them.
+Each eye of ODIR's 400 patients with its diagnostic keywords; both eyes of a patient share a fold.
+The photographs are for research only: no weight that is handed on may be trained on them.
 
     python recipes/cohorts/make_odir.py
 """

@@ -69,6 +69,7 @@ SYSTEMS: tuple[System, ...] = (
     System("voxelmorph", "osler.models.voxelmorph:deep"),
     System("voxelmorph-2d", "osler.models.voxelmorph:flat"),
     # generative language
+    System("question-net", "osler.models.question_net:QuestionNet"),
     System("blip", "osler.models.generative:blip"),
     System("blip-2", "osler.models.generative:blip2"),
     System("instructblip", "osler.models.generative:instructblip"),
