@@ -119,6 +119,14 @@ class Recipe(_Strict):
     augment: str | dict[str, Any] = "none"
     card: dict[str, Any] = {}
 
+    def with_batch(self, planned: int | None) -> "Recipe":
+        """The recipe with the batch that its task planned, unless it sets one itself."""
+        if planned is None or "batch" in self.learner.model_fields_set:
+            return self
+        return self.model_copy(
+            update={"learner": self.learner.model_copy(update={"batch": planned})}
+        )
+
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping of a recipe's file.

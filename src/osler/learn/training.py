@@ -62,6 +62,7 @@ def learn(
     """
     teach_rows, tune_rows, test_rows = divide(cohort, recipe)
     task = task.planned(opened(teach_rows, cohort))
+    recipe = recipe.with_batch(task.batch())
     teach = encode_rows(teach_rows, cohort, task, keep_case=False)
     tune = encode_rows(tune_rows, cohort, task, keep_case=True)
     torch.manual_seed(recipe.learner.seed)

@@ -1,21 +1,21 @@
 """Segmentation: which voxels belong to which structure, in pictures and in volumes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from osler import metrics
 from osler.errors import InputError, RecipeError
-from osler.metrics.surfaces import StructureScores, structure_scores
 from osler.record import Case, Finding, Mask, Source
+from osler.tasks import segmentation_figures, segmentation_prompt
 from osler.tasks.grid import Grid
-from osler.tasks.image_input import ImageInput, encode_image, image_of, resized
+from osler.tasks.image_input import encode_image, image_of, resized
 from osler.tasks.largest_part import keep_largest
 from osler.tasks.native_grid import native_labels, native_masks
 from osler.tasks.sampling import Sampling, between, same_extent
+from osler.tasks.segmentation_plan import Survey
+from osler.tasks.segmentation_settings import SegmentationSettings
 from osler.tasks.sliding_window import sliding_window
 from osler.tasks.task import (
     Arrays,
@@ -30,48 +30,6 @@ from osler.tasks.task import (
 )
 
 _OUTPUT = "scores"
-_FIGURES = (
-    ("dice", "Dice", True),
-    ("nsd", "NSD", True),
-    ("hd95", "HD95 (mm)", False),
-    ("volume_error", "volume error", False),
-)
-
-
-class SegmentationSettings(Settings):
-    """The keys of segmentation.
-
-    Attributes:
-        image: which images, on what grid and with which intensities.
-        labels: names of the cohort's mask columns, in the order of the network's outputs.
-        overlapping: labels may share voxels (a sigmoid each); else they exclude each other
-            (softmax with a background).
-        absent: what a missing mask means: the structure is ``none``, or ``unknown`` and the case
-            does not teach that label (overlapping labels only).
-        patch: ``([d,] h, w)`` voxels that the network sees at a time; None takes whole images.
-        overlap: share of a window that the next one covers too.
-        foreground: share of training patches that are centred on a labelled voxel.
-        multiple: what the sides of images must be divisible by where no patch is set.
-        largest_part: labels of which only the largest connected part stays.
-        threshold: probability from which a voxel belongs to an overlapping label.
-        dice: weight of the soft Dice loss beside cross-entropy.
-        tolerance: millimetres (pixels where no scale is known) of the NSD.
-        mirror: axes (of the patch) over whose flips the scores are averaged at inference.
-    """
-
-    image: ImageInput = ImageInput()
-    labels: list[str] = Field(min_length=1)
-    overlapping: bool = False
-    absent: Literal["none", "unknown"] = "none"
-    patch: tuple[int, ...] | None = None
-    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    foreground: Annotated[float, Field(ge=0, le=1)] = 0.33
-    multiple: Annotated[int, Field(gt=0)] = 32
-    largest_part: list[str] = []
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    dice: Annotated[float, Field(ge=0)] = 1.0
-    tolerance: Annotated[float, Field(ge=0)] = 1.0
-    mirror: list[int] = []
 
 
 class Segmentation(Task):
@@ -86,29 +44,31 @@ class Segmentation(Task):
     settings: SegmentationSettings
 
     def planned(self, samples: Callable[[], Iterable[Case]]) -> Self:
-        """Check that every label is taught by some case."""
-        said = self.settings
-        if unknown := [one for one in said.largest_part if one not in said.labels]:
-            raise RecipeError(f"settings.largest_part names {unknown}, not among settings.labels")
-        taught: set[str] = set()
-        for case in samples():
-            taught |= {one.name for one in case.of(Mask) if one.source.kind == "person"}
-        if missing := [label for label in said.labels if label not in taught]:
-            known = ", ".join(sorted(taught)) or "none"
+        """Check that every label is taught by some case, and plan what is to be planned."""
+        survey = Survey(self.settings).over(samples())
+        if missing := [label for label in self.settings.labels if label not in survey.taught]:
+            known = ", ".join(sorted(survey.taught)) or "none"
             raise RecipeError(
                 f"no teaching case has a mask of {', '.join(map(repr, missing))}; there are masks "
                 f"of: {known}"
             )
-        return self
+        if self.settings.plan == "none":
+            return self
+        return type(self)(survey.settled(), calibration=self.calibration)
+
+    def batch(self) -> int | None:
+        planned = self.settings.planned
+        return None if planned is None else planned.batch
 
     def inputs(self) -> tuple[InputSpec, ...]:
         said = self.settings
         size = said.patch or said.image.size
         axes = len(size) if size else 2 if said.image.spacing is None else 3
         fixed = size if said.patch or said.image.size else None
+        prompt = segmentation_prompt.CHANNELS if said.prompt != "none" else ()
         return (
             InputSpec(
-                "image", said.image.channels, size=fixed, axes=axes,
+                "image", (*said.image.channels, *prompt), size=fixed, axes=axes,
                 multiple=1 if fixed else said.multiple,
             ),
         )  # fmt: skip
@@ -123,6 +83,8 @@ class Segmentation(Task):
         return (OutputSpec(_OUTPUT, "softmax", names, "a score a class and voxel"),)
 
     def network(self) -> tuple[str, Mapping[str, Any]]:
+        if self.settings.planned is not None:
+            return self.settings.planned.network, self.settings.planned.options
         if self.inputs()[0].axes == 3:
             return "dynunet", {"widths": [16, 32, 64, 128]}
         return "dynunet-2d", {"widths": [16, 32, 64, 128, 128]}
@@ -135,7 +97,34 @@ class Segmentation(Task):
         if truth:
             sample.targets = {"labels": self._targets(case, sample)}
             sample.group = "labelled" if (sample.targets["labels"] > 0).any() else "empty"
+        if said.prompt != "none":
+            drawn = self._prompt(case, sample).drawn(said.prompt, image.shape[1:])
+            sample.inputs["image"] = np.concatenate([image, drawn])
         return sample
+
+    def _prompt(self, case: Case, sample: Sample) -> segmentation_prompt.Prompt:
+        """The case's own prompts, else, where the truth is known, those that follow from it."""
+        said = self.settings
+        item = image_of(case, said.image.items[0]).name
+        found = segmentation_prompt.of_case(case, said.prompt, item, self._moved(sample))
+        if found is not None:
+            return found
+        if not sample.targets:
+            raise segmentation_prompt.missing(case, said.prompt)
+        parts = segmentation_prompt.parts_of(sample.targets["labels"][0] == 1)
+        return segmentation_prompt.exact(parts, said.prompt)
+
+    def _moved(self, sample: Sample) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+        """Native indices to those of the network's grid."""
+        source, target = sample.home["source"], sample.home["target"]
+        ratio = np.array(sample.inputs["image"].shape[1:]) / np.array(sample.home["native"])
+
+        def moved(place: NDArray[np.float64]) -> NDArray[np.float64]:
+            if source is None:
+                return np.asarray((place + 0.5) * ratio - 0.5)
+            return np.asarray(target.to_index(source.to_millimetres(place[None]))[0])
+
+        return moved
 
     def _targets(self, case: Case, sample: Sample) -> NDArray[Any]:
         """Of labels that exclude each other a map ``(1, ...)``, else ``(L, ...)``, 2 for unknown.
@@ -180,13 +169,17 @@ class Segmentation(Task):
     def example(self, sample: Sample, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
         """A patch, with `foreground` probability around a labelled voxel; the whole else."""
         image, labels = sample.inputs["image"], sample.targets["labels"]
+        places: NDArray[np.int64] | None = None
+        if self.settings.prompt != "none":
+            image, labels = self._prompted(sample, rng)
+            places = np.flatnonzero(labels[0] == 1)
         patch = self.settings.patch
         if patch is None:
             return {"image": image}, {"labels": labels}
         shape = image.shape[1:]
         centre: Sequence[int] | None = None
         if rng.random() < self.settings.foreground:
-            places = self._places(sample)
+            places = self._places(sample) if places is None else places
             if len(places):
                 centre = [int(x) for x in np.unravel_index(rng.choice(places), shape)]
         start = []
@@ -201,6 +194,23 @@ class Segmentation(Task):
         return (
             {"image": _filled(image[cut], patch, "edge")},
             {"labels": _filled(labels[cut], patch, "constant")},
+        )
+
+    def _prompted(
+        self, sample: Sample, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        """Image and labels under a prompt drawn anew; the parts are found once a sample."""
+        image, labels = sample.inputs["image"], sample.targets["labels"]
+        if "parts" not in sample.home:
+            sample.home["parts"] = segmentation_prompt.parts_of(labels[0] == 1)
+        kind = self.settings.prompt
+        prompt, meant = segmentation_prompt.simulated(sample.home["parts"], kind, rng)
+        count = len(segmentation_prompt.CHANNELS)
+        drawn = prompt.drawn(kind, image.shape[1:])
+        unknown = labels == 2
+        return (
+            np.concatenate([image[:-count], drawn]),
+            np.where(unknown, labels, meant[None]).astype(labels.dtype),
         )
 
     def _places(self, sample: Sample) -> NDArray[np.int64]:
@@ -326,14 +336,19 @@ class Segmentation(Task):
         return masks
 
     def decode(self, outputs: Arrays, sample: Sample, *, source: Source) -> list[Finding]:
-        item = image_of(sample.need_case(), self.settings.image.items[0]).name
-        return [
+        said = self.settings
+        item = image_of(sample.need_case(), said.image.items[0]).name
+        masks = self.native(outputs, sample)
+        found: list[Finding] = [
             Mask(id=_slug(label), name=label, source=source, item=item, mask=mask)
-            for label, mask in zip(self.settings.labels, self.native(outputs, sample), strict=True)
+            for label, mask in zip(said.labels, masks, strict=True)
         ]
+        ids = [one.id for one in found]
+        found += segmentation_figures.measurements(said, masks, ids, item=item, source=source)
+        return found
 
     def judge(self, outputs: Arrays, sample: Sample) -> Row:
-        """Dice, NSD, HD95 and volume error of each label, in the native grid, per case.
+        """Figures and sizes of each label, in the native grid, per case, and what is measured.
 
         A structure that is missed or invented costs the image's diagonal in HD95; one that is in
         neither truth nor prediction has no figure and is counted as left out.
@@ -343,21 +358,28 @@ class Segmentation(Task):
         spacing = image.spacing or (1.0,) * len(image.shape)
         out: Row = {}
         masks = self.native(outputs, sample)
-        true = [self._mask(case, label) for label in said.labels]
-        for k, label in enumerate(said.labels):
-            truth = true[k]
+        true: dict[str, NDArray[np.bool_]] = {}
+        for label, mask in zip(said.labels, masks, strict=True):
+            truth = self._mask(case, label)
             if truth is None and said.absent == "unknown":
-                for key, *_ in _FIGURES:
-                    out[f"{key}/{label}"] = None
+                out |= segmentation_figures.unknown(label, settings=said)
                 continue
-            mask = np.zeros(masks[k].shape, bool) if truth is None else np.asarray(truth.mask)
-            if mask.shape != masks[k].shape:
+            true[label] = np.zeros(mask.shape, bool) if truth is None else np.asarray(truth.mask)
+            if true[label].shape != mask.shape:
                 raise InputError(
-                    f"case '{case.id}': the mask '{label}' has shape {mask.shape}, its image "
-                    f"{masks[k].shape}"
+                    f"case '{case.id}': the mask '{label}' has shape {true[label].shape}, its "
+                    f"image {mask.shape}"
                 )
-            scored = structure_scores(mask, masks[k], spacing=spacing, tolerance=said.tolerance)
-            out |= {f"{key}/{label}": _figure(scored, key) for key, *_ in _FIGURES}
+            out |= segmentation_figures.judged(
+                true[label], mask, label, spacing=spacing, settings=said
+            )
+        named = dict(zip(said.labels, masks, strict=True))
+        for one in said.measure:
+            known = {*one.of, *one.to} <= set(true)
+            out[f"measure/{one.name}"] = segmentation_figures.value_of(one, named)
+            out[f"true_measure/{one.name}"] = (
+                segmentation_figures.value_of(one, true) if known else None
+            )
         return out
 
     def score(self, rows: Sequence[Row]) -> float:
@@ -371,31 +393,10 @@ class Segmentation(Task):
     def figures(
         self, rows: Sequence[Row], patients: Sequence[str], *, seed: int, replicates: int = 2000
     ) -> list[Figure]:
-        out = []
-        for key, words, better in _FIGURES:
-            columns = [[row[f"{key}/{label}"] for row in rows] for label in self.settings.labels]
-            if len(columns) > 1:
-                mean = [
-                    None if not (known := [v for v in values if v is not None])
-                    else float(np.mean(known))
-                    for values in zip(*columns, strict=True)
-                ]  # fmt: skip
-                columns.insert(0, mean)
-            names = [*(["mean of labels"] if len(columns) > 1 else []), *self.settings.labels]
-            for name, values in zip(names, columns, strict=True):
-                done = metrics.summarise(
-                    values, seed=seed, groups=list(patients), replicates=replicates
-                )
-                how = "per case in the native grid, then the mean over cases"
-                out.append(
-                    Figure(f"{words}, {name}", done.mean, done.cases, how, done.left_out, better)
-                )
-        return out
-
-
-def _figure(scored: StructureScores, key: str) -> float | None:
-    value: float | None = getattr(scored, key)
-    return None if value is None else float(value)
+        axes = self.inputs()[0].axes
+        return segmentation_figures.figures(
+            rows, patients, self.settings, axes=axes, seed=seed, replicates=replicates
+        )
 
 
 def _filled(array: NDArray[Any], shape: Sequence[int], mode: Any) -> NDArray[Any]:

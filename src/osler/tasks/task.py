@@ -180,6 +180,10 @@ class Task(ABC):
         """The network that is built where the recipe names none, and its options."""
         raise RecipeError(f"the task '{self.name}' has no network of its own; name one: network")
 
+    def batch(self) -> int | None:
+        """Examples a step where the recipe sets no ``learner.batch``; None leaves the default."""
+        return None
+
     def wanted(self) -> Mapping[str, Any]:
         """The sizes that any network for this task must have.
 
