@@ -43,9 +43,9 @@ class Ensemble(nn.Module):
         self.nets = nn.ModuleList(nets)
         self.activations = activations
 
-    def forward(self, image: Tensor, *more: Tensor) -> Any:
+    def forward(self, *inputs: Tensor) -> Any:
         """What the networks take; what they give, whether a tensor, a tuple or a mapping."""
-        said = [net(image, *more) for net in self.nets]
+        said = [net(*inputs) for net in self.nets]
         first = said[0]
         if isinstance(first, Tensor):
             return mean_scores(said, self._of(0))
