@@ -19,7 +19,9 @@ TASKS: Final[tuple[tuple[str, str], ...]] = (
     ("question-answering", "osler.tasks.question_answering:QuestionAnswering"),
     ("detection", "osler.tasks.detection:Detection"),
     ("survival", "osler.tasks.survival:Survival"),
+    ("forecasting", "osler.tasks.forecasting:Forecasting"),
     ("enhancement", "osler.tasks.enhancement:Enhancement"),
+    ("generation", "osler.tasks.generation:Generation"),
     ("registration", "osler.tasks.registration_learnt:LearntRegistration"),
 )
 """Name to the class, imported when it is asked for."""

@@ -1,0 +1,384 @@
+"""Forecasting: what will be measured at a visit some days from now, from the visits before it."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from osler.errors import InputError, RecipeError
+from osler.record import Case, Finding, Label, Measurement, Source, Table
+from osler.tasks.case_input import KNOWN, TABLE
+from osler.tasks.forecasting_figures import forecast_figures
+from osler.tasks.table_input import (
+    TableInput,
+    Value,
+    encoded_table,
+    planned_table,
+    values_of,
+)
+from osler.tasks.task import (
+    Arrays,
+    Figure,
+    InputSpec,
+    OutputSpec,
+    Row,
+    Sample,
+    Settings,
+    Task,
+)
+
+_CHANGE, _SPREAD = "change", "spread"
+_SPREADS = (-6.0, 3.0)  # of the logarithm, in deviations of the change
+_LEAST = 1e-6
+_FEW = 20  # cases below which no interval is fitted
+
+
+class ForecastingSettings(Settings):
+    """The keys of forecasting.
+
+    Attributes:
+        values: what is measured at a visit. Visit ``k``, from 1, has the columns ``NAME@k`` and
+            its day ``day@k`` (days since any one day; of a single visit it may be left out).
+        visits: how many visits are looked for, and the most that the network sees: the last ones.
+        interval: column with the days from the last visit to the one that is forecast, above 0.
+        targets: which of the values are forecast; label columns of the same names hold the truth.
+            Empty takes all.
+        beside: further values of the case, such as age.
+        level: of the interval around a forecast.
+        unit: UCUM unit of the targets.
+        table: the network's input; found by itself.
+        scale: deviation of each target's change over the teaching cases; found by itself.
+        drift: change of each target a day over the teaching cases; found by itself.
+    """
+
+    values: Annotated[list[str], Field(min_length=1)]
+    visits: Annotated[int, Field(ge=1, le=100)] = 1
+    interval: str = "interval"
+    targets: list[str] = []
+    beside: TableInput | None = None
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    unit: str = "1"
+    table: TableInput | None = None
+    scale: dict[str, Annotated[float, Field(gt=0)]] = {}
+    drift: dict[str, float] = {}
+
+
+class History:
+    """The visits of a case, the earliest first.
+
+    Attributes:
+        days: ``(V,)``.
+        values: ``(V, N)``, NaN where missing.
+        interval: days from the last one to the forecast.
+    """
+
+    def __init__(
+        self, days: NDArray[np.float64], values: NDArray[np.float64], interval: float
+    ) -> None:
+        self.days, self.values, self.interval = days, values, interval
+
+
+class Forecasting(Task):
+    """See `ForecastingSettings`. The network says how far each target will have changed."""
+
+    name: ClassVar[str] = "forecasting"
+    title: ClassVar[str] = "Forecasting"
+    Settings: ClassVar[type[Settings]] = ForecastingSettings
+
+    settings: ForecastingSettings
+
+    @property
+    def targets(self) -> list[str]:
+        """What is forecast."""
+        return self.settings.targets or self.settings.values
+
+    def planned(self, samples: Callable[[], Iterable[Case]]) -> Self:
+        """Fill in scales and the mean drift, from the teaching cases alone."""
+        said = self.settings
+        if unknown := sorted({*self.targets} - {*said.values}):
+            raise RecipeError(f"settings.targets: {unknown} are not among the values {said.values}")
+        rows: list[dict[str, Value]] = []
+        changes: list[list[float]] = []
+        intervals = []
+        for case in samples():
+            history = self.history(case)
+            rows.append(self._row(case, history))
+            last = self._last(history)
+            truth = self._truth(case)
+            changes.append([t - last[name] for name, t in zip(self.targets, truth, strict=True)])
+            intervals.append(history.interval)
+        table = planned_table(self._columns(), rows)
+        scale, drift = {}, {}
+        days = np.array(intervals)
+        for name, column in zip(self.targets, np.array(changes).T, strict=True):
+            known = np.isfinite(column)
+            if not known.any():
+                raise RecipeError(f"no teaching case has both a visit and a label of '{name}'")
+            scale[name] = max(float(column[known].std()), _LEAST)
+            drift[name] = float((column[known] @ days[known]) / (days[known] @ days[known]))
+        found = {"table": table, "scale": scale, "drift": drift, "targets": self.targets}
+        return type(self)(said.model_copy(update=found))
+
+    def _columns(self) -> TableInput:
+        """The network's columns: the last visit first, its days before the last one, the interval.
+
+        A visit that a case does not have is missing, as a value is.
+        """
+        said = self.settings
+        names = []
+        for back in range(said.visits):
+            when = "last" if not back else f"{back} before"
+            names += [f"{name}, {when}" for name in said.values]
+            names += [f"days, {when}"] if back else []
+        plain = [*names, "interval"]
+        beside = said.beside
+        if beside is None:
+            return TableInput(columns=plain)
+        return beside.model_copy(update={"columns": [*plain, *beside.columns]})
+
+    def history(self, case: Case) -> History:
+        """The visits of a case and the interval.
+
+        Raises:
+            InputError: it has no visit, a day is missing, or the interval is not above 0.
+        """
+        said = self.settings
+        names = [f"{name}@{k + 1}" for k in range(said.visits) for name in (*said.values, "day")]
+        found = values_of(case, TableInput(columns=[*names, said.interval]))
+        days, values = [], []
+        for k in range(said.visits):
+            one = [
+                _number(found[f"{name}@{k + 1}"], f"{name}@{k + 1}", case) for name in said.values
+            ]
+            if all(np.isnan(value) for value in one):
+                continue
+            day = _number(found[f"day@{k + 1}"], f"day@{k + 1}", case)
+            if np.isnan(day) and said.visits == 1:
+                day = 0.0
+            if np.isnan(day):
+                raise InputError(f"case '{case.id}': visit {k + 1} has values and no 'day@{k + 1}'")
+            days.append(day)
+            values.append(one)
+        if not days:
+            raise InputError(f"case '{case.id}' has no visit: no column such as '{names[0]}'")
+        interval = _number(found[said.interval], said.interval, case)
+        if not interval > 0:
+            raise InputError(f"case '{case.id}': '{said.interval}' is {interval}; days above 0")
+        order = np.argsort(days, kind="stable")
+        return History(np.array(days)[order], np.array(values)[order], interval)
+
+    def _row(self, case: Case, history: History) -> dict[str, Value]:
+        said = self.settings
+        row: dict[str, Value] = {"interval": history.interval}
+        for back, place in enumerate(range(len(history.days) - 1, -1, -1)):
+            when = "last" if not back else f"{back} before"
+            for name, value in zip(said.values, history.values[place], strict=True):
+                row[f"{name}, {when}"] = None if np.isnan(value) else float(value)
+            row[f"days, {when}"] = float(history.days[-1] - history.days[place])
+        return row if said.beside is None else row | values_of(case, said.beside)
+
+    def _last(self, history: History) -> dict[str, float]:
+        """The last known value of each target; NaN where there is none."""
+        out = {}
+        for name in self.targets:
+            column = history.values[:, self.settings.values.index(name)]
+            known = np.flatnonzero(np.isfinite(column))
+            out[name] = float(column[known[-1]]) if known.size else np.nan
+        return out
+
+    def _truth(self, case: Case) -> list[float]:
+        out = []
+        for name in self.targets:
+            label = next(
+                (f for f in case.findings.values()
+                 if isinstance(f, Label) and f.name == name and f.source.kind == "person"), None,
+            )  # fmt: skip
+            try:
+                out.append(np.nan if label is None else float(label.value))
+            except ValueError as error:
+                raise InputError(f"case '{case.id}': label '{name}' is no number") from error
+        return out
+
+    def inputs(self) -> tuple[InputSpec, ...]:
+        channels = (self.settings.table or self._columns()).channels
+        return tuple(InputSpec(one, channels, size=(), axes=0) for one in (TABLE, KNOWN))
+
+    def outputs(self) -> tuple[OutputSpec, ...]:
+        names = tuple(self.targets)
+        return (
+            OutputSpec(_CHANGE, "none", names, "change since the last visit, in settings.scale"),
+            OutputSpec(_SPREAD, "none", names, "logarithm of the deviation around it, likewise"),
+        )
+
+    def wanted(self) -> Mapping[str, Any]:
+        return {**super().wanted(), "labels": 2 * len(self.targets)}
+
+    def network(self) -> tuple[str, Mapping[str, Any]]:
+        return "tabular-perceptron", {}
+
+    def named(self, said: Any) -> dict[str, Any]:
+        if isinstance(said, Mapping):
+            return super().named(said)
+        count = len(self.targets)
+        spread = said[:, count:].clamp(*_SPREADS)
+        return {_CHANGE: said[:, :count], _SPREAD: spread}
+
+    def encode(self, case: Case, *, truth: bool = False) -> Sample:
+        said = self.settings
+        history = self.history(case)
+        array, known = encoded_table(
+            self._row(case, history), said.table or self._columns(), case=case.id
+        )
+        last = self._last(history)
+        if lacking := [name for name, value in last.items() if np.isnan(value)]:
+            raise InputError(f"case '{case.id}' has no earlier value of {', '.join(lacking)}")
+        sample = Sample(
+            case.id, case.patient_id or case.id, {TABLE: array, KNOWN: known}, case=case,
+            home={"history": history, "last": last},
+        )  # fmt: skip
+        if truth:
+            values = self._truth(case)
+            if all(np.isnan(one) for one in values):
+                raise InputError(f"case '{case.id}' has no label of {', '.join(self.targets)}")
+            change = [
+                (value - last[name]) / said.scale.get(name, 1.0)
+                for name, value in zip(self.targets, values, strict=True)
+            ]
+            sample.targets = {"change": np.array(change, np.float32)}
+            sample.home["truth"] = values
+        return sample
+
+    def criterion(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> Any:
+        """The negative log likelihood of a normal distribution, less its constant."""
+        import torch
+
+        change, spread = outputs[_CHANGE].float(), outputs[_SPREAD].float()
+        known = ~torch.isnan(targets["change"])
+        away = torch.nan_to_num(targets["change"]) - change
+        loss = 0.5 * (away * (-spread).exp()).square() + spread
+        return (loss * known).sum() / known.sum().clamp(min=1)
+
+    def forecast(self, outputs: Arrays, sample: Sample) -> dict[str, tuple[float, float, float]]:
+        """Each target's value at the visit to come, and both ends of its interval."""
+        from scipy.stats import norm
+
+        reach = float(norm.ppf((1 + self.settings.level) / 2))
+        out = {}
+        for k, name in enumerate(self.targets):
+            scale = self.settings.scale.get(name, 1.0)
+            middle = sample.home["last"][name] + scale * float(outputs[_CHANGE][k])
+            away = scale * reach * float(np.exp(outputs[_SPREAD][k]))
+            out[name] = (middle, middle - away, middle + away)
+        return out
+
+    def decode(self, outputs: Arrays, sample: Sample, *, source: Source) -> list[Finding]:
+        said = self.settings
+        days = sample.home["history"].interval
+        tables = [one for one in sample.need_case().items.values() if isinstance(one, Table)]
+        found: list[Finding] = []
+        for name, said_of in self.forecast(outputs, sample).items():
+            ends = (
+                ("", "", said_of[0]),
+                ("-low", f", lower end of the {said.level:.0%} interval", said_of[1]),
+                ("-high", f", upper end of the {said.level:.0%} interval", said_of[2]),
+            )
+            for suffix, words, value in ends:
+                found.append(
+                    Measurement(
+                        id=f"{_slug(name)}-forecast{suffix}", name=f"{name}{words}", source=source,
+                        item=tables[0].name if tables else None, value=value, unit=said.unit,
+                        method=f"forecast for {days:g} days after the last visit",
+                    )
+                )  # fmt: skip
+        return found
+
+    def judge(self, outputs: Arrays, sample: Sample) -> Row:
+        """Of each target: the truth, the forecast and its interval, and what simple rules say.
+
+        ``last`` carries the last value forward, ``line`` is the straight line through the case's
+        own visits (None for fewer than two), ``drift`` adds the teaching cases' mean change.
+        """
+        history: History = sample.home["history"]
+        row: Row = {"interval": history.interval, "visits": len(history.days)}
+        for (name, said), truth in zip(
+            self.forecast(outputs, sample).items(), sample.home["truth"], strict=True
+        ):
+            last = sample.home["last"][name]
+            column = history.values[:, self.settings.values.index(name)]
+            row[name] = {
+                "truth": None if np.isnan(truth) else float(truth),
+                "said": said[0], "low": said[1], "high": said[2], "last": last,
+                "line": line(history.days, column, history.days[-1] + history.interval),
+                "drift": last + self.settings.drift.get(name, 0.0) * history.interval,
+            }  # fmt: skip
+        return row
+
+    def figures(
+        self, rows: Sequence[Row], patients: Sequence[str], *, seed: int, replicates: int = 2000
+    ) -> list[Figure]:
+        return forecast_figures(
+            rows, patients, self.targets, level=self.settings.level, seed=seed,
+            replicates=replicates,
+        )  # fmt: skip
+
+    def score(self, rows: Sequence[Row]) -> float:
+        """The mean absolute error in deviations of the change, less than 0."""
+        away = [
+            abs(row[name]["said"] - row[name]["truth"]) / self.settings.scale.get(name, 1.0)
+            for row in rows
+            for name in self.targets
+            if row[name]["truth"] is not None
+        ]
+        return -float(np.mean(away)) if away else 0.0
+
+    def calibrate(
+        self, outputs: Sequence[Arrays], samples: Sequence[Sample], *, on: str
+    ) -> dict[str, dict[str, Any]]:
+        """Widen or narrow the intervals until they hold what they should on these cases.
+
+        The ends are those of split conformal prediction with the error over the spread as its
+        score (Lei et al., "Distribution-free predictive inference for regression", Journal of the
+        American Statistical Association 113:1094-1111, 2018), one factor for all targets.
+        """
+        from scipy.stats import norm
+
+        if len(outputs) < _FEW:
+            return {}
+        level = self.settings.level
+        change, spread, truth = (
+            np.stack([np.asarray(one, np.float64) for one in column])
+            for column in (
+                [one[_CHANGE] for one in outputs],
+                [one[_SPREAD] for one in outputs],
+                [one.targets["change"] for one in samples],
+            )
+        )
+        ratio = np.abs(truth - change) / np.exp(spread)
+        scores = np.sort(ratio[np.isfinite(ratio)])
+        place = min(len(scores), int(np.ceil((len(scores) + 1) * level))) - 1
+        reach = float(norm.ppf((1 + level) / 2))
+        bias = float(np.log(max(scores[place], _LEAST) / reach))
+        return {_SPREAD: {"method": "platt", "temperature": 1.0, "bias": bias, "fitted_on": on}}
+
+
+def line(days: NDArray[np.float64], values: NDArray[np.float64], at: float) -> float | None:
+    """The least-squares line through known values, at another day; None for fewer than two days."""
+    known = np.isfinite(values)
+    x, y = days[known], values[known]
+    if len(np.unique(x)) < 2:
+        return None
+    away = x - x.mean()
+    slope = float(away @ y) / float(away @ away)
+    return float(y.mean() + slope * (at - x.mean()))
+
+
+def _number(value: Value, column: str, case: Case) -> float:
+    if isinstance(value, str):
+        raise InputError(f"case '{case.id}': '{column}' is '{value}'; a number was expected")
+    return np.nan if value is None else float(value)
+
+
+def _slug(text: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in text.lower()).strip("-") or "value"
