@@ -3,10 +3,10 @@
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from osler.errors import RecipeError
 from osler.learn.learner import Learner
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 FUNDUS = ("fundus-segmentation", "fundus-grading", "fundus-quality")
 """The tasks of the models of the fundus that come with Osler; see ``osler.learn.fundus``."""
+
+_TEXTS: Final = ("title", "description", "licence", "intended_use", "limits", "data")
+"""What a recipe may say in its bundle's card; the rest comes of the training."""
 
 
 class _Strict(BaseModel):
@@ -178,7 +181,7 @@ def check_recipe(
             except ValidationError as error:
                 lines += [explain(one, kind.Settings, "settings") for one in error.errors()]
     if recipe is not None:
-        lines += _network_faults(recipe) + _augment_faults(recipe)
+        lines += _network_faults(recipe) + _augment_faults(recipe) + _card_faults(recipe)
     if lines or recipe is None or task is None:
         listed = "\n  ".join(lines)
         raise RecipeError(f"the recipe '{path}' is wrong:\n  {listed}")
@@ -200,6 +203,25 @@ def _network_faults(recipe: Recipe) -> list[str]:
         return [f"network.name: {error}" if not near else
                 f"network.name: no network '{name}'; the nearest is '{near[0]}'"]  # fmt: skip
     return []
+
+
+def _card_faults(recipe: Recipe) -> list[str]:
+    """Texts that the card does not take, which would else be told after the training."""
+    from osler.bundles.card import Card
+
+    fields = Card.model_fields
+    out = []
+    for key, value in recipe.card.items():
+        if key not in _TEXTS:
+            near = difflib.get_close_matches(key, _TEXTS, n=1, cutoff=0.0)[0]
+            out.append(f"card.{key}: no such key; the nearest is '{near}'")
+            continue
+        kind: Any = Annotated[fields[key].annotation, fields[key]]
+        try:
+            TypeAdapter(kind).validate_python(value, strict=True)
+        except ValidationError as error:
+            out += [explain(one, Card, f"card.{key}") for one in error.errors()]
+    return out
 
 
 def _augment_faults(recipe: Recipe) -> list[str]:
