@@ -44,7 +44,12 @@ def build(recipe: Recipe, task: Task, path: Path) -> nn.Module:
         net = models.create(name, checkpoint=place, partial=said.partial, **options)
     else:
         net = models.create(name, weights="random", **options)
-    return _joined(net, said.table, task).train()
+    others = {
+        key: models.create(kind, weights="random", **more)
+        for key, (kind, more) in task.beside().items()
+    }
+    whole: nn.Module = task.completed(_joined(net, said.table, task), others)
+    return whole.train()
 
 
 def _joined(net: nn.Module, beside: TableNetwork, task: Task) -> nn.Module:

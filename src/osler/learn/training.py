@@ -17,6 +17,7 @@ from osler.learn.augmenting_settings import Augmentation
 from osler.learn.export import export_onnx, largest_difference
 from osler.learn.loop import inference, train
 from osler.learn.networks import build, check
+from osler.learn.normalisation import BATCHES, settle
 from osler.learn.recipe import Recipe
 from osler.learn.samplers import CaseSampler
 from osler.learn.teaching import Batches, divide, encode_rows, opened
@@ -69,15 +70,20 @@ def learn(
     net = build(recipe, task, path)
     learner = recipe.learner
 
+    loss = _loss(net, recipe, task, teach)
+
     def validate(net: nn.Module) -> Mapping[str, float]:
+        _settle(net, loss)
         rows = [task.judge(outputs_of(net, task, sample), sample) for sample in tune]
         return {"score": task.score(rows)}
 
     state = train(
-        net, loss=_loss(net, recipe, task, teach), validate=validate if tune else None,
+        net, loss=loss, validate=validate if tune else None,
         learner=learner, folder=folder, resume=resume,
     )  # fmt: skip
     net = net.cpu().eval()
+    if not tune:
+        _settle(net, loss)
     said = [outputs_of(net, task, sample) for sample in tune]
     on = f"{len(tune)} cases that did not teach (part {recipe.hold.tune})"
     task.calibration = dict(task.calibrate(said, tune, on=on)) if tune else {}
@@ -124,6 +130,11 @@ def _loss(
         return out
 
     return loss
+
+
+def _settle(net: nn.Module, loss: Callable[[nn.Module, int, torch.device], Tensor]) -> None:
+    device = next(net.parameters()).device
+    settle(net, lambda net, number: loss(net, number, device), batches=BATCHES)
 
 
 def _tensor(array: NDArray[Any], device: torch.device) -> Tensor:
