@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -77,16 +78,23 @@ def fit(
         return fit_fundus(path, folder, resume=resume)
     read, task = check_recipe(content, path, tasks=tasks)
     _need_torch()
+    from osler.learn.distributed import is_first
     from osler.learn.teaching import cohort_of
     from osler.learn.training import learn
 
     folder = folder if folder is not None else Path("runs") / read.name
+    if not is_first():  # of several processes one writes; the others only help to teach
+        with TemporaryDirectory() as place:
+            cohort = cohort_of(read, path, folder=Path(place))
+            learn(read, task, cohort, path=path, folder=folder, resume=resume)
+        return Run(read.name, folder, folder / "bundle", [])
     cohort = cohort_of(read, path, folder=folder)
     test = read.hold.test
     used = cohort_used(cohort, hold=test if isinstance(test, int) else None)
     used["split"]["hold"] = read.hold.model_dump(mode="json")
     used = keep_data(used, folder, resume=resume)
     trained = learn(read, task, cohort, path=path, folder=folder, resume=resume)
+    assert trained is not None  # this is the first process
     refuse_difference(read.name, trained.difference)
     run = finish(
         _card(read, trained, used), trained.graph, folder, recipe=read.model_dump(mode="json"),

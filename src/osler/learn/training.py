@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from osler.data.cohort import Cohort
 from osler.data.taught import taught_record
 from osler.learn.augmenting import draw_changes
 from osler.learn.augmenting_settings import Augmentation
+from osler.learn.distributed import is_first
 from osler.learn.export import export_onnx, largest_difference
 from osler.learn.loop import inference, train
 from osler.learn.networks import build, check
@@ -55,8 +57,10 @@ class Trained:
 
 def learn(
     recipe: Recipe, task: Task, cohort: Cohort, *, path: Path, folder: Path, resume: bool
-) -> Trained:
+) -> Trained | None:
     """Train, choose weights and calibrate on the cases that tune, judge on those that test.
+
+    Of several processes the first judges; the others get None once they have taught.
 
     Raises:
         RecipeError: the cohort does not serve the recipe, or the loss is not finite.
@@ -80,7 +84,10 @@ def learn(
     state = train(
         net, loss=loss, validate=validate if tune else None,
         learner=learner, folder=folder, resume=resume,
+        pictures=partial(_pictures, task=task, sample=tune[0]) if tune else None,
     )  # fmt: skip
+    if not is_first():
+        return None
     net = net.cpu().eval()
     if not tune:
         _settle(net, loss)
@@ -130,6 +137,21 @@ def _loss(
         return out
 
     return loss
+
+
+def _pictures(net: nn.Module, *, task: Task, sample: Sample) -> dict[str, NDArray[Any]]:
+    """The middle plane of a case and of what the network says of it, 0 to 1, for TensorBoard."""
+    out: dict[str, NDArray[Any]] = {}
+    said = outputs_of(net, task, sample)
+    for room, arrays in (("case", sample.inputs), ("answer", said), ("truth", sample.targets)):
+        for name, array in arrays.items():
+            if array.ndim not in (3, 4):
+                continue  # neither (C, H, W) nor (C, D, H, W)
+            planes = array if array.ndim == 3 else array[:, array.shape[1] // 2]
+            plane = planes.argmax(0) if room == "answer" and len(planes) > 1 else planes[0]
+            low, high = float(plane.min()), float(plane.max())
+            out[f"{room}/{name}"] = (plane - low) / max(high - low, 1e-8)
+    return out
 
 
 def _settle(net: nn.Module, loss: Callable[[nn.Module, int, torch.device], Tensor]) -> None:
