@@ -15,7 +15,17 @@ import osler
 from osler import metrics
 from osler.batch import evaluation
 from osler.batch.evaluation import evaluate, figures_of
-from osler.batch.evaluation_figures import as_json, bands, families, per_case, roc
+from osler.batch.evaluation_comparing import comparisons
+from osler.batch.evaluation_figures import (
+    as_json,
+    bands,
+    families,
+    figured,
+    per_case,
+    roc,
+    subgroups,
+)
+from osler.batch.evaluation_html import by_label
 from osler.cli import app
 from osler.data.cohort import read_cohort
 from osler.data.digest import row_digest
@@ -148,7 +158,7 @@ def slow_delong(truth, p, q):
 
 def test_figures_per_case_are_compared_patient_by_patient(squares_done):
     said = read(squares_done[0])
-    (row,) = [one for one in said["comparisons"] if one["figure"] == "mean dice/shape"]
+    (row,) = [one for one in said["comparisons"] if one["figure"] == "Dice, shape"]
     gaps = {}
     for case in said["cases"]:
         gap = case["bundle"]["dice/shape"] - case["against"]["dice/shape"]
@@ -377,3 +387,44 @@ def test_columns_bands_and_digests(place):
     cohort = read_cohort(place / "lights.csv")
     digests = {row_digest(row, cohort.root) for row in cohort.rows}
     assert len(digests) == len(cohort)
+
+
+class Ranked:
+    """A task whose rows hold what no figure is the mean of."""
+
+    settings = None
+
+    def score(self, rows):
+        gaps = np.array([row["time"] for row in rows]) - np.array([row["said"] for row in rows])
+        return -float(abs(gaps).mean())
+
+
+def test_a_task_without_figures_per_case_is_compared_by_its_score():
+    rng = np.random.default_rng(2)
+    times = rng.random(30)
+    one = [{"time": t, "said": t + e} for t, e in zip(times, rng.normal(0, 0.1, 30), strict=True)]
+    two = [{"time": t, "said": t + e} for t, e in zip(times, rng.normal(0, 0.5, 30), strict=True)]
+    patients = [f"p{n}" for n in range(30)]
+    figures = [{"name": "concordance", "value": 0.7, "cases": 30}]
+    assert figured(per_case(one), figures) == {}
+    (row,) = comparisons(Ranked(), one, two, patients, figures, seed=1, replicates=200)
+    assert row["figure"] == "score"
+    assert row["first"] == pytest.approx(Ranked().score(one))
+    assert row["difference"] == pytest.approx(Ranked().score(one) - Ranked().score(two))
+    assert row["p"] < 0.05
+    assert row["low"] > 0
+    by = {"sex": ["F", "M"] * 15}
+    (table,) = subgroups(Ranked(), one, patients, by, figures, seed=1, replicates=50)
+    assert table["subgroups"][0]["value"] == pytest.approx(Ranked().score(one[::2]))
+
+
+def test_figures_of_labels_are_a_table():
+    names = ["Dice, mean of labels", "Dice, a", "Dice, b", "error (mm², or pixels), a",
+             "error (mm², or pixels), b", "error, cup to disc"]  # fmt: skip
+    main, labels, columns = by_label([{"name": name} for name in names], ["a", "b"])
+    assert [one["name"] for one in main] == ["Dice, mean of labels", "error, cup to disc"]
+    assert labels == ["a", "b"]
+    assert list(columns) == ["Dice", "error (mm², or pixels)"]
+    main, labels, _ = by_label([{"name": "Dice, a"}, {"name": "error, cup to disc"}], ["a"])
+    assert len(main) == 2
+    assert not labels

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from osler.batch import evaluation_figures as tables
 from osler.batch import interrupt, lock
+from osler.batch.evaluation_comparing import comparisons
 from osler.batch.evaluation_rows import (
     RESULT,
     Judge,
@@ -383,13 +384,19 @@ def _compute(
         others = [case["against"] for case in cases]
         other = figures_of(content, judges[1].task, of="against")
         content["against"]["figures"] = [tables.as_json(one) for one in other]
-        content["comparisons"] = tables.comparisons(
-            task, rows, others, patients, seed=seed, replicates=replicates
+        content["comparisons"] = comparisons(
+            task, rows, others, patients, content["figures"], seed=seed, replicates=replicates
         )
     columns = list(cases[0].get("subgroups", {}))
     values = {column: [case["subgroups"][column] for case in cases] for column in columns}
     content["subgroups"] = tables.subgroups(
-        task, rows, patients, values, seed=seed, replicates=min(replicates, 1000)
+        task,
+        rows,
+        patients,
+        values,
+        content["figures"],
+        seed=seed,
+        replicates=min(replicates, 1000),
     )
     content["curves"] = tables.curves(task, rows)
     for case, worth in zip(cases, tables.worths(task, rows), strict=True):

@@ -1,4 +1,4 @@
-"""Figures, comparisons, subgroups and curves from the rows of an evaluation, as plain JSON.
+"""Figures, subgroups and curves from the rows of an evaluation, as plain JSON.
 
 Each function takes what ``evaluation.json`` holds and nothing else, so that whoever has the file
 gets the same numbers again.
@@ -75,6 +75,29 @@ def families(columns: Mapping[str, list[float | None]]) -> dict[str, list[float 
     return out
 
 
+def figured(
+    columns: Mapping[str, list[float | None]], figures: Sequence[Mapping[str, Any]]
+) -> dict[str, list[float | None]]:
+    """The columns whose mean is a figure, under the figure's name.
+
+    A row may hold more than what is averaged, such as a truth or a time; what no figure is the mean
+    of is not compared.
+    """
+    out: dict[str, list[float | None]] = {}
+    for values in columns.values():
+        known = [v for v in values if v is not None]
+        if not known:
+            continue
+        mean = float(np.mean(known))
+        for one in figures:
+            value = one["value"]
+            alike = value is not None and abs(value - mean) <= 1e-9 * max(1.0, abs(mean))
+            if alike and one["cases"] == len(known) and one["name"] not in out:
+                out[one["name"]] = values
+                break
+    return out
+
+
 @dataclass(frozen=True, slots=True)
 class Answers:
     """The rows of a classification.
@@ -123,135 +146,6 @@ def answers(rows: Sequence[Row], task: Task) -> Answers | None:
     return Answers(names, truth, np.array([row["probability"] for row in rows], np.float64))
 
 
-# Two bundles on the same cases --------------------------------------------------------------------
-
-
-def comparisons(
-    task: Task, first: Sequence[Row], second: Sequence[Row], patients: Sequence[str],
-    *, seed: int, replicates: int,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Every figure of two bundles on the same cases: difference, interval, p by itself and Holm's.
-
-    AUROCs are tested by DeLong and accuracies by McNemar where each case is another patient;
-    otherwise, and for figures per case, predictions are exchanged patient by patient.
-    """
-    out = []
-    one, other = answers(first, task), answers(second, task)
-    drawn = {"seed": seed, "groups": np.array(patients)}
-    if one is not None and other is not None:
-        out += _areas(one, other, drawn, replicates=replicates)
-        out += _accuracies(one, other, drawn, replicates=replicates)
-    else:
-        columns = per_case(first), per_case(second)
-        for key in columns[0]:
-            if key in columns[1]:
-                out.append(_means(key, columns[0][key], columns[1][key], drawn, replicates))
-    return _holm([row for row in out if row])
-
-
-def _areas(
-    one: Answers, other: Answers, drawn: Mapping[str, Any], *, replicates: int
-) -> list[dict[str, Any]]:
-    out = []
-    for k in one.shown():
-        known, truth, p = one.one(k)
-        q = other.one(k)[2]
-        name = f"AUROC, {one.labels[k]}"
-        if min(np.bincount(truth, minlength=2)) < 2:
-            out.append({"figure": name, "why": "fewer than two cases with or without it"})
-            continue
-        out.append(
-            _tested(
-                name, metrics.auroc, truth, p, q, groups=drawn["groups"][known], seed=drawn["seed"],
-                replicates=replicates, independent=metrics.delong_test, test="DeLong",
-            )
-        )  # fmt: skip
-    return out
-
-
-def _accuracies(
-    one: Answers, other: Answers, drawn: Mapping[str, Any], *, replicates: int
-) -> list[dict[str, Any]]:
-    pairs: list[tuple[str, Any, Any, Any, NDArray[np.bool_]]] = []
-    if one.exclusive:
-        said = one.probability.argmax(1), other.probability.argmax(1)
-        pairs.append(("accuracy", one.truth, *said, np.ones(len(one.truth), bool)))
-    else:
-        for k, label in enumerate(one.labels):
-            known, truth, p = one.one(k)
-            if known.any():
-                called = (p >= 0.5) * 1, (other.one(k)[2] >= 0.5) * 1
-                pairs.append((f"accuracy, {label}", truth, *called, known))
-    return [
-        _tested(
-            name, _share_right, truth, p, q, groups=drawn["groups"][known], seed=drawn["seed"],
-            replicates=replicates, independent=metrics.mcnemar, test="McNemar, exact",
-        )
-        for name, truth, p, q, known in pairs
-    ]  # fmt: skip
-
-
-def _share_right(truth: NDArray[Any], said: NDArray[Any]) -> float | None:
-    return float((truth == said).mean()) if len(truth) else None
-
-
-def _means(
-    key: str, first: Sequence[float | None], second: Sequence[float | None],
-    drawn: Mapping[str, Any], replicates: int,
-) -> dict[str, Any]:  # fmt: skip
-    both = [a is not None and b is not None for a, b in zip(first, second, strict=True)]
-    known = np.array(both, bool)
-    if not known.any():
-        return {"figure": f"mean {key}", "why": "no case has it from both bundles"}
-    p, q = (np.array([v for v, k in zip(f, both, strict=True) if k], float)
-            for f in (first, second))  # fmt: skip
-    row = _tested(
-        f"mean {key}", lambda _, values: float(values.mean()) if len(values) else None,
-        np.zeros(len(p)), p, q, groups=drawn["groups"][known], seed=drawn["seed"],
-        replicates=replicates,
-    )  # fmt: skip
-    return {**row, "left_out": int((~known).sum())}
-
-
-def _tested(
-    name: str, statistic: Statistic, truth: NDArray[Any], p: NDArray[Any], q: NDArray[Any],
-    *, groups: NDArray[Any], seed: int, replicates: int, independent: Any = None, test: str = "",
-) -> dict[str, Any]:  # fmt: skip
-    """A figure of two bundles: the interval by patient, and a test."""
-    interval = metrics.paired_bootstrap(
-        statistic, truth, p, q, seed=seed, groups=groups, replicates=replicates
-    )
-    alone = len(set(groups.tolist())) == len(groups)
-    if independent is not None and alone:
-        done = independent(truth, p, q)
-    else:
-        test = "permutation by patient"
-        done = metrics.permutation_test(
-            statistic, truth, p, q, seed=seed, groups=groups, permutations=replicates
-        )
-    return {
-        "figure": name, "first": done.first, "second": done.second, "difference": done.difference,
-        "low": interval.low, "high": interval.high, "level": interval.level, "p": done.p,
-        "test": test, "cases": len(p), "patients": interval.groups, "left_out": 0,
-        "how": "interval: paired bootstrap by patient",
-    }  # fmt: skip
-
-
-def _holm(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each p-value as Holm corrects it for how many there are [1]_.
-
-    References:
-        .. [1] Holm, "A simple sequentially rejective multiple test procedure", Scandinavian
-           Journal of Statistics 6:65-70, 1979.
-    """
-    tested = sorted((row for row in rows if "p" in row), key=lambda row: float(row["p"]))
-    least = 0.0
-    for place, row in enumerate(tested):
-        least = max(least, min(1.0, float(row["p"]) * (len(tested) - place)))
-        row["p_holm"] = least
-    return rows
-
-
 # Subgroups ----------------------------------------------------------------------------------------
 
 
@@ -272,11 +166,11 @@ def bands(values: Sequence[Any], name: str) -> list[str]:
 
 def subgroups(
     task: Task, rows: Sequence[Row], patients: Sequence[str], values: Mapping[str, Sequence[Any]],
-    *, seed: int, replicates: int,
+    figures: Sequence[Mapping[str, Any]], *, seed: int, replicates: int,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """A table for each column and figure: every subgroup, and the gap between best and worst."""
     out = []
-    statistics = _statistics(task, rows)
+    statistics = _statistics(task, rows, figures)
     said = answers(rows, task)
     for column, cells in values.items():
         by = bands(cells, column)
@@ -304,14 +198,21 @@ def subgroups(
     return out
 
 
-def _statistics(task: Task, rows: Sequence[Row]) -> list[tuple[str, Statistic]]:
+def share_right(truth: NDArray[Any], said: NDArray[Any]) -> float | None:
+    """The share of cases that are called what they are; None without cases."""
+    return float((truth == said).mean()) if len(truth) else None
+
+
+def _statistics(
+    task: Task, rows: Sequence[Row], figures: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, Statistic]]:
     """The figures that subgroups are compared by; each takes the numbers of the cases."""
     said = answers(rows, task)
     if said is not None and said.exclusive:
         truth, p = said.truth.astype(int), said.probability
 
         def right(chosen: NDArray[np.intp]) -> float | None:
-            return _share_right(truth[chosen], p[chosen].argmax(1))
+            return share_right(truth[chosen], p[chosen].argmax(1))
 
         def area(chosen: NDArray[np.intp]) -> float | None:
             return metrics.macro_auroc(truth[chosen], p[chosen])
@@ -319,9 +220,10 @@ def _statistics(task: Task, rows: Sequence[Row]) -> list[tuple[str, Statistic]]:
         return [("macro AUROC", area), ("accuracy", right)]
     if said is not None:
         return [(f"AUROC, {label}", _area_of(said, k)) for k, label in enumerate(said.labels)]
-    columns = families(per_case(rows))
-    if columns:
-        return [(f"mean {name}", _mean_of(values)) for name, values in columns.items()]
+    columns = per_case(rows)
+    named = figured(families(columns), figures) or figured(columns, figures)
+    if named:
+        return [(name, _mean_of(values)) for name, values in named.items()]
     return [("score", lambda chosen: task.score([rows[int(n)] for n in chosen]))]
 
 

@@ -35,7 +35,7 @@ def page(content: Mapping[str, Any], worst: Sequence[Mapping[str, Any]]) -> str:
     room.filters |= {"number": number, "span": span, "chance": chance}
     style = _style()
     names = content["bundle"]["settings"].get("labels") or []
-    main, labels, columns = by_label(content["figures"])
+    main, labels, columns = by_label(content["figures"], names)
     return room.get_template("evaluation.html.j2").render(
         said=content,
         policy=_policy(style),
@@ -57,25 +57,33 @@ def page(content: Mapping[str, Any], worst: Sequence[Mapping[str, Any]]) -> str:
 
 
 def by_label(
-    figures: Sequence[Mapping[str, Any]],
+    figures: Sequence[Mapping[str, Any]], known: Sequence[str] = ()
 ) -> tuple[list[Mapping[str, Any]], list[str], dict[str, dict[str, Mapping[str, Any]]]]:
     """Figures of the whole, and those of labels as a table.
 
     Figures are named ``"NAME, LABEL"`` where there are several labels.
 
+    Args:
+        figures: as they stand in ``evaluation.json``.
+        known: the task's labels; without them whatever follows the last comma is one.
+
     Returns:
         The figures of the whole; the labels; name to label to figure.
     """
-    split = [(one["name"].partition(", "), one) for one in figures]
-    named = [(head, tail, one) for (head, comma, tail), one in split if comma and tail != _SUM]
+    split = [(*one["name"].rpartition(", ")[::2], one) for one in figures]
+    named = [
+        (head, tail, one)
+        for head, tail, one in split
+        if head and tail != _SUM and (not known or tail in known)
+    ]
     labels = list(dict.fromkeys(tail for _, tail, _ in named))
     if len(labels) < 2:
         return list(figures), [], {}
     columns: dict[str, dict[str, Mapping[str, Any]]] = {}
     for head, tail, one in named:
         columns.setdefault(head, {})[tail] = one
-    main = [one for (_, comma, tail), one in split if not comma or tail == _SUM]
-    return main, labels, columns
+    apart = {one["name"] for _, _, one in named}
+    return [one for one in figures if one["name"] not in apart], labels, columns
 
 
 def badge(content: Mapping[str, Any]) -> tuple[str, str]:
