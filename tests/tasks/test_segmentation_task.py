@@ -354,3 +354,49 @@ def test_the_planned_recipe_leaves_everything_to_the_plan():
     assert task.settings.image.intensity.method == "z-score"
     assert task.settings.planned.memory < task.settings.memory
     assert list(task.settings.planned.options["widths"]) == [16, 32, 64, 128]
+
+
+def test_frames_of_a_cine_become_channels():
+    case = Case("a", "a")
+    values = np.arange(5, dtype=np.float32)[:, None, None, None] * np.ones((5, 4, 8, 8), np.float32)
+    times = (0.0, 0.1, 0.2, 0.3, 0.4)
+    case.items["cine"] = Image("cine", values, "MR", spacing=(8.0, 1.0, 1.0), times=times)
+    settings = {"labels": ["cavity"], "patch": [4, 8, 8]}
+    image = {"items": ["cine"], "intensity": {"method": "range", "range": [0, 4]}}
+    task = task_of(**settings, image={**image, "frames": [0, 3]})
+    assert task.inputs()[0].channels == ("cine, frame 0", "cine, frame 3")
+    array = task.encode(case).inputs["image"]
+    assert array.shape == (2, 4, 8, 8)
+    assert [float(one.mean()) for one in array] == pytest.approx([0, 0.75])
+    with pytest.raises(InputError, match="has 5 time frames; frame 7 was asked for"):
+        task_of(**settings, image={**image, "frames": [7]}).encode(case)
+    with pytest.raises(InputError, match=r"say which: settings\.image\.frames"):
+        task_of(**settings, image=image).encode(case)
+
+
+def test_sizes_are_measured_in_millilitres_where_a_scale_is_known():
+    rule = {"name": "lung volume", "kind": "size", "of": ["lung"]}
+    task = task_of(labels=["lung"], patch=[12, 20, 16], measure=[rule])
+    for spacing, value in (((2.0, 1.0, 1.5), LUNG.sum() * 0.003), (None, None)):
+        case = volume_case("a", SHAPE, spacing, masks={"lung": LUNG})
+        sample = task.encode(case, truth=True)
+        found = task.decode(scores_of([LUNG], overlapping=False), sample, source=SAYS)[-1]
+        assert found.unit == "mL"
+        assert found.value == (value if value is None else pytest.approx(value))
+        assert bool(found.reason) == (value is None)
+
+
+def test_a_real_ct_with_many_organs_can_be_planned_for(data_dir):
+    from osler import io
+
+    folder = data_dir / "ct-example"
+    case = io.load_file(folder / "example_ct_sm.nii.gz")
+    image = next(iter(case.items.values()))
+    image.modality = "CT"
+    organs = image.array[0] > 0  # stands for labels: what is denser than water
+    case.add(Mask(id="organs", name="organs", source=PERSON, item=image.name, mask=organs))
+    task = task_of(labels=["organs"], plan="auto", memory=8.0, image={"items": [image.name]})
+    said = task.planned(lambda: iter([case])).settings
+    assert said.image.spacing == pytest.approx(image.spacing)
+    assert said.image.intensity.range[0] >= 0
+    assert np.prod(said.patch) > 0

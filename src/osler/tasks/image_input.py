@@ -1,11 +1,11 @@
 """How images of a case become an array: which items, on what grid, with which intensities."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from osler.errors import GeometryError, InputError
 from osler.record import Case, Image
@@ -41,6 +41,7 @@ class ImageInput(Settings):
         items: names of the items (columns of the cohort), stacked as channels in the grid of the
             first.
         colour: the one item is a colour picture: three channels, grey ones repeated.
+        frames: time frames of the one item, by number from 0, which become a channel each.
         size: ``([D,] H, W)`` to which everything is resized; None keeps sizes.
         spacing: ``(D, H, W)`` millimetres to which volumes are resampled; None keeps them.
         intensity: of every channel alike.
@@ -48,6 +49,7 @@ class ImageInput(Settings):
 
     items: Annotated[list[str], Field(min_length=1)] = ["image"]
     colour: bool = False
+    frames: list[Annotated[int, Field(ge=0)]] | None = None
     size: tuple[int, ...] | None = None
     spacing: tuple[float, float, float] | None = None
     intensity: Intensity = Intensity()
@@ -55,7 +57,15 @@ class ImageInput(Settings):
     @property
     def channels(self) -> tuple[str, ...]:
         """What each channel holds."""
+        if self.frames is not None:
+            return tuple(f"{self.items[0]}, frame {n}" for n in self.frames)
         return ("red", "green", "blue") if self.colour else tuple(self.items)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.frames is not None and (self.colour or len(self.items) > 1 or not self.frames):
+            raise ValueError("frames: one item that is no colour picture gives one frame or more")
+        return self
 
 
 def images_of(case: Case, wanted: ImageInput) -> list[Image]:
@@ -119,8 +129,18 @@ def encode_image(
 
 def _channels(image: Image, wanted: ImageInput, case: Case) -> NDArray[np.float32]:
     array = np.asarray(image.array, np.float32)
-    if image.times is not None and array.ndim == 5:
-        raise InputError(f"case '{case.id}': image '{image.name}' has time frames; choose one")
+    if wanted.frames is not None:
+        if max(wanted.frames) >= len(array):
+            raise InputError(
+                f"case '{case.id}': image '{image.name}' has {len(array)} time frames; frame "
+                f"{max(wanted.frames)} was asked for, counted from 0"
+            )
+        return np.ascontiguousarray(array[wanted.frames])
+    if image.times and array.ndim == 4 and len(array) > 1:
+        raise InputError(
+            f"case '{case.id}': image '{image.name}' has {len(array)} time frames; say which: "
+            "settings.image.frames"
+        )
     if wanted.colour:
         if len(array) not in (1, 3):
             raise InputError(

@@ -337,14 +337,17 @@ class Segmentation(Task):
 
     def decode(self, outputs: Arrays, sample: Sample, *, source: Source) -> list[Finding]:
         said = self.settings
-        item = image_of(sample.need_case(), said.image.items[0]).name
+        image = image_of(sample.need_case(), said.image.items[0])
+        item = image.name
         masks = self.native(outputs, sample)
         found: list[Finding] = [
             Mask(id=_slug(label), name=label, source=source, item=item, mask=mask)
             for label, mask in zip(said.labels, masks, strict=True)
         ]
         ids = [one.id for one in found]
-        found += segmentation_figures.measurements(said, masks, ids, item=item, source=source)
+        found += segmentation_figures.measurements(
+            said, masks, ids, spacing=image.spacing, item=item, source=source
+        )
         return found
 
     def judge(self, outputs: Arrays, sample: Sample) -> Row:
@@ -376,9 +379,9 @@ class Segmentation(Task):
         named = dict(zip(said.labels, masks, strict=True))
         for one in said.measure:
             known = {*one.of, *one.to} <= set(true)
-            out[f"measure/{one.name}"] = segmentation_figures.value_of(one, named)
+            out[f"measure/{one.name}"] = segmentation_figures.value_of(one, named, spacing)
             out[f"true_measure/{one.name}"] = (
-                segmentation_figures.value_of(one, true) if known else None
+                segmentation_figures.value_of(one, true, spacing) if known else None
             )
         return out
 

@@ -13,6 +13,7 @@ from osler.tasks.task import Figure, Row
 
 _MM3 = 1000.0  # in a millilitre
 _METHODS = {
+    "size": "size of {of}",
     "share": "size of {of} over that of {to}",
     "fall": "1 less the size of {to} over that of {of}",
     "height": "vertical extent of {of} over that of {to}",
@@ -91,28 +92,35 @@ def figures(
         pairs = [(row[f"measure/{one.name}"], row[f"true_measure/{one.name}"]) for row in rows]
         errors = [None if None in pair else abs(pair[0] - pair[1]) for pair in pairs]
         how = "absolute difference from the truth's per case, then the mean over cases"
-        add(f"error, {one.name}", errors, how, False)
+        unit = (
+            "" if one.kind != "size" else " (ml)" if axes == 3 else " (mm², pixels without a scale)"
+        )
+        add(f"error, {one.name}{unit}", errors, how, False)
     return out
 
 
-def value_of(measure: Measure, masks: Mapping[str, NDArray[np.bool_]]) -> float | None:
-    """What is measured, or None where ``to`` (of a fall: ``of``) is empty.
+def value_of(
+    measure: Measure, masks: Mapping[str, NDArray[np.bool_]], spacing: Sequence[float]
+) -> float | None:
+    """What is measured, or None where what it is divided by is empty.
 
     Args:
         measure: what.
         masks: of its labels, in one grid of equal voxels.
+        spacing: of that grid, mm, or 1 for each axis.
     """
-    of, to = (
-        np.logical_or.reduce([masks[label] for label in labels])
-        for labels in (measure.of, measure.to)
-    )
+    of = np.logical_or.reduce([masks[label] for label in measure.of])
+    if measure.kind == "size":
+        voxel = float(np.prod(spacing)) / (_MM3 if of.ndim == 3 else 1.0)
+        return int(of.sum()) * voxel
+    to = np.logical_or.reduce([masks[label] for label in measure.to])
     if measure.kind == "height":
         tall, long = (int(one.any(axis=tuple(range(1, one.ndim))).sum()) for one in (of, to))
         return tall / long if long else None
-    many, all_ = int(of.sum()), int(to.sum())
+    mine, others = int(of.sum()), int(to.sum())
     if measure.kind == "fall":
-        return 1 - all_ / many if many else None
-    return many / all_ if all_ else None
+        return 1 - others / mine if mine else None
+    return mine / others if others else None
 
 
 def measurements(
@@ -120,22 +128,39 @@ def measurements(
     masks: Sequence[NDArray[np.bool_]],
     ids: Sequence[str],
     *,
+    spacing: Sequence[float] | None,
     item: str,
     source: Source,
 ) -> list[Measurement]:
-    """What the settings measure, as findings that stand on the masks."""
+    """What the settings measure, as findings that stand on the masks.
+
+    Args:
+        settings: of the task.
+        masks: of its labels.
+        ids: of the findings that hold them.
+        spacing: mm, or None where no scale is known.
+        item: that the masks lie on.
+        source: who says so.
+    """
     named = dict(zip(settings.labels, masks, strict=True))
     out = []
     for number, one in enumerate(settings.measure, 1):
-        value = value_of(one, named)
-        base = one.of if one.kind == "fall" else one.to
+        axes = masks[0].ndim
+        reason = ""
+        value = value_of(one, named, spacing or (1.0,) * axes)
+        unit = "1"
+        if one.kind == "size":
+            unit = "mL" if axes == 3 else "mm2" if spacing else "[pix_i]"
+            if axes == 3 and spacing is None:
+                value, reason = None, "the volume states no spacing"
+        elif value is None:
+            reason = f"{' and '.join(one.of if one.kind == 'fall' else one.to)} was not found"
         words = {"of": " and ".join(one.of), "to": " and ".join(one.to)}
         used = dict.fromkeys([*one.of, *one.to])
         out.append(
             Measurement(
-                id=f"measure-{number}", name=one.name, source=source, item=item,
-                value=value, unit="1", method=_METHODS[one.kind].format(**words),
-                reason="" if value is not None else f"{' and '.join(base)} was not found",
+                id=f"measure-{number}", name=one.name, source=source, item=item, value=value,
+                unit=unit, method=_METHODS[one.kind].format(**words), reason=reason,
                 evidence=tuple(ids[settings.labels.index(label)] for label in used),
             )
         )  # fmt: skip

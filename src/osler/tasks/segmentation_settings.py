@@ -29,22 +29,30 @@ class Planned(Settings):
 class Measure(Settings):
     """A number of the whole case, from the volumes (areas) of its labels.
 
-    ``share`` is the volume of ``of`` over that of ``to``; ``fall`` is by how much of ``of`` the
-    volume of ``to`` is smaller, as an ejection fraction is, from the end of diastole to that of
-    systole; ``height`` is the vertical extent of ``of`` over that of ``to``, in pictures, as a
-    cup/disc ratio is. In all of them several labels count as the union of their voxels.
+    ``size`` is the volume of ``of`` in millilitres (the area in mm² in pictures, pixels where no
+    scale is known). ``share`` is the volume of ``of`` over that of ``to``; ``fall`` is by how much
+    of ``of`` the volume of ``to`` is smaller, as an ejection fraction is, from the end of diastole
+    to that of systole; ``height`` is the vertical extent of ``of`` over that of ``to``, in
+    pictures, as a cup/disc ratio is. In all of them several labels count as the union of their
+    voxels.
 
     Attributes:
         name: what a reader sees.
         kind: see above.
         of: labels.
-        to: labels.
+        to: labels; none for a size.
     """
 
     name: str = Field(min_length=1)
-    kind: Literal["share", "fall", "height"] = "share"
+    kind: Literal["share", "fall", "height", "size"] = "share"
     of: list[str] = Field(min_length=1)
-    to: list[str] = Field(min_length=1)
+    to: list[str] = []
+
+    @model_validator(mode="after")
+    def _two_sides(self) -> Self:
+        if (self.kind == "size") == bool(self.to):
+            raise ValueError("to: is named exactly where the kind is not 'size'")
+        return self
 
 
 class SegmentationSettings(Settings):
