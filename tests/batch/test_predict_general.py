@@ -12,12 +12,23 @@ from PIL import Image as Pillow
 from typer.testing import CliRunner
 
 import osler
+from osler.batch.asking import cells
 from osler.cli import app
 from osler.errors import InputError
 from osler.io.dicom_findings import add
 from osler.io.findings_json import read_findings
 from osler.io.nifti_out import write_nifti
-from osler.record import Image, Mask
+from osler.record import (
+    Box,
+    Case,
+    Image,
+    Label,
+    Mask,
+    Measurement,
+    Passage,
+    Risk,
+    Source,
+)
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +123,29 @@ def test_the_verb_gives_the_case(place):
 
 def place_of(dataset):
     return tuple(round(float(x), 3) for x in dataset.ImagePositionPatient)
+
+
+def test_every_kind_of_finding_has_its_cells():
+    said = {"source": Source("bundle", "x"), "item": "ct"}
+    ct = Image("ct", np.zeros((1, 4, 5, 6), np.int16), "CT", spacing=(3.0, 2.0, 2.0))
+    case = Case("c", items={"ct": ct})
+    mask = np.zeros((4, 5, 6), bool)
+    mask[0, 0, :5] = True
+    found = [
+        Mask(id="m", name="liver", mask=mask, **said),
+        Box(id="a", name="nodule", start=(0, 0, 0), stop=(1, 1, 1), **said),
+        Box(id="b", name="nodule", start=(1, 1, 1), stop=(2, 2, 2), **said),
+        Risk(id="r", name="death", value=0.25, horizon_days=365, **said),
+        Label(id="y", name="cough", value="no", probabilities={"yes": 0.1, "no": 0.9}, **said),
+        Measurement(id="e", name="ef", value=0.5, unit="%", **said),
+        Passage(id="p", name="report", text="=1+1", **said),
+        Passage(id="q", name="report", text="and more", **said),
+    ]
+    assert cells(case, found) == {
+        "liver_voxels": 5, "liver_ml": "0.060", "nodule_count": 2, "p_death_365_days": "0.250000",
+        "cough": "no", "p_cough": "0.100000", "ef_%": 0.5,
+        "report": "'=1+1 and more",  # no formula of a spreadsheet
+    }  # fmt: skip
 
 
 RECIPE = {

@@ -235,10 +235,11 @@ def cells(case: "Case", found: "Sequence[Finding]") -> dict[str, object]:
 
     A label's value is in a column of its name and its probabilities in ``p_NAME_VALUE`` (of yes or
     no, ``p_NAME``); a mask has ``NAME_pixels`` or ``NAME_voxels`` and, where the scale is known,
-    ``NAME_mm2`` or ``NAME_ml``; a number is in ``NAME_UNIT``; of boxes and points there is a count.
+    ``NAME_mm2`` or ``NAME_ml``; a number is in ``NAME_UNIT``; a chance in ``p_NAME_DAYS_days``;
+    words are in a column of their name; of boxes and points there is a count.
     """
     from osler.io.tables import safe
-    from osler.record import Box, Label, Mask, Measurement, Point, Risk
+    from osler.record import Box, Label, Mask, Measurement, Passage, Point, Risk
 
     row: dict[str, object] = {}
     for one in found:
@@ -252,6 +253,8 @@ def cells(case: "Case", found: "Sequence[Finding]") -> dict[str, object]:
         elif isinstance(one, Risk):
             days = "" if one.horizon_days is None else f"_{one.horizon_days:g}_days"
             row[f"p_{one.name}{days}"] = f"{one.value:.6f}"
+        elif isinstance(one, Passage):
+            row[one.name] = safe(" ".join(filter(None, (str(row.get(one.name, "")), one.text))))
         elif isinstance(one, Box | Point):
             key = f"{one.name}_count"
             row[key] = int(str(row.get(key, 0))) + 1
