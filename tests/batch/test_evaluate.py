@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -428,3 +429,32 @@ def test_figures_of_labels_are_a_table():
     main, labels, _ = by_label([{"name": "Dice, a"}, {"name": "error, cup to disc"}], ["a"])
     assert len(main) == 2
     assert not labels
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    with playwright.sync_playwright() as runner:
+        opened = runner.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("which", ["squares_done", "lights_done"])
+def test_the_page_in_a_browser(browser, which, width, request):
+    out, _ = request.getfixturevalue(which)
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    said, asked = [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("request", lambda one: asked.append(one.url))
+    page.goto((out / "evaluation.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert said == []  # the policy lets the page's own style in
+    assert page.evaluate("getComputedStyle(document.querySelector('.wrap')).borderRadius") == "14px"
+    assert page.locator("section").count() >= 4
+    page.close()
