@@ -1,7 +1,10 @@
 """The network of a recipe, with the sizes that its task knows."""
 
+import difflib
 import inspect
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from torch import nn
 
 from osler import models
 from osler.errors import RecipeError
+from osler.learn.advice import out_of_memory
 from osler.learn.joining import Joined
 from osler.learn.recipe import Recipe, TableNetwork
 from osler.tasks.case_input import SIGNAL, TABLE
@@ -39,11 +43,12 @@ def build(recipe: Recipe, task: Task, path: Path) -> nn.Module:
         options = {**own, **options}
     for key, value in sizes(name, task).items():
         options.setdefault(key, value)
-    if said.checkpoint is not None:
-        place = path.parent / said.checkpoint
-        net = models.create(name, checkpoint=place, partial=said.partial, **options)
-    else:
-        net = models.create(name, weights="random", **options)
+    with _options_named(name, said.options):
+        if said.checkpoint is not None:
+            place = path.parent / said.checkpoint
+            net = models.create(name, checkpoint=place, partial=said.partial, **options)
+        else:
+            net = models.create(name, weights="random", **options)
     others = {
         key: models.create(kind, weights="random", **more)
         for key, (kind, more) in task.beside().items()
@@ -83,8 +88,21 @@ def check(net: nn.Module, task: Task, inputs: Mapping[str, NDArray[Any]]) -> Non
     Raises:
         RecipeError: an output is missing or has another number of channels.
     """
-    with torch.no_grad():
-        said = task.named(net.train()(*(torch.from_numpy(one) for one in inputs.values())))
+    try:
+        with torch.no_grad():
+            said = task.named(net.train()(*(torch.from_numpy(one) for one in inputs.values())))
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        if out_of_memory(error):
+            raise
+        shapes = ", ".join(f"'{key}' {tuple(one.shape)}" for key, one in inputs.items())
+        first = str(error).strip().split("\n", 1)[0]
+        raise RecipeError(
+            f"the network does not take a batch of the shape {shapes} (samples, channels, sides): "
+            f"{first}. Choose a network.name for as many axes, and sides that it can halve as "
+            "often as it does: settings.patch, settings.image.size or settings.multiple"
+        ) from error
     for spec in task.outputs():
         value = said.get(spec.name)
         first = value[0] if isinstance(value, list | tuple) else value
@@ -95,6 +113,30 @@ def check(net: nn.Module, task: Task, inputs: Mapping[str, NDArray[Any]]) -> Non
                 f"the network gives {first.shape[1]} values of '{spec.name}' and the task has "
                 f"{len(spec.labels)} labels; set the option of network.options that says how many"
             )
+
+
+@contextmanager
+def _options_named(name: str, options: Mapping[str, Any]) -> Iterator[None]:
+    """Tell which option of a recipe a network cannot be built with, and the nearest it has."""
+    try:
+        yield
+    except RecipeError as error:
+        found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if found is None or found[1] not in options:
+            raise
+        known = sorted(_parameters(name) - {"self", "args", "kwargs"})
+        near = difflib.get_close_matches(found[1], known, n=1, cutoff=0.0)
+        raise RecipeError(
+            f"network.options.{found[1]}: the network '{name}' has no such option"
+            + (f"; the nearest is '{near[0]}'" if near else "")
+        ) from error
+    except (RuntimeError, ValueError, IndexError) as error:
+        if out_of_memory(error):
+            raise
+        first = (str(error).strip() or type(error).__name__).split("\n", 1)[0]
+        raise RecipeError(
+            f"network.options: the network '{name}' cannot be built with {dict(options)}: {first}"
+        ) from error
 
 
 def sizes(name: str, task: Task) -> dict[str, Any]:

@@ -198,6 +198,18 @@ class Task(ABC):
             said["size"] = first.size
         return said
 
+    def beside(self) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
+        """Networks that learn beside the first one: a key to the name and options of each."""
+        return {}
+
+    def completed(self, net: Any, beside: Mapping[str, Any]) -> Any:
+        """The network with those of `beside` as the one module (torch) that learns.
+
+        It is called with the inputs in their order, and exported; parts that only the loss uses
+        are trained and kept with it, and left out of the graph.
+        """
+        return net
+
     # From cases to arrays ------------------------------------------------------------------------
 
     @abstractmethod
