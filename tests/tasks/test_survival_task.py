@@ -321,12 +321,14 @@ def written(place, model, **settings):
 @pytest.fixture(scope="module")
 def runs(place, tmp_path_factory):
     """A run of each model; that of hazards states curves."""
-    return {
-        model: fit(
-            written(place, model, curve=model == "hazards"), out=tmp_path_factory.mktemp("r")
-        )
-        for model in ("cox", "hazards")
-    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("osler.learn.training.REPLICATES", 100)
+        return {
+            model: fit(
+                written(place, model, curve=model == "hazards"), out=tmp_path_factory.mktemp("r")
+            )
+            for model in ("cox", "hazards")
+        }
 
 
 @pytest.mark.parametrize("model", ["cox", "hazards"])
