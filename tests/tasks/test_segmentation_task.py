@@ -386,17 +386,39 @@ def test_sizes_are_measured_in_millilitres_where_a_scale_is_known():
         assert bool(found.reason) == (value is None)
 
 
-def test_a_real_ct_with_many_organs_can_be_planned_for(data_dir):
-    from osler import io
+def test_a_real_ct_with_many_organs_is_read_planned_for_and_judged(data_dir, tmp_path):
+    from osler.data.cohort import read_cohort
+    from osler.data.opening import open_row
 
+    organs = {"spleen": 1, "kidney-right": 2, "kidney-left": 3, "liver": 5}
     folder = data_dir / "ct-example"
-    case = io.load_file(folder / "example_ct_sm.nii.gz")
-    image = next(iter(case.items.values()))
-    image.modality = "CT"
-    organs = image.array[0] > 0  # stands for labels: what is denser than water
-    case.add(Mask(id="organs", name="organs", source=PERSON, item=image.name, mask=organs))
-    task = task_of(labels=["organs"], plan="auto", memory=8.0, image={"items": [image.name]})
-    said = task.planned(lambda: iter([case])).settings
-    assert said.image.spacing == pytest.approx(image.spacing)
-    assert said.image.intensity.range[0] >= 0
-    assert np.prod(said.patch) > 0
+    names = ",".join(f"label:{name}" for name in organs)
+    cells = ",".join(f"{folder / 'example_seg.nii.gz'}#{n}" for n in organs.values())
+    table = tmp_path / "cohort.csv"
+    table.write_text(
+        f"case_id,patient_id,ct,{names}\none,one,{folder / 'example_ct_sm.nii.gz'},{cells}\n"
+    )
+    cohort = read_cohort(table)
+    case = open_row(cohort.rows[0], cohort)
+    image = case.items["ct"]
+    masks = {one.name: one.mask for one in case.of(Mask)}
+    assert 0 < np.median(image.array[0][masks["liver"]]) < 200  # Hounsfield units
+    x = {
+        side: (image.affine @ [*np.argwhere(masks[f"kidney-{side}"]).mean(0), 1])[0]
+        for side in ("left", "right")
+    }
+    assert x["left"] > x["right"]  # LPS: to the patient's left
+    task = task_of(labels=list(organs), plan="auto", memory=4.0, image={"items": ["ct"]})
+    task = task.planned(lambda: iter([case]))
+    said = task.settings
+    assert said.image.spacing == pytest.approx((3.0, 3.0, 3.0))
+    assert said.image.intensity.method == "clip"
+    low, high = said.image.intensity.range
+    assert -200 < low < 50 < high < 500
+    assert said.planned.memory <= 4.0
+    sample = task.encode(case, truth=True)
+    planes = [sample.targets["labels"][0] == k + 1 for k in range(len(organs))]
+    row = task.judge(scores_of(planes, overlapping=False), sample)
+    for name, mask in masks.items():
+        assert row[f"dice/{name}"] == 1
+        assert row[f"volume/{name}"] == pytest.approx(mask.sum() * 0.027)
