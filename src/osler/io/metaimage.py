@@ -77,7 +77,7 @@ def read_metaimage(file: InputFile, format: str, *, max_pixels: int) -> Image:
         origin=voxels.origin(file),
         flags=(
             *file.extension_flags(format), *flags,
-            *(("time-step-unknown",) if len(sizes) == 4 else ()),
+            *(("time-step-unknown",) if len(sizes) == 4 else ()), *note.flags,
         ),
         channels=note.channels if len(note.channels) == held.shape[0] else (),
         header={"metaimage": dict(fields)},

@@ -127,7 +127,7 @@ def read_nifti(
             path=file.name, sha256="", format=format,
             files=tuple(str(piece.path) for piece in voxels.pieces if not header.single),
         ),
-        flags=(*file.extension_flags(format), *place.flags, *flags, *more),
+        flags=(*file.extension_flags(format), *place.flags, *flags, *more, *note.flags),
         channels=channels,
         times=times,
         header={"nifti": kept(header)},

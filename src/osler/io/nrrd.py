@@ -96,7 +96,7 @@ def read_nrrd(file: InputFile, format: str, *, max_pixels: int) -> Image:
         spacing=spacing,
         affine=affine,
         origin=voxels.origin(file),
-        flags=(*file.extension_flags(format), *flags, *more),
+        flags=(*file.extension_flags(format), *flags, *more, *note.flags),
         units=header.fields.get("sample units", "").strip('"'),
         channels=names,
         times=times,

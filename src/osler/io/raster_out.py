@@ -6,6 +6,8 @@ in the OME header [1] where there are any.
 [1] The OME-TIFF specification, https://ome-model.readthedocs.io/en/stable/ome-tiff/.
 """
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,10 +16,12 @@ from numpy.typing import NDArray
 
 from osler.errors import OutputError
 from osler.io.atomic_file import replacing
+from osler.io.volume_note import SYNTHETIC
 from osler.io.volume_values import even_step, is_colour, plain_values
 from osler.record import Image
 
 _PNG_CHANNELS: Final = (1, 3, 4)
+_HEADER_END: Final = 33  # the signature and IHDR, which comes first and is of one size
 
 
 def write_png(image: Image, path: str | Path) -> Path:
@@ -42,7 +46,8 @@ def write_png(image: Image, path: str | Path) -> Path:
     plane = array.reshape(len(array), *image.shape[-2:])
     encode: Any = imagecodecs.png_encode
     with replacing(path) as part:
-        part.write_bytes(encode(_last(plane)))
+        packed = bytes(encode(_last(plane)))
+        part.write_bytes(_commented(packed, SYNTHETIC) if SYNTHETIC in image.flags else packed)
     return path
 
 
@@ -77,6 +82,13 @@ def write_tiff(image: Image, path: str | Path) -> Path:
     return path
 
 
+def _commented(png: bytes, words: str) -> bytes:
+    """A PNG with a comment (tEXt, PNG specification 11.3.3.2) behind its header."""
+    body = b"tEXt" + b"Comment\0" + words.encode("latin-1")
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return png[:_HEADER_END] + chunk + png[_HEADER_END:]
+
+
 def _last(plane: NDArray[Any]) -> NDArray[Any]:
     """``(C, H, W)`` as ``(H, W)`` or ``(H, W, C)``."""
     return np.ascontiguousarray(plane[0] if len(plane) == 1 else np.moveaxis(plane, 0, -1))
@@ -90,6 +102,8 @@ def _ome(image: Image, *, colour: bool) -> dict[str, Any]:
     elif image.channel_count > 1:
         axes = ("T" if image.times else "C") + axes
     out: dict[str, Any] = {"axes": axes}
+    if SYNTHETIC in image.flags:
+        out["Description"] = SYNTHETIC
     for name, step in zip("XYZ", reversed(image.spacing or ()), strict=False):
         out[f"PhysicalSize{name}"] = repr(float(step))
         out[f"PhysicalSize{name}Unit"] = "mm"

@@ -13,6 +13,8 @@ from osler.record import Image
 
 KEY: Final = "osler"
 _LONGEST: Final = 1 << 16
+SYNTHETIC: Final = "synthetic"
+"""The flag of an image that nobody measured, which goes wherever the image goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +25,17 @@ class Note:
         plane: the volume of one slice was an image ``(C, H, W)``: only so has it a place in the
             patient, or an axis of time.
         channels: a name for each.
+        synthetic: nobody measured it.
     """
 
     plane: bool = False
     channels: tuple[str, ...] = ()
+    synthetic: bool = False
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Those of the image that was written."""
+        return (SYNTHETIC,) if self.synthetic else ()
 
 
 def note_of(image: Image, *, plane: bool) -> str:
@@ -34,6 +43,8 @@ def note_of(image: Image, *, plane: bool) -> str:
     said: dict[str, Any] = {"plane": True} if plane else {}
     if image.channels and not is_colour(image):
         said["channels"] = list(image.channels)
+    if SYNTHETIC in image.flags:
+        said[SYNTHETIC] = True
     return json.dumps(said) if said else ""
 
 
@@ -49,4 +60,8 @@ def read_note(text: str | None) -> Note:
         return Note()
     names = said.get("channels")
     sound = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    return Note(said.get("plane") is True, tuple(names) if sound and names else ())
+    return Note(
+        said.get("plane") is True,
+        tuple(names) if sound and names else (),
+        said.get(SYNTHETIC) is True,
+    )
