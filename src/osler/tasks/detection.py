@@ -15,6 +15,7 @@ from osler.tasks.detection_boxes import (
     Truth,
     boxes_at,
     filled,
+    first_of_each,
     peaks,
     suppressed,
     truth_of,
@@ -275,7 +276,8 @@ class Detection(Task):
             found.append((boxes[own], scores[own], labels[own]))
         boxes, scores, labels = (np.concatenate(one) for one in zip(*found, strict=True))
         boxes = np.clip(boxes, 0, np.tile(np.array(shape, float), 2))
-        kept = suppressed(boxes, scores, labels, iou=said.nms)[: said.most]
+        kept = suppressed(boxes, scores, labels, iou=said.nms)
+        kept = kept[first_of_each(labels[kept], said.most)]
         return {
             "heatmap": scores[kept], "labels": labels[kept],
             "boxes": boxes[kept] / sample.home["factor"],

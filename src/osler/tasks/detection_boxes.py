@@ -189,7 +189,7 @@ def peaks(
     Args:
         scores: ``(L, [D,] H, W)``.
         least: the lowest that counts.
-        most: how many are kept, of all labels together.
+        most: how many are kept of each label.
 
     Returns:
         labels ``(K,)``, cells ``(K, n)`` and scores ``(K,)``.
@@ -200,8 +200,22 @@ def peaks(
     highest = ndimage.maximum_filter(scores, around, mode="nearest")
     index = np.stack(np.nonzero((scores >= highest) & (scores >= least)), axis=1)
     values = scores[tuple(index.T)]
-    order = np.argsort(-values, kind="stable")[:most]
+    order = np.argsort(-values, kind="stable")
+    order = order[first_of_each(index[order, 0], most)]
     return index[order, 0], index[order, 1:], values[order]
+
+
+def first_of_each(labels: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    """Indices of the first so many of each label, in order: a common one does not crowd out others.
+
+    Args:
+        labels: ``(K,)``, the likeliest first.
+        most: of each.
+    """
+    kept = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        kept[np.flatnonzero(labels == label)[:most]] = True
+    return np.flatnonzero(kept)
 
 
 def boxes_at(

@@ -32,7 +32,7 @@ class DetectionSettings(Settings):
         sizes: how sizes are learnt: ``l1`` of their logarithms, or ``giou`` of the boxes.
         weight: of sizes and offsets beside the heatmap's loss.
         nms: overlap (IoU) above which the lower of two boxes of a label goes.
-        most: boxes an image at most, of all labels together.
+        most: boxes of a label an image at most.
         least: probability, before calibration, below which nothing is a candidate.
         threshold: calibrated probability from which a candidate is said.
         iou: overlap from which a candidate hits, for average precision.
