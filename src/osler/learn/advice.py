@@ -24,9 +24,14 @@ def advising(learner: Learner, device: torch.device) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise RecipeError(_lighter(learner, device)) from error
     except RuntimeError as error:
-        if not any(sign in str(error).lower() for sign in _FULL):
+        if not out_of_memory(error):
             raise
         raise RecipeError(_lighter(learner, device)) from error
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch says that memory is full."""
+    return any(sign in str(error).lower() for sign in _FULL)
 
 
 def _lighter(learner: Learner, device: torch.device) -> str:

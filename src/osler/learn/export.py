@@ -1,8 +1,10 @@
 """From a trained network to an ONNX graph that says the same."""
 
 import inspect
+import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -51,9 +53,7 @@ def export_onnx(
         kinds = {one.kind for one in inspect.signature(net.forward).parameters.values()}
         if inspect.Parameter.VAR_POSITIONAL in kinds:
             shapes = (shapes,)  # the exporter sees all of them as one argument
-    with warnings.catch_warnings():
-        # the exporter warns of its own internals
-        warnings.simplefilter("ignore")
+    with _hushed():
         program = torch.onnx.export(
             net.eval(), tuple(example.values()), dynamo=True, input_names=list(example),
             output_names=list(outputs), dynamic_shapes=shapes, opset_version=OPSET,
@@ -66,6 +66,23 @@ def export_onnx(
         _store_half(model)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep what the exporter says of its own internals, such as "torchvision is not installed"."""
+    logger = logging.getLogger("torch.onnx")
+    quiet = logging.getLogger("torch.onnx._internal.exporter._registration")
+    before = [(one, one.level) for one in (logger, quiet)]
+    try:
+        for one, _ in before:
+            one.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for one, level in before:
+            one.setLevel(level)
 
 
 def _forget_names(model: Any) -> None:

@@ -48,7 +48,7 @@ class Learner(BaseModel):
             and figures are those of the network before them, and the card says so.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     steps: int = Field(gt=0)
     batch: int = Field(8, gt=0)
@@ -59,7 +59,7 @@ class Learner(BaseModel):
     balance: float = Field(0.0, ge=0, le=1)
     optimiser: Literal["adamw", "sgd"] = "adamw"
     rate: float = Field(2e-3, gt=0)
-    weight_decay: float = 1e-4
+    weight_decay: float = Field(1e-4, ge=0)
     momentum: float = Field(0.99, ge=0, lt=1)
     warmup: int = Field(200, ge=0)
     schedule: Literal["cosine", "poly", "constant"] = "cosine"
@@ -67,14 +67,14 @@ class Learner(BaseModel):
     floor: float = Field(0.01, ge=0, le=1)
     layer_decay: float = Field(1.0, gt=0, le=1)
     ema: float = Field(0.998, ge=0, lt=1)
-    clip: float | None = 1.0
-    dice: float = 1.0
-    positive: float = 1.0
+    clip: float | None = Field(1.0, gt=0)
+    dice: float = Field(1.0, ge=0)
+    positive: float = Field(1.0, gt=0)
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     checkpointing: bool = False
     validate_every: int = Field(500, gt=0)
     patience: int | None = Field(None, gt=0)
-    checkpoint_minutes: float = 3.0
+    checkpoint_minutes: float = Field(3.0, ge=0)
     graph: bool = False
     seed: int = 1
     hold: int | None = 0

@@ -97,10 +97,10 @@ def check(net: nn.Module, task: Task, inputs: Mapping[str, NDArray[Any]]) -> Non
         if out_of_memory(error):
             raise
         shapes = ", ".join(f"'{key}' {tuple(one.shape)}" for key, one in inputs.items())
-        first = str(error).strip().split("\n", 1)[0]
+        reason = str(error).strip().split("\n", 1)[0]
         raise RecipeError(
             f"the network does not take a batch of the shape {shapes} (samples, channels, sides): "
-            f"{first}. Choose a network.name for as many axes, and sides that it can halve as "
+            f"{reason}. Choose a network.name for as many axes, and sides that it can halve as "
             "often as it does: settings.patch, settings.image.size or settings.multiple"
         ) from error
     for spec in task.outputs():

@@ -1,12 +1,22 @@
 """A recipe: a training run as data, checked before anything is loaded."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from osler.errors import RecipeError
 from osler.learn.learner import Learner
@@ -67,6 +77,12 @@ class Hold(_Strict):
     test: int | str | None = 0
     tune: int | str | None = 1
 
+    @model_validator(mode="after")
+    def _differ(self) -> Self:
+        if self.test is not None and self.test == self.tune:
+            raise ValueError("test and tune are the same part; cases that choose cannot judge")
+        return self
+
 
 class Folds(_Strict):
     """How a cohort without folds or parts is dealt out, by patient.
@@ -108,7 +124,7 @@ class Recipe(_Strict):
     name: str
     version: str = "1.0.0"
     task: str
-    cohort: str
+    cohort: str = Field(min_length=1)
     kind: str | None = None
     patient: str | None = None
     where: dict[str, list[str]] = {}
@@ -121,6 +137,29 @@ class Recipe(_Strict):
     learner: Learner
     augment: str | dict[str, Any] = "none"
     card: dict[str, Any] = {}
+
+    @field_validator("name", "version")
+    @classmethod
+    def _suits_a_card(cls, value: str, info: ValidationInfo) -> str:
+        from osler.bundles.card import Name, Version
+
+        kind, such = (
+            (Name, "'hippocampus-2'") if info.field_name == "name" else (Version, "'1.0.0'")
+        )
+        adapter: TypeAdapter[str] = TypeAdapter(kind)
+        try:
+            return adapter.validate_python(value)
+        except ValidationError as error:
+            raise ValueError(f"must look like {such}, since the bundle is called so") from error
+
+    @field_validator("patient")
+    @classmethod
+    def _is_a_rule(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from error
+        return value
 
     def with_batch(self, planned: int | None) -> "Recipe":
         """The recipe with the batch that its task planned, unless it sets one itself."""
@@ -175,9 +214,11 @@ def check_recipe(
         except RecipeError as error:
             lines.append(f"task: {error}")
         else:
-            settings = content.get("settings") or {}
+            settings = content.get("settings", {})
             try:
-                task = kind(kind.Settings.model_validate(settings))
+                if isinstance(settings, dict):  # else said above
+                    lines += _repeated(settings)
+                    task = kind(kind.Settings.model_validate(settings))
             except ValidationError as error:
                 lines += [explain(one, kind.Settings, "settings") for one in error.errors()]
     if recipe is not None:
@@ -186,6 +227,15 @@ def check_recipe(
         listed = "\n  ".join(lines)
         raise RecipeError(f"the recipe '{path}' is wrong:\n  {listed}")
     return recipe, task
+
+
+def _repeated(settings: dict[str, Any]) -> list[str]:
+    """A label that is named twice, which a card cannot have."""
+    labels = settings.get("labels")
+    if not isinstance(labels, list):
+        return []
+    twice = [one for n, one in enumerate(labels) if one in labels[:n]]
+    return [f"settings.labels: names {one!r} more than once" for one in twice]
 
 
 def _network_faults(recipe: Recipe) -> list[str]:

@@ -82,6 +82,10 @@ def explain(problem: Any, model: Any, prefix: str = "") -> str:
     """
     place = [str(part) for part in problem["loc"]]
     where = ".".join([prefix, *place] if prefix else place) or "the whole"
+    if problem["type"] == "missing":
+        return f"{where}: is missing"
+    if problem["type"] in ("model_type", "dict_type"):
+        return f"{where}: takes keys with values (got {problem.get('input')!r})"
     if problem["type"] != "extra_forbidden":
         message = problem["msg"].removeprefix("Value error, ")
         return f"{where}: {message} (got {problem.get('input')!r})"

@@ -118,9 +118,15 @@ class Classification(Task):
                     f"'{said.target}' holds"
                 )
             counts = [found.count(label) for label in labels]
+            if not labels:
+                raise RecipeError(
+                    f"no teaching case has a label '{said.target}'; settings.target names a "
+                    f"column 'label:{said.target}' of the cohort"
+                )
             if len(labels) < 2:
                 raise RecipeError(
-                    f"the teaching cases have one value of '{said.target}' only: {labels}"
+                    f"the teaching cases have one value of '{said.target}' only: '{labels[0]}'; "
+                    "a classification needs two"
                 )
         found_too = planned_input(said, tables)
         return type(self)(said.model_copy(update={"labels": labels, "counts": counts, **found_too}))

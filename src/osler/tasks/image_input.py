@@ -50,8 +50,15 @@ class ImageInput(Settings):
     items: Annotated[list[str], Field(min_length=1)] = ["image"]
     colour: bool = False
     frames: list[Annotated[int, Field(ge=0)]] | None = None
-    size: tuple[int, ...] | None = None
-    spacing: tuple[float, float, float] | None = None
+    size: tuple[Annotated[int, Field(gt=0)], ...] | None = None
+    spacing: (
+        tuple[
+            Annotated[float, Field(gt=0)],
+            Annotated[float, Field(gt=0)],
+            Annotated[float, Field(gt=0)],
+        ]
+        | None
+    ) = None
     intensity: Intensity = Intensity()
 
     @property
@@ -74,6 +81,11 @@ def images_of(case: Case, wanted: ImageInput) -> list[Image]:
     Raises:
         InputError: one is missing; the message names those there are.
     """
+    images = {item.name for item in case.items.values() if isinstance(item, Image)}
+    absent = [name for name in wanted.items if name not in images]
+    if len(wanted.items) > 1 and absent:  # one image must not stand for several
+        known = ", ".join(f"'{one}'" for one in sorted(images)) or "none"
+        raise InputError(f"case '{case.id}' lacks the image '{absent[0]}'; its images: {known}")
     return [image_of(case, name) for name in wanted.items]
 
 

@@ -94,7 +94,7 @@ class SegmentationSettings(Settings):
     width: Annotated[int, Field(gt=0)] = 32
     planned: Planned | None = None
     prompt: Literal["none", "box", "point"] = "none"
-    patch: tuple[int, ...] | None = None
+    patch: tuple[Annotated[int, Field(gt=0)], ...] | None = None
     overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.33
     multiple: Annotated[int, Field(gt=0)] = 32
