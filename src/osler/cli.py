@@ -342,7 +342,13 @@ def fit(
 ) -> None:
     """Train a bundle by a recipe. Needs the extra "train"."""
     with _errors(debug=debug):
-        osler.fit(recipe, out=out, resume=resume)
+        run = osler.fit(recipe, out=out, resume=resume)
+        for one in run.metrics:
+            bounds = (
+                f" ({one['low']:.3g} to {one['high']:.3g})" if one.get("low") is not None else ""
+            )
+            typer.echo(f"{one['name']}: {one['value']:.3g}{bounds}")
+        typer.echo(f"bundle: {run.bundle}")
 
 
 @app.command()

@@ -7,7 +7,7 @@ from PIL import Image as Pillow
 
 from osler import bundles, io
 from osler.bundles.answering import answer, task_of
-from osler.errors import RecipeError
+from osler.errors import OutputError, RecipeError
 from osler.learn.fitting import fit
 from osler.record import Label, Mask
 
@@ -130,3 +130,22 @@ def test_unreadable_and_unlabelled_cases_are_listed(place, tmp_path):
         fit(written(place, CLASSIFY, cohort="bad.csv"), out=tmp_path / "run")
     message = str(caught.value)
     assert "x1" in message or "broken.png" in message
+
+
+def test_a_word_where_a_mask_is_wanted_does_not_teach_an_empty_picture(place, tmp_path):
+    text = (place / "cohort.csv").read_text().replace("5.mask.png", "hello")
+    (place / "word.csv").write_text(text)
+    with pytest.raises(RecipeError, match="'shape' is a word, not a mask"):
+        fit(written(place, SEGMENT, cohort="word.csv"), out=tmp_path / "run")
+
+
+def test_a_patch_of_other_axes_is_refused(place, tmp_path):
+    settings = {"labels": ["shape"], "patch": [8, 8, 8]}
+    with pytest.raises(RecipeError, match="has 2 axes and settings"):
+        fit(written(place, SEGMENT, settings=settings), out=tmp_path / "run")
+
+
+def test_a_folder_that_cannot_be_written_is_named(place, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="choose another folder"):
+        fit(written(place, SEGMENT), out=tmp_path / "file" / "run")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from osler import bundles
 from osler.data.provenance import cohort_used, refuse_change
 from osler.data.taught import FILE as TAUGHT
-from osler.errors import BundleError, MissingExtraError, RecipeError
+from osler.errors import BundleError, MissingExtraError, OutputError, RecipeError
 from osler.learn.learner import Learner
 from osler.learn.recipe import FUNDUS, Recipe, check_recipe, read_yaml
 
@@ -66,6 +66,7 @@ def fit(
         MissingExtraError: torch is not installed.
         RecipeError: the recipe or its cohort is wrong, or the cohort has changed since the run
             that is resumed began; nothing was trained.
+        OutputError: the folder of the run cannot be written.
         BundleError: the exported graph does not give what the network gives.
     """
     path = Path(recipe)
@@ -83,6 +84,12 @@ def fit(
     from osler.learn.training import learn
 
     folder = folder if folder is not None else Path("runs") / read.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"'{folder}' cannot be written: {error.strerror}; choose another folder with --out"
+        ) from error
     if not is_first():  # of several processes one writes; the others only help to teach
         with TemporaryDirectory() as place:
             cohort = cohort_of(read, path, folder=Path(place))

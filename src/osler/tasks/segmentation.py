@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.errors import InputError, RecipeError
-from osler.record import Case, Finding, Mask, Source
+from osler.record import Case, Finding, Label, Mask, Source
 from osler.tasks import segmentation_figures, segmentation_prompt
 from osler.tasks.grid import Grid
 from osler.tasks.image_input import encode_image, image_of, resized
@@ -94,6 +94,11 @@ class Segmentation(Task):
         image, native, source, target = encode_image(case, said.image)
         sample = Sample(case.id, case.patient_id or case.id, {"image": image}, case=case)
         sample.home = {"native": native, "source": source, "target": target}
+        axes = image.ndim - 1
+        if said.patch is not None and len(said.patch) != axes:
+            raise InputError(
+                f"case '{case.id}': its image has {axes} axes and settings.patch {len(said.patch)}"
+            )
         if truth:
             sample.targets = {"labels": self._targets(case, sample)}
             sample.group = "labelled" if (sample.targets["labels"] > 0).any() else "empty"
@@ -164,6 +169,11 @@ class Segmentation(Task):
         for one in case.of(Mask):
             if one.name == label and one.source.kind == "person":
                 return one
+        if any(one.name == label and one.source.kind == "person" for one in case.of(Label)):
+            raise InputError(
+                f"case '{case.id}': its '{label}' is a word, not a mask; the file it names may not "
+                "exist"
+            )
         return None
 
     def example(self, sample: Sample, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
