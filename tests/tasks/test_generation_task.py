@@ -8,11 +8,14 @@ from pydantic import ValidationError
 
 from osler import bundles, metrics
 from osler.bundles.answering import answer
+from osler.data.cohort import read_cohort
+from osler.data.opening import open_row
 from osler.errors import InputError
 from osler.io.derived_images import write_images
 from osler.io.findings_json import read_findings, write_findings
 from osler.learn.fitting import fit
-from osler.record import Case, DerivedImage, Label, Mask, Source
+from osler.learn.recipe import check_recipe
+from osler.record import Case, DerivedImage, Label, Source
 from osler.tasks import generation_figures as figures_of
 from osler.tasks.generation import GenerationSettings
 from osler.tasks.generation_sampling import Diffusion, drawn, noisy, seeded
@@ -169,8 +172,7 @@ KINDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", list(KINDS))
-def test_pictures_are_drawn_by_the_bundle_without_torch_and_flagged(place, tmp_path, kind):
+def written(place, kind):
     settings, options, steps = KINDS[kind]
     recipe = {
         "name": "discs", "task": "generation", "cohort": "cohort.csv",
@@ -180,21 +182,12 @@ def test_pictures_are_drawn_by_the_bundle_without_torch_and_flagged(place, tmp_p
         "learner": {"steps": steps, "batch": 8, "rate": 0.01, "warmup": 2, "ema": 0.8,
                     "precision": "float32"},
     }  # fmt: skip
-    path = place / "recipe.yaml"
+    path = place / f"{kind}.yaml"
     path.write_text(yaml.safe_dump(recipe))
-    run = fit(path, out=tmp_path / "run")
-    figures = {one["name"]: one["value"] for one in run.metrics}
-    assert "Fréchet distance, drawn" in figures
-    assert "copies among drawn pictures" in figures
-    bundle = bundles.load(run.bundle)
-    case = Case("wanted")
-    if kind == "against a judge":
-        mask = np.zeros((32, 32), bool)
-        mask[8:20, 8:20] = True
-        case.add(Mask(id="disc", name="disc", source=PERSON, mask=mask))
-    else:
-        case.add(Label(id="class", name="class", source=PERSON, value="bright"))
-    found = answer(bundle, case)
+    return path
+
+
+def check_pictures(found):
     assert len(found) == 2
     for one in found:
         assert isinstance(one, DerivedImage)
@@ -203,12 +196,50 @@ def test_pictures_are_drawn_by_the_bundle_without_torch_and_flagged(place, tmp_p
         assert one.image.array.shape == (1, 16, 16)
         assert one.image.array.dtype == np.uint8
     assert not np.array_equal(found[0].image.array, found[1].image.array)
+
+
+def test_pictures_are_drawn_by_the_bundle_without_torch_and_flagged(place, tmp_path):
+    run = fit(written(place, "pixels"), out=tmp_path / "run")
+    figures = {one["name"]: one["value"] for one in run.metrics}
+    assert "Fréchet distance, drawn" in figures
+    assert "copies among drawn pictures" in figures
+    case = Case("wanted")
+    case.add(Label(id="class", name="class", source=PERSON, value="bright"))
+    found = answer(bundles.load(run.bundle), case)
+    check_pictures(found)
     folder = tmp_path / "out"
     folder.mkdir()
     write_findings(case, folder)
     write_images(case, folder)
     again = read_findings(folder)
     assert "synthetic" in again[found[0].id].image.flags
+
+
+@pytest.mark.parametrize("kind", ["codes", "against a judge"])
+def test_every_part_of_a_network_learns_and_the_whole_draws(place, kind):
+    import torch
+
+    from osler.learn.networks import build
+    from osler.learn.training import outputs_of
+
+    path = written(place, kind)
+    recipe, task = check_recipe(yaml.safe_load(path.read_text()), path)
+    cohort = read_cohort(place / "cohort.csv")
+    cases = [open_row(row, cohort) for row in cohort.rows[:4]]
+    task = task.planned(lambda: iter(cases))
+    net = build(recipe, task, path)
+    samples = [task.encode(case, truth=True) for case in cases]
+    made = [task.example(one, np.random.default_rng(n)) for n, one in enumerate(samples)]
+    inputs, targets = (
+        {key: torch.from_numpy(np.stack([np.asarray(pair[k][key]) for pair in made]))
+         for key in made[0][k]} for k in (0, 1)
+    )  # fmt: skip
+    task.loss(net, inputs, targets, step=0).backward()
+    for name, part in net.named_children():
+        assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in part.parameters()), name
+    outputs = outputs_of(net.eval(), task, samples[0])
+    check_pictures(task.decode(outputs, samples[0], source=Source("bundle", "x", "1.0.0")))
+    assert {"real", "made"} <= set(task.judge(outputs, samples[0]))
 
 
 def test_a_case_that_does_not_say_what_to_draw_is_refused():
