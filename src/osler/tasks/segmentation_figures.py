@@ -27,7 +27,7 @@ def kinds(settings: SegmentationSettings, axes: int) -> list[tuple[str, str, boo
         ("dice", "Dice", True),
         *([("cldice", "clDice", True)] if settings.thin else []),
         ("nsd", "NSD", True),
-        ("hd95", "HD95 (mm)", False),
+        ("hd95", "HD95 (mm)" if axes == 3 else "HD95 (mm, pixels without a scale)", False),
         ("volume_error", f"{'volume' if axes == 3 else 'area'} error ({unit})", False),
     ]
 

@@ -50,7 +50,8 @@ class Prompt:
             for low, high in self.boxes:
                 start = np.clip(np.ceil(np.minimum(low, high)), 0, np.array(shape) - 1).astype(int)
                 stop = np.maximum(np.floor(np.maximum(low, high)).astype(int) + 1, start + 1)
-                out[(0, *map(slice, start.tolist(), stop.tolist()))] = 1
+                inside: tuple[Any, ...] = (0, *map(slice, start.tolist(), stop.tolist()))
+                out[inside] = 1
             out[1] = 1 - out[0]
             return out
         for plane, places in zip(out, (self.on, self.off), strict=True):
@@ -125,7 +126,8 @@ def exact(parts: NDArray[np.int32], kind: str) -> Prompt:
             continue
         inside = np.pad(parts[cut] == number, 1)
         deep = ndimage.distance_transform_edt(inside)
-        prompt.on.append(low + np.unravel_index(int(deep.argmax()), deep.shape) - 1.0)
+        deepest = np.array(np.unravel_index(int(deep.argmax()), deep.shape), np.float64)
+        prompt.on.append(low + deepest - 1.0)
     return prompt
 
 
