@@ -149,3 +149,16 @@ def test_a_folder_that_cannot_be_written_is_named(place, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="choose another folder"):
         fit(written(place, SEGMENT), out=tmp_path / "file" / "run")
+
+
+def test_a_network_that_answers_another_question_is_refused(place, tmp_path):
+    network = {"name": "dynunet-2d", "options": {"widths": [4, 4, 4]}}
+    with pytest.raises(RecipeError, match="cannot be compared with the truth of the task"):
+        fit(written(place, CLASSIFY, network=network), out=tmp_path / "run")
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text("name: a\nlearner: {steps: 1}\nname: b\n")
+    with pytest.raises(RecipeError, match="the key 'name' stands twice"):
+        fit(path, out=tmp_path / "run")

@@ -77,16 +77,23 @@ def _joined(net: nn.Module, beside: TableNetwork, task: Task) -> nn.Module:
     return Joined(list(specs), parts)
 
 
-def check(net: nn.Module, task: Task, inputs: Mapping[str, NDArray[Any]]) -> None:
-    """Refuse a network whose answer does not have the labels that the task asks for.
+def check(
+    net: nn.Module,
+    task: Task,
+    inputs: Mapping[str, NDArray[Any]],
+    targets: Mapping[str, NDArray[Any]],
+) -> None:
+    """Refuse a network whose answer is not what the task asks for.
 
     Args:
         net: the network.
         task: the task.
         inputs: of one batch.
+        targets: of the same.
 
     Raises:
-        RecipeError: an output is missing or has another number of channels.
+        RecipeError: an output is missing, has another number of channels, or cannot be compared
+            with the truth.
     """
     try:
         with torch.no_grad():
@@ -113,6 +120,26 @@ def check(net: nn.Module, task: Task, inputs: Mapping[str, NDArray[Any]]) -> Non
                 f"the network gives {first.shape[1]} values of '{spec.name}' and the task has "
                 f"{len(spec.labels)} labels; set the option of network.options that says how many"
             )
+    try:
+        with torch.no_grad():
+            tensors = [
+                {name: torch.from_numpy(one) for name, one in room.items()}
+                for room in (inputs, targets)
+            ]
+            task.loss(net, *tensors, step=0)
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        if out_of_memory(error):
+            raise
+        shapes = ", ".join(
+            f"'{name}' {tuple(one.shape)}" for name, one in said.items() if hasattr(one, "shape")
+        )
+        raise RecipeError(
+            f"the network gives {shapes}, which cannot be compared with the truth of the task "
+            f"'{task.name}' ({str(error).strip().split(chr(10), 1)[0]}); choose a network.name "
+            f"that answers this kind of question ('osler models list')"
+        ) from error
 
 
 @contextmanager

@@ -124,7 +124,7 @@ def _loss(
 ) -> Callable[[nn.Module, int, torch.device], Tensor]:
     learner = recipe.learner
     batches = Batches(samples, task, chooser(samples, recipe), seed=learner.seed)
-    check(net, task, batches(0)[0])
+    check(net, task, *batches(0))
     changes = _augmentation(recipe)
 
     def loss(net: nn.Module, number: int, device: torch.device) -> Tensor:
