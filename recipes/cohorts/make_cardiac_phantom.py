@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from phantoms import blend, clouds, ellipsoid, places, write_table, write_volume
+from phantom_volumes import blend, clouds, ellipsoid, places, write_table, write_volume
 
 HERE = Path(__file__).parent
 SEED, CASES = 20261125, 30

@@ -34,7 +34,7 @@ def maker(monkeypatch):
         return module
 
     yield made
-    for name in ("phantoms", *MAKERS.values()):
+    for name in ("phantom_volumes", *MAKERS.values()):
         sys.modules.pop(name, None)
 
 

@@ -240,7 +240,7 @@ class Generation(Task):
         return {"code": ("autoencoder-kl", options)}
 
     def completed(self, net: Any, beside: Mapping[str, Any]) -> Any:
-        from osler.tasks.generation_networks import AdversarialNet, DiffusionNet, Reader
+        from osler.models.generation_networks import AdversarialNet, DiffusionNet, Reader
 
         said = self.settings
         told = 3 * len(said.masks) if said.label is None else len(self.conditions)
