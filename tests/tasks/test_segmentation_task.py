@@ -7,6 +7,7 @@ from osler.errors import InputError, RecipeError
 from osler.metrics import cl_dice
 from osler.record import Box, Case, Image, Mask, Measurement, Point, Source
 from osler.tasks import segmentation_prompt
+from osler.tasks.catalogue import create
 from osler.tasks.segmentation import Segmentation
 from osler.tasks.segmentation_settings import SegmentationSettings
 
@@ -422,3 +423,20 @@ def test_a_real_ct_with_many_organs_is_read_planned_for_and_judged(data_dir, tmp
     for name, mask in masks.items():
         assert row[f"dice/{name}"] == 1
         assert row[f"volume/{name}"] == pytest.approx(mask.sum() * 0.027)
+
+
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_only_the_largest_part_of_a_picture_stays(overlapping):
+    task = create(
+        "segmentation",
+        {"labels": ["disc"], "largest_part": ["disc"], "overlapping": overlapping,
+         "image": {"items": ["photo"]}},
+    )  # fmt: skip
+    shown = np.zeros((12, 16), np.float32)
+    shown[2:8, 2:8] = 1
+    shown[9:11, 12:15] = 1
+    one = Case("a", "a", items={"photo": Image("photo", np.zeros((1, 12, 16), np.uint8))})
+    scores = (shown[None] if overlapping else np.stack([1 - shown, shown])) * 8 - 4
+    (found,) = task.native({"scores": scores}, task.encode(one))
+    assert found[2:8, 2:8].all()
+    assert found.sum() == 36

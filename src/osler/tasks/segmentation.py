@@ -329,7 +329,7 @@ class Segmentation(Task):
                 labels = whole.argmax(0).astype(np.uint8)
             kept = [said.labels.index(one) + 1 for one in said.largest_part]
             if kept:
-                keep_largest(labels, kept)
+                keep_largest(labels if labels.ndim == 3 else labels[None], kept)
             return [labels == k + 1 for k in range(len(said.labels))]
         if scores.ndim == 4:
             limits = [said.threshold] * len(scores)
@@ -341,7 +341,7 @@ class Segmentation(Task):
         for k, label in enumerate(said.labels):
             if label in said.largest_part:
                 one = masks[k].astype(np.uint8)
-                keep_largest(one, [1])
+                keep_largest(one if one.ndim == 3 else one[None], [1])
                 masks[k] = one > 0
         return masks
 
