@@ -22,6 +22,7 @@ from osler.tasks.case_input import (
     table_row,
 )
 from osler.tasks.image_input import ImageInput
+from osler.tasks.labels import identifier, label_of, needed_label
 from osler.tasks.prediction_set import prediction_set
 from osler.tasks.task import (
     Arrays,
@@ -184,10 +185,10 @@ class Classification(Task):
         """The class of a case, or 1, 0 or NaN (not known) of each label."""
         said = self.settings
         if isinstance(said.target, str):
-            return [_label(case, said.target, needed=needed)]
+            return [(needed_label if needed else label_of)(case, said.target)]
         known = []
         for name in said.target:
-            value = _label(case, name, needed=False)
+            value = label_of(case, name)
             word = "" if value is None else value.strip().lower()
             if word and word not in _POSITIVE | _NEGATIVE:
                 raise InputError(
@@ -254,7 +255,7 @@ class Classification(Task):
         if said.kind == "multi-label":
             return [
                 Label(
-                    id=_slug(name), name=name, source=source, item=item,
+                    id=identifier(name), name=name, source=source, item=item,
                     value="yes" if one >= 0.5 else "no", probability=float(one),
                     probabilities={"yes": float(one), "no": float(1 - one)},
                 )
@@ -266,7 +267,7 @@ class Classification(Task):
         kept = prediction_set(named, quantile)
         return [
             Label(
-                id=_slug(str(said.target)), name=str(said.target), source=source,
+                id=identifier(str(said.target)), name=str(said.target), source=source,
                 item=item, value=value, probability=named[value],
                 probabilities=named, prediction_set=kept,
                 coverage=said.coverage if kept else None,
@@ -372,28 +373,12 @@ class Classification(Task):
         }  # fmt: skip
 
 
-def _label(case: Case, name: str, *, needed: bool) -> str | None:
-    for finding in case.findings.values():
-        if isinstance(finding, Label) and finding.name == name and finding.source.kind == "person":
-            return finding.value
-    if needed:
-        known = sorted({f.name for f in case.findings.values() if isinstance(f, Label)})
-        raise InputError(
-            f"case '{case.id}' has no label '{name}'; its labels: {', '.join(known) or 'none'}"
-        )
-    return None
-
-
 def _order(value: str) -> tuple[int, float, str]:
     """Numbers by value and before words."""
     try:
         return 0, float(value), value
     except ValueError:
         return 1, 0.0, value
-
-
-def _slug(text: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in text.lower()).strip("-") or "label"
 
 
 def _table(rows: Sequence[Row]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -23,6 +23,7 @@ from osler.tasks.detection_boxes import (
 from osler.tasks.detection_figures import Judged, figures_of, matches_of, table_of
 from osler.tasks.detection_settings import DetectionSettings
 from osler.tasks.image_input import encode_image, image_of
+from osler.tasks.labels import identifier
 from osler.tasks.sliding_window import windows
 from osler.tasks.task import (
     Arrays,
@@ -306,7 +307,7 @@ class Detection(Task):
             label = said.labels[k]
             found.append(
                 Box(
-                    id=f"{_slug(label)}-{counted[k]}", name=label, source=source, item=item,
+                    id=f"{identifier(label)}-{counted[k]}", name=label, source=source, item=item,
                     start=tuple(start), stop=tuple(stop), probability=float(p),
                 )
             )  # fmt: skip
@@ -419,7 +420,3 @@ def _padded(array: NDArray[Any], shape: Sequence[int], mode: Any) -> NDArray[Any
     if not any(after for _, after in margins):
         return np.ascontiguousarray(array)
     return np.pad(array, [(0, 0), *margins], mode=mode)
-
-
-def _slug(text: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in text.lower()).strip("-") or "object"

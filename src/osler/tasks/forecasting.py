@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from osler.errors import InputError, RecipeError
-from osler.record import Case, Finding, Label, Measurement, Source, Table
+from osler.record import Case, Finding, Measurement, Source, Table
 from osler.tasks.case_input import KNOWN, TABLE
 from osler.tasks.forecasting_figures import forecast_figures
+from osler.tasks.labels import identifier, label_of
 from osler.tasks.table_input import (
     TableInput,
     Value,
@@ -191,12 +192,9 @@ class Forecasting(Task):
     def _truth(self, case: Case) -> list[float]:
         out = []
         for name in self.targets:
-            label = next(
-                (f for f in case.findings.values()
-                 if isinstance(f, Label) and f.name == name and f.source.kind == "person"), None,
-            )  # fmt: skip
+            label = label_of(case, name)
             try:
-                out.append(np.nan if label is None else float(label.value))
+                out.append(np.nan if label is None else float(label))
             except ValueError as error:
                 raise InputError(f"case '{case.id}': label '{name}' is no number") from error
         return out
@@ -287,7 +285,8 @@ class Forecasting(Task):
             for suffix, words, value in ends:
                 found.append(
                     Measurement(
-                        id=f"{_slug(name)}-forecast{suffix}", name=f"{name}{words}", source=source,
+                        id=f"{identifier(name)}-forecast{suffix}", name=f"{name}{words}",
+                        source=source,
                         item=tables[0].name if tables else None, value=value, unit=said.unit,
                         method=f"forecast for {days:g} days after the last visit",
                     )
@@ -378,7 +377,3 @@ def _number(value: Value, column: str, case: Case) -> float:
     if isinstance(value, str):
         raise InputError(f"case '{case.id}': '{column}' is '{value}'; a number was expected")
     return np.nan if value is None else float(value)
-
-
-def _slug(text: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in text.lower()).strip("-") or "value"

@@ -18,6 +18,7 @@ from osler.errors import InputError, RecipeError
 from osler.metrics import exact_match, relaxed_match, tokens
 from osler.record import Case, Finding, Label, Source, Table, Text
 from osler.tasks.image_input import ImageInput, encode_image, image_of
+from osler.tasks.labels import label_of
 from osler.tasks.task import (
     Arrays,
     Figure,
@@ -153,10 +154,8 @@ class QuestionAnswering(Task):
         )
 
     def _answer(self, case: Case) -> str | None:
-        for one in case.of(Label):
-            if one.name == self.settings.answer and one.source.kind == "person":
-                return " ".join(tokens(one.value))
-        return None
+        said = label_of(case, self.settings.answer)
+        return None if said is None else " ".join(tokens(said))
 
     def criterion(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> Any:
         from torch.nn import functional

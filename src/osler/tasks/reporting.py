@@ -17,6 +17,7 @@ from osler import metrics
 from osler.errors import InputError, RecipeError
 from osler.record import Case, Finding, Label, Passage, Source, Text
 from osler.tasks.image_input import ImageInput, encode_image, image_of
+from osler.tasks.labels import label_of
 from osler.tasks.task import (
     Arrays,
     Figure,
@@ -269,8 +270,8 @@ class Report(Task):
 
 def text_of(case: Case, name: str) -> str:
     """A text of a case: a label by a person, or a text item; empty where there is none."""
-    for finding in case.findings.values():
-        if finding.name == name and isinstance(finding, Label) and finding.source.kind == "person":
-            return finding.value
+    said = label_of(case, name)
+    if said is not None:
+        return said
     item = case.items.get(name)
     return item.text if isinstance(item, Text) else ""

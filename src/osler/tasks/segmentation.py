@@ -11,6 +11,7 @@ from osler.record import Case, Finding, Label, Mask, Source
 from osler.tasks import segmentation_figures, segmentation_prompt
 from osler.tasks.grid import Grid
 from osler.tasks.image_input import encode_image, image_of, resized
+from osler.tasks.labels import identifier
 from osler.tasks.largest_part import keep_largest
 from osler.tasks.native_grid import native_labels, native_masks
 from osler.tasks.sampling import Sampling, between, same_extent
@@ -351,7 +352,7 @@ class Segmentation(Task):
         item = image.name
         masks = self.native(outputs, sample)
         found: list[Finding] = [
-            Mask(id=_slug(label), name=label, source=source, item=item, mask=mask)
+            Mask(id=identifier(label), name=label, source=source, item=item, mask=mask)
             for label, mask in zip(said.labels, masks, strict=True)
         ]
         ids = [one.id for one in found]
@@ -428,7 +429,3 @@ def _flips(axes: Sequence[int], count: int) -> list[tuple[int, ...]]:
             raise RecipeError(f"settings.mirror names axis {axis}; there are 0 to {count - 1}")
         out += [(*one, axis + 2) for one in out]
     return out
-
-
-def _slug(text: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in text.lower()).strip("-") or "mask"

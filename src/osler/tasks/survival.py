@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from osler import metrics
 from osler.errors import InputError, RecipeError
-from osler.record import Case, Finding, Label, Risk, Source
+from osler.record import Case, Finding, Risk, Source
 from osler.tasks.case_input import (
     CaseInput,
     default_network,
@@ -22,6 +22,7 @@ from osler.tasks.case_input import (
     run_input,
     table_row,
 )
+from osler.tasks.labels import identifier, needed_label
 from osler.tasks.survival_figures import Asked, survival_figures
 from osler.tasks.survival_models import (
     Floats,
@@ -188,14 +189,14 @@ class Survival(Task):
     def _outcome(self, case: Case) -> tuple[float, int]:
         """The time and the cause (from 1; 0 is censored) of a case."""
         said = self.settings
-        text = _label(case, said.time)
+        text = needed_label(case, said.time)
         try:
             time = float(text)
         except ValueError:
             time = -1.0
         if not np.isfinite(time) or time < 0:
             raise InputError(f"case '{case.id}': '{said.time}' is '{text}', not a time from 0 on")
-        word = _label(case, said.event).strip()
+        word = needed_label(case, said.event).strip()
         named = [one.lower() for one in said.causes]
         if word.lower() in named:
             return time, named.index(word.lower()) + 1
@@ -249,7 +250,7 @@ class Survival(Task):
             for mark, risk in zip(marks, risks, strict=True):
                 found.append(
                     Risk(
-                        id=f"{_slug(cause)}-{mark:g}-{said.unit}", name=cause, source=source,
+                        id=f"{identifier(cause)}-{mark:g}-{said.unit}", name=cause, source=source,
                         item=item, value=float(np.clip(risk, 0, 1)),
                         horizon_days=mark * _DAYS[said.unit],
                     )
@@ -364,19 +365,5 @@ class Survival(Task):
         )
 
 
-def _label(case: Case, name: str) -> str:
-    for finding in case.findings.values():
-        if isinstance(finding, Label) and finding.name == name and finding.source.kind == "person":
-            return finding.value
-    known = sorted({f.name for f in case.findings.values() if isinstance(f, Label)})
-    raise InputError(
-        f"case '{case.id}' has no label '{name}'; its labels: {', '.join(known) or 'none'}"
-    )
-
-
 def _distinct(values: NDArray[Any]) -> list[float]:
     return [float(one) for one in np.unique(np.round(values, 6))]
-
-
-def _slug(text: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in text.lower()).strip("-") or "event"
