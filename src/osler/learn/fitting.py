@@ -19,6 +19,7 @@ from osler.learn.learner import Learner
 from osler.learn.recipe import FUNDUS, Recipe, check_recipe, read_yaml
 
 if TYPE_CHECKING:
+    from osler.learn.strategies.strategy import Strategy
     from osler.learn.training import Trained
     from osler.tasks.task import Task
 
@@ -53,6 +54,7 @@ def fit(
     out: Path | str | None = None,
     resume: bool = False,
     tasks: "Sequence[type[Task]]" = (),
+    strategies: "Sequence[type[Strategy]]" = (),
 ) -> Run:
     """Train what a recipe describes, judge it on cases that did not teach, and write its bundle.
 
@@ -61,6 +63,7 @@ def fit(
         out: folder of the run; ``runs/NAME`` by default. The bundle is its sub-folder ``bundle``.
         resume: go on from the folder's checkpoint; the same steps as if never interrupted.
         tasks: tasks of one's own, beside those of Osler.
+        strategies: strategies of one's own, likewise.
 
     Raises:
         MissingExtraError: torch is not installed.
@@ -77,7 +80,7 @@ def fit(
         from osler.learn.fundus.fitting import fit_fundus
 
         return fit_fundus(path, folder, resume=resume)
-    read, task = check_recipe(content, path, tasks=tasks)
+    read, task = check_recipe(content, path, tasks=tasks, strategies=strategies)
     _need_torch()
     from osler.learn.distributed import is_first
     from osler.learn.teaching import cohort_of
@@ -93,19 +96,24 @@ def fit(
     if not is_first():  # of several processes one writes; the others only help to teach
         with TemporaryDirectory() as place:
             cohort = cohort_of(read, path, folder=Path(place))
-            learn(read, task, cohort, path=path, folder=folder, resume=resume)
+            learn(
+                read, task, cohort, path=path, folder=folder, resume=resume, strategies=strategies
+            )
         return Run(read.name, folder, folder / "bundle", [])
     cohort = cohort_of(read, path, folder=folder)
     test = read.hold.test
     used = cohort_used(cohort, hold=test if isinstance(test, int) else None)
     used["split"]["hold"] = read.hold.model_dump(mode="json")
     used = keep_data(used, folder, resume=resume)
-    trained = learn(read, task, cohort, path=path, folder=folder, resume=resume)
+    trained = learn(
+        read, task, cohort, path=path, folder=folder, resume=resume, strategies=strategies
+    )
     assert trained is not None  # this is the first process
     refuse_difference(read.name, trained.difference)
     run = finish(
         _card(read, trained, used), trained.graph, folder, recipe=read.model_dump(mode="json"),
         data=used, difference=trained.difference, beside={TAUGHT: trained.taught},
+        strategies=trained.strategies,
     )  # fmt: skip
     (folder / "cases.json").write_text(
         json.dumps(trained.rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
@@ -156,6 +164,7 @@ def keep_data(used: dict[str, Any], folder: Path, *, resume: bool) -> dict[str, 
 def finish(
     card: Mapping[str, Any], graph: bytes, folder: Path, *, recipe: Mapping[str, Any],
     data: dict[str, Any], difference: float, beside: Mapping[str, bytes] = MappingProxyType({}),
+    strategies: Mapping[str, Any] = MappingProxyType({}),
 ) -> Run:  # fmt: skip
     """Write the bundle, with the files that lie beside its graph, and the record of the run."""
     files = {"model.onnx": graph, **beside}
@@ -166,6 +175,7 @@ def finish(
         "metrics": card["metrics"],
         "training": card["training"],
         "difference_between_onnx_and_torch": difference,
+        **({"strategies": dict(strategies)} if strategies else {}),
     }
     (folder / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return Run(str(card["name"]), folder, bundle, list(card["metrics"]), data)

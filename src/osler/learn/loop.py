@@ -9,7 +9,7 @@ import copy
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ _SEEDS = 1_000_003  # between the seeds of two runs
 Loss = Callable[[nn.Module, int, torch.device], Tensor]
 Validate = Callable[[nn.Module], Mapping[str, float]]
 Pictures = Callable[[nn.Module], Mapping[str, NDArray[Any]]]
+Stepped = Callable[[nn.Module, int], None]
 
 
 def train(
@@ -49,6 +50,7 @@ def train(
     folder: Path,
     resume: bool,
     pictures: Pictures | None = None,
+    stepped: Sequence[Stepped] = (),
 ) -> State:
     """Train ``net`` and leave the best averaged weights in it.
 
@@ -68,6 +70,8 @@ def train(
         resume: go on from the folder's checkpoint if there is one.
         pictures: gives pictures ``(H, W)`` or ``(H, W, 3)`` by name for TensorBoard, after each
             validation.
+        stepped: called with the network and the number of steps taken after each of them, in every
+            process, such as to let a teacher follow the network.
 
     Raises:
         RecipeError: the loss or its gradients are not finite, memory is full, or the learner asks
@@ -77,7 +81,7 @@ def train(
     """
     processes = join()
     device = processes.device()
-    run = _Run(net, loss, validate, pictures, learner, folder, processes, device)
+    run = _Run(net, loss, validate, pictures, learner, folder, processes, device, stepped)
     run.begin(resume=resume)
     with advising(learner, device), recomputed(net, wanted=learner.checkpointing):
         run.go()
@@ -93,10 +97,11 @@ class _Run:
     def __init__(
         self, net: nn.Module, loss: Loss, validate: Validate | None, pictures: Pictures | None,
         learner: Learner, folder: Path, processes: Processes, device: torch.device,
+        stepped: Sequence[Stepped],
     ) -> None:  # fmt: skip
         self.loss, self.validate, self.pictures = loss, validate, pictures
         self.learner, self.folder = learner, folder
-        self.processes, self.device = processes, device
+        self.processes, self.device, self.stepped = processes, device, stepped
         self.share = processes.share(learner)
         precision = Precision.of(learner, device)
         net.to(device)
@@ -191,6 +196,8 @@ class _Run:
             raise unsound_gradient(step, learner)
         precision.step(optimiser)
         self.state.step += 1
+        for call in self.stepped:
+            call(net, self.state.step)
         follow(training.average, net, learner.ema, self.state.step)
         return value, float(norm), stop > 0
 

@@ -21,17 +21,21 @@ def settle(net: nn.Module, run: Callable[[nn.Module, int], object], *, batches: 
     """Count the statistics of every batch normalisation anew; weights stay as they are.
 
     Args:
-        net: in whichever mode; left in evaluation mode. Without batch normalisation nothing runs.
+        net: in whichever mode; left in evaluation mode. Without batch normalisation nothing runs,
+            and a layer that rests while the network trains keeps the statistics it has.
         run: ``run(net, number)`` runs the network on the batch of this number.
         batches: how many.
     """
+    net.train()
     layers = [
-        one for one in net.modules() if isinstance(one, _BatchNorm) and one.track_running_stats
+        one
+        for one in net.modules()
+        if isinstance(one, _BatchNorm) and one.track_running_stats and one.training
     ]
+    net.eval()
     if not layers:
         return
     momenta = [layer.momentum for layer in layers]
-    net.eval()
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None  # the plain mean over batches

@@ -23,6 +23,7 @@ from osler.learn.learner import Learner
 from osler.tasks.catalogue import explain, find
 
 if TYPE_CHECKING:
+    from osler.learn.strategies.strategy import Strategy
     from osler.tasks.task import Task
 
 FUNDUS = ("fundus-segmentation", "fundus-grading", "fundus-quality")
@@ -98,6 +99,43 @@ class Folds(_Strict):
     stratify: list[str] = []
 
 
+class Labels(_Strict):
+    """How many of the labels are used, to learn what few of them do.
+
+    Attributes:
+        share: of the patients that teach, those whose labels are used; in proportion of the groups
+            that balanced sampling knows, at least one a group.
+        count: cases of each group whose labels are used, instead of a share.
+        seed: another seed takes others.
+        blank: cases whose label is empty teach without it; they are refused else.
+    """
+
+    share: float = Field(default=1.0, gt=0, le=1)
+    count: int | None = Field(default=None, ge=1)
+    seed: int = 1
+    blank: bool = False
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if self.count is not None and self.share < 1:
+            raise ValueError("says both share and count; keep one of them")
+        return self
+
+
+class Unlabelled(_Strict):
+    """Cases that teach without their labels, such as those of another camera.
+
+    Attributes:
+        cohort, kind, patient, where, leave_out: as in `Recipe`.
+    """
+
+    cohort: str = Field(min_length=1)
+    kind: str | None = None
+    patient: str | None = None
+    where: dict[str, list[str]] = {}
+    leave_out: list[str] = []
+
+
 class Recipe(_Strict):
     """A training run.
 
@@ -117,6 +155,10 @@ class Recipe(_Strict):
             (resized, recompressed, turned); equal files are always refused.
         settings: the task's own keys.
         network, learner: see there.
+        labels: how many of the labels are used.
+        unlabelled: cases that teach without a label, beside those of the cohort.
+        strategies: ways to learn, as ``osler.learn.strategies.catalogue.STRATEGIES`` names them,
+            each with its keys.
         augment: a preset's name, or the keys of ``osler.learn.augmenting_settings``.
         card: the texts of the bundle's card.
     """
@@ -135,6 +177,9 @@ class Recipe(_Strict):
     settings: dict[str, Any] = {}
     network: Network = Network()
     learner: Learner
+    labels: Labels = Labels()
+    unlabelled: Unlabelled | None = None
+    strategies: dict[str, dict[str, Any]] = {}
     augment: str | dict[str, Any] = "none"
     card: dict[str, Any] = {}
 
@@ -151,6 +196,14 @@ class Recipe(_Strict):
             return adapter.validate_python(value)
         except ValidationError as error:
             raise ValueError(f"must look like {such}, since the bundle is called so") from error
+
+    @field_validator("strategies", mode="before")
+    @classmethod
+    def _keys_or_none(cls, value: Any) -> Any:
+        """``linear-probe:`` alone is a strategy whose keys keep their defaults."""
+        if not isinstance(value, dict):
+            return value
+        return {name: {} if keys is None else keys for name, keys in value.items()}
 
     @field_validator("patient")
     @classmethod
@@ -202,14 +255,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def check_recipe(
-    content: dict[str, Any], path: Path, *, tasks: "Sequence[type[Task]]" = ()
-) -> "tuple[Recipe, Task]":
+    content: dict[str, Any], path: Path, *, tasks: "Sequence[type[Task]]" = (),
+    strategies: "Sequence[type[Strategy]]" = (),
+) -> "tuple[Recipe, Task]":  # fmt: skip
     """A recipe and its task, both checked whole; no data is touched.
 
     Args:
         content: of `read_yaml`.
         path: for messages.
         tasks: tasks of one's own, beside those of Osler.
+        strategies: strategies of one's own, likewise.
 
     Raises:
         RecipeError: every wrong key and value is named; an unknown one with the nearest known.
@@ -237,6 +292,8 @@ def check_recipe(
                 lines += [explain(one, kind.Settings, "settings") for one in error.errors()]
     if recipe is not None:
         lines += _network_faults(recipe) + _augment_faults(recipe) + _card_faults(recipe)
+    if recipe is not None and task is not None:
+        lines += _strategy_faults(recipe, task, strategies)
     if lines or recipe is None or task is None:
         listed = "\n  ".join(lines)
         raise RecipeError(f"the recipe '{path}' is wrong:\n  {listed}")
@@ -267,6 +324,18 @@ def _network_faults(recipe: Recipe) -> list[str]:
         return [f"network.name: {error}" if not near else
                 f"network.name: no network '{name}'; the nearest is '{near[0]}'"]  # fmt: skip
     return []
+
+
+def _strategy_faults(recipe: Recipe, task: "Task", extra: "Sequence[type[Strategy]]") -> list[str]:
+    """Strategies that do not exist, have wrong keys, or do not go together."""
+    if not recipe.strategies:
+        return []
+    try:
+        from osler.learn.strategies.catalogue import strategies_of
+
+        return strategies_of(recipe, task, extra)[1]
+    except ImportError:  # without torch they cannot be looked at; the next step asks for it
+        return []
 
 
 def _card_faults(recipe: Recipe) -> list[str]:

@@ -165,8 +165,9 @@ def _same_pictures(parts: Mapping[str, Sequence[Row]], cohort: Cohort, *, near: 
 
 
 def encode_rows(
-    rows: Sequence[Row], cohort: Cohort, task: Task, *, keep_case: bool, threads: int = 2
-) -> list[Sample]:
+    rows: Sequence[Row], cohort: Cohort, task: Task, *, keep_case: bool, threads: int = 2,
+    truth: bool = True,
+) -> list[Sample]:  # fmt: skip
     """The rows as samples with their truth.
 
     Args:
@@ -175,13 +176,14 @@ def encode_rows(
         task: says how.
         keep_case: whether each sample keeps its case, as judging needs.
         threads: cases under way at a time.
+        truth: whether their labels are read.
 
     Raises:
         RecipeError: cases that cannot be opened or have no truth, all of them listed.
     """
 
     def one(row: Row) -> Sample:
-        sample = task.encode(open_row(row, cohort), truth=True)
+        sample = task.encode(open_row(row, cohort), truth=truth)
         if not keep_case:
             sample.case = None
         return sample

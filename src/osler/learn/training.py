@@ -12,16 +12,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from osler.data.cohort import Cohort
+from osler.data.cohort import Row as CohortRow
 from osler.data.taught import taught_record
+from osler.errors import RecipeError
 from osler.learn.augmenting import draw_changes
 from osler.learn.augmenting_settings import Augmentation
-from osler.learn.distributed import is_first
+from osler.learn.distributed import is_first, join
 from osler.learn.export import export_onnx, largest_difference
+from osler.learn.labelling import keep_labels, unlabelled_rows, without_truth
 from osler.learn.loop import inference, train
 from osler.learn.networks import build, check
 from osler.learn.normalisation import BATCHES, settle
 from osler.learn.recipe import Recipe
 from osler.learn.samplers import CaseSampler
+from osler.learn.strategies.catalogue import strategies_of
+from osler.learn.strategies.strategy import Context, Strategy, Training
 from osler.learn.teaching import Batches, divide, encode_rows, opened
 from osler.tasks.task import Arrays, Figure, OutputSpec, Row, Sample, Task
 
@@ -42,6 +47,7 @@ class Trained:
         difference: the largest difference between graph and network, of probability.
         counts: cases that teach, tune and test.
         taught: the record of the files that taught and tuned (`osler.data.taught`).
+        strategies: what the strategies of the recipe keep of the run, by name.
     """
 
     task: Task
@@ -53,44 +59,95 @@ class Trained:
     difference: float
     counts: dict[str, int]
     taught: bytes
+    strategies: dict[str, dict[str, Any]]
 
 
 def learn(
-    recipe: Recipe, task: Task, cohort: Cohort, *, path: Path, folder: Path, resume: bool
-) -> Trained | None:
+    recipe: Recipe, task: Task, cohort: Cohort, *, path: Path, folder: Path, resume: bool,
+    strategies: Sequence[type[Strategy]] = (),
+) -> Trained | None:  # fmt: skip
     """Train, choose weights and calibrate on the cases that tune, judge on those that test.
 
     Of several processes the first judges; the others get None once they have taught.
+
+    Args:
+        recipe: checked.
+        task: the recipe's, not yet planned.
+        cohort: of `osler.learn.teaching.cohort_of`.
+        path: the recipe's file.
+        folder: of the run.
+        resume: go on from the folder's checkpoints.
+        strategies: strategies of one's own, beside those of Osler.
 
     Raises:
         RecipeError: the cohort does not serve the recipe, or the loss is not finite.
     """
     teach_rows, tune_rows, test_rows = divide(cohort, recipe)
-    task = task.planned(opened(teach_rows, cohort))
+    ways, _ = strategies_of(recipe, task, strategies)
+    _refuse_processes(ways)
+    labelled, blank = _with_and_without(teach_rows, cohort, task, recipe)
+    more, other = unlabelled_rows(recipe, [*tune_rows, *test_rows], path=path, folder=folder)
+    task = task.planned(opened(labelled, cohort))
     recipe = recipe.with_batch(task.batch())
-    teach = encode_rows(teach_rows, cohort, task, keep_case=False)
+    teach, unlabelled = keep_labels(
+        encode_rows(labelled, cohort, task, keep_case=False), recipe.labels
+    )
+    unlabelled += encode_rows(blank, cohort, task, keep_case=False, truth=False)
+    if other is not None:
+        unlabelled += encode_rows(more, other, task, keep_case=False, truth=False)
     tune = encode_rows(tune_rows, cohort, task, keep_case=True)
-    torch.manual_seed(recipe.learner.seed)
-    net = build(recipe, task, path)
-    learner = recipe.learner
 
-    loss = _loss(net, recipe, task, teach)
+    def fresh(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        return build(recipe, task, path)
+
+    def judged(net: nn.Module, samples: Sequence[Sample]) -> list[Row]:
+        return [
+            task.judge(task.calibrated(outputs_of(net, task, sample)), sample) for sample in samples
+        ]
+
+    net = fresh(recipe.learner.seed)
+    base = _loss(net, recipe, task, teach)
+    contexts = [
+        Context(
+            recipe, task, folder, resume, teach, unlabelled, tune,
+            variables=_variables([*labelled, *blank, *more]), build=fresh,
+            judge=lambda net: judged(net, tune),
+            task_loss=lambda samples: _loss(None, recipe, task, samples),
+        )
+        for _ in ways
+    ]  # fmt: skip
+    each = list(zip(ways, contexts, strict=True))
+    for way, context in each:
+        way.before(net, context)
+    for way, context in each:
+        net = way.prepared(net, context)
+    loss = base
+    for way, context in each:
+        loss = way.loss(loss, context)
 
     def validate(net: nn.Module) -> Mapping[str, float]:
-        _settle(net, loss)
-        rows = [task.judge(outputs_of(net, task, sample), sample) for sample in tune]
-        return {"score": task.score(rows)}
+        _settle(net, base)
+        return {"score": task.score(judged(net, tune))}
 
-    state = train(
-        net, loss=loss, validate=validate if tune else None,
-        learner=learner, folder=folder, resume=resume,
-        pictures=partial(_pictures, task=task, sample=tune[0]) if tune else None,
-    )  # fmt: skip
+    training = next(((way, context) for way, context in each if isinstance(way, Training)), None)
+    if training is not None:
+        way, context = training
+        state = way.train(net, loss, validate if tune else None, context)
+    else:
+        state = train(
+            net, loss=loss, validate=validate if tune else None,
+            learner=recipe.learner, folder=folder, resume=resume,
+            pictures=partial(_pictures, task=task, sample=tune[0]) if tune else None,
+            stepped=[way.stepped for way in ways],
+        )  # fmt: skip
     if not is_first():
         return None
     net = net.cpu().eval()
-    if not tune:
-        _settle(net, loss)
+    if not tune and training is None:
+        _settle(net, base)
+    for way, context in reversed(each):
+        net = way.finished(net, context).eval()
     said = [outputs_of(net, task, sample) for sample in tune]
     on = f"{len(tune)} cases that did not teach (part {recipe.hold.tune})"
     task.calibration = dict(task.calibrate(said, tune, on=on)) if tune else {}
@@ -100,10 +157,9 @@ def learn(
             [task.calibrated(one) for one in said], tune,
         )  # fmt: skip
     test = encode_rows(test_rows, cohort, task, keep_case=True)
-    rows = {
-        sample.id: task.judge(task.calibrated(outputs_of(net, task, sample)), sample)
-        for sample in test
-    }
+    for way, context in each:
+        net = way.adapted(net, [without_truth(one) for one in test], context).eval()
+    rows = {sample.id: row for sample, row in zip(test, judged(net, test), strict=True)}
     figures = (
         task.figures(
             list(rows.values()), [sample.patient for sample in test], seed=1, replicates=REPLICATES
@@ -114,17 +170,49 @@ def learn(
     graph, difference = exported(net, task, (test or teach)[:3])
     return Trained(
         task, net, graph, figures, rows, state.seconds, difference,
-        {"teach": len(teach), "tune": len(tune_rows), "test": len(test)},
-        taught_record({"teach": teach_rows, "tune": tune_rows}),
+        {"teach": len(teach), "unlabelled": len(unlabelled), "tune": len(tune_rows),
+         "test": len(test)},
+        taught_record({"teach": [*teach_rows, *more], "tune": tune_rows}),
+        {way.name: context.record for way, context in each},
     )  # fmt: skip
 
 
+def _refuse_processes(ways: Sequence[Strategy]) -> None:
+    """Refuse strategies that cannot share a training among processes."""
+    if join().count == 1:
+        return
+    for way in ways:
+        if why := way.refuses.get("processes"):
+            raise RecipeError(f"'{way.name}' runs in one process: {why}; start it without torchrun")
+
+
+def _with_and_without(
+    rows: Sequence[CohortRow], cohort: Cohort, task: Task, recipe: Recipe
+) -> tuple[list[CohortRow], list[CohortRow]]:
+    """The rows that have labels, and those whose label is blank, where the recipe takes such."""
+    if not recipe.labels.blank:
+        return list(rows), []
+    blank = [row for row in rows if not any(value != "" for value in row.labels.values())]
+    kept = {row.case_id for row in blank}
+    labelled = [row for row in rows if row.case_id not in kept]
+    if not labelled:
+        raise RecipeError("no case that teaches has a label; at least some must")
+    return labelled, blank
+
+
+def _variables(rows: Sequence[CohortRow]) -> dict[str, dict[str, str]]:
+    return {
+        row.case_id: {name: str(value) for name, value in row.variables.items()} for row in rows
+    }
+
+
 def _loss(
-    net: nn.Module, recipe: Recipe, task: Task, samples: Sequence[Sample]
+    net: nn.Module | None, recipe: Recipe, task: Task, samples: Sequence[Sample]
 ) -> Callable[[nn.Module, int, torch.device], Tensor]:
     learner = recipe.learner
     batches = Batches(samples, task, chooser(samples, recipe), seed=learner.seed)
-    check(net, task, *batches(0))
+    if net is not None:
+        check(net, task, *batches(0))
     changes = _augmentation(recipe)
 
     def loss(net: nn.Module, number: int, device: torch.device) -> Tensor:

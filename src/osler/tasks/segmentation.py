@@ -1,6 +1,7 @@
 """Segmentation: which voxels belong to which structure, in pictures and in volumes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -179,7 +180,11 @@ class Segmentation(Task):
 
     def example(self, sample: Sample, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
         """A patch, with `foreground` probability around a labelled voxel; the whole else."""
-        image, labels = sample.inputs["image"], sample.targets["labels"]
+        image = sample.inputs["image"]
+        if "labels" not in sample.targets:  # cut like any other, with nothing to centre on
+            blank = {"labels": np.zeros((1, *image.shape[1:]), np.int64)}
+            return self.example(replace(sample, targets=blank), rng)[0], {}
+        labels = sample.targets["labels"]
         places: NDArray[np.int64] | None = None
         if self.settings.prompt != "none":
             image, labels = self._prompted(sample, rng)

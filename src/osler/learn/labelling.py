@@ -1,0 +1,86 @@
+"""Which of the cases that teach do so with their labels, and which without."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from osler.data.cohort import Cohort, Row
+from osler.data.leaks import same_files
+from osler.errors import RecipeError
+from osler.learn.recipe import Labels, Recipe
+from osler.learn.teaching import cohort_of
+from osler.tasks.task import Sample
+
+
+def keep_labels(samples: Sequence[Sample], labels: Labels) -> tuple[list[Sample], list[Sample]]:
+    """The samples that keep their labels, and the others without their truth.
+
+    With ``share``, patients are taken in proportion of their groups (the class of a patient's first
+    case), at least one of each; with ``count``, so many cases of each group, or all there are. A
+    greater share of the same seed holds the cases of a smaller one.
+    """
+    if labels.share == 1 and labels.count is None:
+        return list(samples), []
+    rng = np.random.default_rng((labels.seed, 20_011))
+    kept: set[int] = set()
+    if labels.count is not None:
+        of_group: dict[str | None, list[int]] = {}
+        for place, sample in enumerate(samples):
+            of_group.setdefault(sample.group, []).append(place)
+        for _, places in sorted(of_group.items(), key=lambda one: str(one[0])):
+            kept |= {int(one) for one in rng.permutation(places)[: labels.count]}
+    else:
+        first: dict[str, str | None] = {}
+        for sample in samples:
+            first.setdefault(sample.patient, sample.group)
+        patients: dict[str | None, list[str]] = {}
+        for patient, group in first.items():
+            patients.setdefault(group, []).append(patient)
+        chosen: set[str] = set()
+        for _, members in sorted(patients.items(), key=lambda one: str(one[0])):
+            count = max(1, round(labels.share * len(members)))
+            chosen |= {members[one] for one in rng.permutation(len(members))[:count]}
+        kept = {place for place, sample in enumerate(samples) if sample.patient in chosen}
+    return (
+        [sample for place, sample in enumerate(samples) if place in kept],
+        [without_truth(sample) for place, sample in enumerate(samples) if place not in kept],
+    )
+
+
+def without_truth(sample: Sample) -> Sample:
+    """The same case, of which nothing is known."""
+    return Sample(sample.id, sample.patient, sample.inputs, {}, sample.case, dict(sample.home))
+
+
+def unlabelled_rows(
+    recipe: Recipe, held: Sequence[Row], *, path: Path, folder: Path
+) -> tuple[list[Row], Cohort | None]:
+    """The rows of the recipe's cohort without labels.
+
+    Args:
+        recipe: the recipe.
+        held: rows that tune and test.
+        path: the recipe's file.
+        folder: of the run.
+
+    Raises:
+        RecipeError: it cannot be read, or one of its patients or pictures tunes or tests.
+    """
+    said = recipe.unlabelled
+    if said is None:
+        return [], None
+    change = {**said.model_dump(), "hold": recipe.hold.model_copy(update={"test": None})}
+    cohort = cohort_of(recipe.model_copy(update=change), path, folder=folder / "unlabelled")
+    judged = {row.patient_id for row in held}
+    same = said.cohort == recipe.cohort  # patients of two data sets may have one name
+    rows = [row for row in cohort.rows if not (same and row.patient_id in judged)]
+    if found := same_files({"unlabelled": rows, "tune and test": held}):
+        listed = "\n  ".join(str(one) for one in found[:20])
+        raise RecipeError(
+            f"{len(found)} pictures of unlabelled.cohort also tune or test; leave them out with "
+            f"unlabelled.leave_out or unlabelled.where:\n  {listed}"
+        )
+    if not rows:
+        raise RecipeError("no case of unlabelled.cohort is left to teach")
+    return rows, cohort

@@ -1,0 +1,1 @@
+"""Ways to learn: each one file and one entry in `osler.learn.strategies.catalogue.STRATEGIES`."""
