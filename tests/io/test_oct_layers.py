@@ -62,7 +62,7 @@ def test_boundaries_of_a_vol_file(tmp_path: Path) -> None:
     other = eyepy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        truth = other.io.he.vol_reader.HeVolReader(path).layers
+        truth = other.io.HeVolReader(path).layers
     for one, layer in zip(case.of(Contour), truth, strict=False):
         np.testing.assert_allclose(heights(one, case.image("oct")), layer, rtol=1e-6)
 
@@ -150,7 +150,7 @@ def test_places_are_those_of_eyepy_and_of_the_transform(tmp_path: Path) -> None:
     other = eyepy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        volume = other.io.he.vol_reader.HeVolReader(path).volume
+        volume = other.io.HeVolReader(path).volume
     for d in range(4):
         for w in (0, 3, 7):
             h, x = enface_of(lines[d], 8, w)
