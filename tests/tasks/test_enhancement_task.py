@@ -12,7 +12,7 @@ from osler.learn.fitting import fit
 from osler.record import Case, DerivedImage, Image, Source
 from osler.tasks import enhancement_arrays as arrays
 from osler.tasks.catalogue import create
-from osler.tasks.enhancement import EnhancementSettings
+from osler.tasks.enhancement_settings import EnhancementSettings
 
 SOURCE = Source("bundle", "test", "1.0.0")
 GREY = {"image": {"items": ["photo"]}, "patch": [16, 16]}

@@ -17,8 +17,8 @@ from osler.learn.fitting import fit
 from osler.learn.recipe import check_recipe
 from osler.record import Case, DerivedImage, Label, Source
 from osler.tasks import generation_figures as figures_of
-from osler.tasks.generation import GenerationSettings
 from osler.tasks.generation_sampling import Diffusion, drawn, noisy, seeded
+from osler.tasks.generation_settings import GenerationSettings
 
 PERSON = Source("person", "reader")
 
