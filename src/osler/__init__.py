@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from osler.explain.explaining import Explanation
     from osler.io import Cases
     from osler.learn import Run
+    from osler.learn.strategies.strategy import Strategy
     from osler.record import Case
     from osler.retina.predict import Prediction
     from osler.tasks.task import Task
@@ -253,6 +254,7 @@ def fit(
     out: str | Path | None = None,
     resume: bool = False,
     tasks: "Sequence[type[Task]]" = (),
+    strategies: "Sequence[type[Strategy]]" = (),
 ) -> "Run":
     """Train a bundle by a recipe; needs the extra ``osler[train]``.
 
@@ -261,6 +263,7 @@ def fit(
         out: the folder of the run; None takes ``runs/NAME``.
         resume: go on from the last checkpoint in ``out``.
         tasks: tasks of one's own, beside those of Osler.
+        strategies: ways to learn of one's own, likewise.
 
     Returns:
         What came of it: metrics with intervals, and the bundle.
@@ -277,7 +280,7 @@ def fit(
         raise MissingExtraError("torch", extra="train", purpose="train a bundle")
     from osler import learn
 
-    return learn.fit(recipe, out=out, resume=resume, tasks=tasks)
+    return learn.fit(recipe, out=out, resume=resume, tasks=tasks, strategies=strategies)
 
 
 def __getattr__(name: str) -> Any:

@@ -101,10 +101,13 @@ def _misfits(
     out += [f"does not go with learner.{key}: {one.refuses[key]}" if key != "float16"
             else f"does not go with learner.precision float16: {one.refuses[key]}"
             for key, there in asked.items() if there and key in one.refuses]  # fmt: skip
+    for name in recipe.strategies:
+        if name != one.name and name in one.refuses:
+            out.append(f"does not go with '{name}': {one.refuses[name]}")
     for other in made:
-        if other is one:
+        if other is one or other.name in one.refuses:
             continue
-        if why := one.refuses.get(other.name) or one.refuses.get(other.role):
+        if why := one.refuses.get(other.role):
             out.append(f"does not go with '{other.name}': {why}")
         elif other.role == one.role and one.role in ("tuning", "training") and (
             made.index(one) < made.index(other)
