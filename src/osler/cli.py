@@ -245,11 +245,23 @@ def predict(
     ] = None,
     box: Annotated[
         list[str] | None,
-        typer.Option("--box", metavar="X0,Y0,X1,Y1", help="What to outline; may be repeated."),
+        typer.Option(
+            "--box",
+            metavar="X0,Y0,X1,Y1",
+            help="What to outline, in pixels (of a volume X0,Y0,Z0,X1,Y1,Z1); may be repeated.",
+        ),
     ] = None,
     point: Annotated[
         list[str] | None,
-        typer.Option("--point", metavar="X,Y", help="A pixel inside of it; may be repeated."),
+        typer.Option(
+            "--point", metavar="X,Y", help="A pixel inside of it (X,Y,Z); may be repeated."
+        ),
+    ] = None,
+    background: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--background", metavar="X,Y", help="A bundle: a pixel outside of it; may be repeated."
+        ),
     ] = None,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures at a time.")] = 8,
     device: Annotated[
@@ -265,7 +277,8 @@ def predict(
 
     A bundle of the fundus writes masks as STEM.LABEL.png, or predictions.csv. A bundle of any other
     task takes files, folders such as DICOM series, and tables of cases, and writes findings.json
-    and masks (PNG, NIfTI of volumes) into DIR/CASE, and predictions.csv.
+    and masks (PNG, NIfTI of volumes) into DIR/CASE, and predictions.csv. One that is told what to
+    mark takes --box or --point, for each input, or columns label:NAME of a table.
 
     A network needs its weights (--checkpoint, or a folder from 'osler models import') and the
     extra "train". Exit status: 0 all were read; 3 some failed (each is named); 2 wrong usage; 130
@@ -278,10 +291,12 @@ def predict(
         network = bool(checkpoint) or networks.is_network(bundle)
         if network and (dicom or fhir):
             raise RecipeError(f"'{bundle}' is a network; --dicom and --fhir are for bundles")
-        if not network and (features or labels or prompt or box or point or set_):
+        if network and background:
+            raise RecipeError(f"'{bundle}' is a network; --background is for bundles")
+        if not network and (features or labels or prompt or set_):
             raise RecipeError(
-                f"'{bundle}' is a bundle; --features, --labels, --prompt, --box, --point and --set "
-                "are for networks ('osler models list')"
+                f"'{bundle}' is a bundle; --features, --labels, --prompt and --set are for "
+                "networks ('osler models list')"
             )
         with console.Progress(shown=not quiet) as progress:
             told: dict[str, Any] = {
@@ -301,8 +316,8 @@ def predict(
                             one.strip() for one in (labels or "").split(",") if one.strip()
                         ),
                         prompt=prompt,
-                        boxes=tuple(cli_models.numbers(one, 4, "--box") for one in box or []),
-                        points=tuple(cli_models.numbers(one, 2, "--point") for one in point or []),
+                        boxes=tuple(cli_models.numbers(one, "--box", 4) for one in box or []),
+                        points=tuple(cli_models.numbers(one, "--point", 2) for one in point or []),
                         probabilities=probabilities,
                         tokenizer=tokenizer,
                         batch=batch,
@@ -315,7 +330,12 @@ def predict(
             elif general := asking.general(bundle):
                 if probabilities:
                     raise RecipeError("--probabilities is for bundles of the fundus")
-                result = asking.run(general, inputs, out, dicom=dicom, fhir=fhir, **told)
+                prompts = cli_models.prompts(box, point, background)
+                result = asking.run(
+                    general, inputs, out, dicom=dicom, fhir=fhir, prompts=prompts, **told
+                )
+            elif box or point or background:
+                raise RecipeError(f"'{bundle}' reads the fundus; it is not told what to mark")
             elif dicom or fhir:
                 raise RecipeError(
                     f"'{bundle}' reads the fundus; 'osler read' writes DICOM and FHIR of it"

@@ -1,13 +1,17 @@
 """The sub-commands of ``osler models``: published networks and their checkpoints."""
 
 import json
+import math
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from osler.errors import RecipeError
+
+if TYPE_CHECKING:
+    from osler.batch.prompting import Prompts
 
 app = typer.Typer(
     help="Published networks: what there is, what a checkpoint is, and how to use one.",
@@ -51,8 +55,8 @@ def options(said: list[str] | None) -> dict[str, Any]:
     return out
 
 
-def numbers(said: str, count: int, option: str) -> tuple[float, ...]:
-    """``--box 10,20,200,180`` as numbers.
+def numbers(said: str, option: str, *counts: int) -> tuple[float, ...]:
+    """``--box 10,20,200,180`` as numbers, of which there may be so many.
 
     Raises:
         RecipeError: they are not so many numbers.
@@ -61,9 +65,27 @@ def numbers(said: str, count: int, option: str) -> tuple[float, ...]:
         values = tuple(float(part) for part in said.split(","))
     except ValueError:
         values = ()
-    if len(values) != count:
-        raise RecipeError(f"'{option} {said}' is not {count} numbers with commas between them")
+    if len(values) not in counts or not all(map(math.isfinite, values)):
+        many = " or ".join(map(str, counts))
+        raise RecipeError(f"'{option} {said}' is not {many} numbers with commas between them")
     return values
+
+
+def prompts(
+    box: list[str] | None, point: list[str] | None, background: list[str] | None
+) -> "Prompts":
+    """``--box``, ``--point`` and ``--background`` for a bundle that is told what to mark.
+
+    Raises:
+        RecipeError: one of them is not as many numbers as it must be.
+    """
+    from osler.batch.prompting import Prompts
+
+    return Prompts(
+        boxes=[numbers(one, "--box", 4, 6) for one in box or []],
+        points=[numbers(one, "--point", 2, 3) for one in point or []],
+        background=[numbers(one, "--background", 2, 3) for one in background or []],
+    )
 
 
 @app.command("list")

@@ -53,6 +53,33 @@ def segmenter(folder, *, name="bright", threshold=0.5, axes=2, taught=None, labe
     return bundles.save(card, files, folder, overwrite=True)
 
 
+def prompted(folder, *, kind="box", axes=2):
+    """Marks what is brighter than half of the range, where it is told to by a box or a point."""
+    shape = ["N", 3, *"DHW"[-axes:]]
+    nodes = [helper.make_node("Conv", ["image", "w", "b"], ["scores"])]
+    weights = np.array([50.0, 100.0, 0.0]).reshape(1, 3, *(1,) * axes)
+    graph = _graph(
+        nodes,
+        {"w": weights, "b": [-125.0]},
+        [("image", shape)],
+        [("scores", ["N", 1, *"DHW"[-axes:]])],
+    )
+    image = {"spacing": [1.0, 1.0, 1.0]} if axes == 3 else {}
+    image |= {"intensity": {"method": "range", "range": [0.0, 255.0]}}
+    card = {
+        **CARD, "name": f"told-by-{kind}", "title": "What is meant", "task": "segmentation",
+        "settings": {"image": image, "labels": ["shape"], "overlapping": True, "multiple": 1,
+                     "prompt": kind},
+        "inputs": [{"name": "image", "channels": ["image", "wanted", "unwanted"],
+                    "source": "case"}],
+        "outputs": [{
+            "name": "scores", "activation": "sigmoid",
+            "labels": [{"name": "shape", "threshold": 0.5}],
+        }],
+    }  # fmt: skip
+    return bundles.save(card, {"model.onnx": graph}, folder, overwrite=True)
+
+
 def classifier(folder, *, name="light", threshold=0.5, slope=10.0, training=None):
     """Says how likely a picture of 8 by 8 is light, from its mean or from its first pixel row."""
     nodes = [

@@ -12,11 +12,13 @@ from osler.batch import interrupt, lock
 from osler.batch.job import Outcome
 from osler.batch.one import is_disk_full, sentence
 from osler.batch.predictions import TABLE, write_table
+from osler.batch.prompting import Prompts, add, check, kind_of
 from osler.batch.run import Batch, make_folder
 from osler.errors import InputError, OslerError, RecipeError
 
 if TYPE_CHECKING:
     from osler.bundles import Bundle
+    from osler.data.cohort import Cohort, Row
     from osler.record import Case, Finding, Mask
     from osler.tasks.task import Task
 
@@ -79,6 +81,7 @@ def run(
     *,
     dicom: bool = False,
     fhir: bool = False,
+    prompts: Prompts = Prompts(),  # noqa: B008 - frozen
     trace: bool = False,
     tasks: "Sequence[type[Task]]" = (),
     started: Callable[[int], None] | None = None,
@@ -97,6 +100,8 @@ def run(
         out: the output folder; made where it is missing.
         dicom: also write a DICOM segmentation and a structured report.
         fhir: also write an HL7 FHIR R4 transaction bundle.
+        prompts: what to mark in each input, for a bundle that is told; a table may say it case by
+            case, in columns ``label:NAME`` of boxes or points.
         trace: keep where unexpected errors came from.
         tasks: tasks of one's own, beside those of Osler.
         started: called with the number of cases before the first.
@@ -106,13 +111,19 @@ def run(
     Raises:
         BundleError: the bundle's task is not known here.
         InputError: there is nothing to read.
+        RecipeError: the bundle does not take such prompts.
         OutputError: the folder cannot be written, or another run holds it.
     """
     from osler.bundles.answering import task_of
 
-    task_of(bundle.card, tasks=tasks)  # better said before the first case than at each
+    task = task_of(bundle.card, tasks=tasks)  # better said before the first case than at each
+    check(prompts, task, bundle.card.name)
     out = Path(out)
-    todo = list(_named(_openings(inputs)))
+    todo = list(_named(_openings(inputs, prompted=kind_of(task) != "none")))
+
+    def prompt(case: "Case") -> None:
+        add(prompts, case, task)
+
     make_folder(out)
     with lock.hold(out), interrupt.listen(stopping) as stop:
         if started:
@@ -120,7 +131,9 @@ def run(
         batch = Batch()
         try:
             for one in todo:
-                outcome = _one(one, bundle, out, dicom=dicom, fhir=fhir, trace=trace, tasks=tasks)
+                outcome = _one(
+                    one, bundle, out, prompt, dicom=dicom, fhir=fhir, trace=trace, tasks=tasks
+                )
                 batch.outcomes.append(outcome)
                 if told:
                     told(outcome)
@@ -139,7 +152,7 @@ def run(
     return batch
 
 
-def _openings(inputs: Sequence[str]) -> Iterator[_Opening]:
+def _openings(inputs: Sequence[str], *, prompted: bool) -> Iterator[_Opening]:
     """Every case that the inputs name, in their order; none is opened yet but tables and folders.
 
     Raises:
@@ -157,7 +170,7 @@ def _openings(inputs: Sequence[str]) -> Iterator[_Opening]:
         for text in found:
             path = Path(text)
             if path.suffix.lower() in _TABLES:
-                yield from _rows(path)
+                yield from _rows(path, prompted=prompted)
             elif path.is_dir():
                 cases = io.sort(path)
                 for study in cases.studies:
@@ -169,9 +182,8 @@ def _openings(inputs: Sequence[str]) -> Iterator[_Opening]:
                 yield _Opening(path, case_id(path), lambda text=text: one_case(text))  # type: ignore[misc]
 
 
-def _rows(path: Path) -> Iterator[_Opening]:
+def _rows(path: Path, *, prompted: bool) -> Iterator[_Opening]:
     from osler.data.cohort import read_cohort
-    from osler.data.opening import open_row
     from osler.io.naming import safe_name
 
     try:
@@ -182,8 +194,18 @@ def _rows(path: Path) -> Iterator[_Opening]:
         yield _Opening(
             path,
             safe_name(row.case_id),
-            lambda row=row: open_row(row, cohort, labels=False),  # type: ignore[misc]
+            lambda row=row: _case_of(row, cohort, prompted=prompted),  # type: ignore[misc]
         )
+
+
+def _case_of(row: "Row", cohort: "Cohort", *, prompted: bool) -> "Case":
+    """A row without its labels, but for the places that tell a bundle what to mark."""
+    from osler.data.opening import add_place, open_row
+
+    case = open_row(row, cohort, labels=False)
+    for name, text in row.labels.items() if prompted else ():
+        add_place(case, name, text)
+    return case
 
 
 def _named(openings: Iterator[_Opening]) -> Iterator[_Opening]:
@@ -199,8 +221,8 @@ def _named(openings: Iterator[_Opening]) -> Iterator[_Opening]:
 
 
 def _one(
-    one: _Opening, bundle: "Bundle", out: Path, *, dicom: bool, fhir: bool, trace: bool,
-    tasks: "Sequence[type[Task]]",
+    one: _Opening, bundle: "Bundle", out: Path, prompt: Callable[["Case"], None], *, dicom: bool,
+    fhir: bool, trace: bool, tasks: "Sequence[type[Task]]",
 ) -> Outcome:  # fmt: skip
     import osler
     from osler.bundles.answering import answer
@@ -213,6 +235,7 @@ def _one(
         if not case.items:
             raise InputError("; ".join(why for _, why in case.left_out) or "nothing is in it")
         case.id = one.name
+        prompt(case)
         found = answer(bundle, case, tasks=tasks)
         osler.write(case, out, html=False, dicom=dicom, fhir=fhir)
         row = {"input": safe(printable(one.source)), "case": safe(case.id), **cells(case, found)}

@@ -105,10 +105,7 @@ def _add_label(
     cohort: "Cohort",
     maps: dict[Location, NDArray[Any]],
 ) -> None:
-    id = name if name not in case else f"label:{name}"
     mark = marked(text, cohort.root)
-    found = boxes(text)
-    position = place(text)
     if mark is not None:
         if mark.location not in maps:
             maps[mark.location] = read_map(mark.location)
@@ -121,18 +118,27 @@ def _add_label(
                 f"the cohort '{cohort.path}', {row.where}: the mask '{mark.location}' has shape "
                 f"{mask.shape}, the case {shapes}; a mask lies in the grid of its image"
             )
-        case.add(Mask(id=id, name=name, source=SOURCE, item=image.name, mask=mask))
-    elif found is not None:
+        case.add(Mask(id=_id(case, name), name=name, source=SOURCE, item=image.name, mask=mask))
+    elif not add_place(case, name, text):
+        case.add(Label(id=_id(case, name), name=name, source=SOURCE, value=text))
+
+
+def _id(case: Case, name: str) -> str:
+    return name if name not in case else f"label:{name}"
+
+
+def add_place(case: Case, name: str, text: str) -> bool:
+    """Add what a label's cell says as a point or as boxes; False where it is neither."""
+    id, item = _id(case, name), _only_image(case)
+    found, position = boxes(text), place(text)
+    if found is not None:
         for k, corners in enumerate(found):
             start, stop = (tuple(round(at) for at in corner) for corner in corners)
             one = id if len(found) == 1 else f"{id}.{k + 1}"
-            item = _only_image(case)
             case.add(Box(id=one, name=name, source=SOURCE, item=item, start=start, stop=stop))
     elif position is not None:
-        item = _only_image(case)
         case.add(Point(id=id, name=name, source=SOURCE, item=item, position=position))
-    else:
-        case.add(Label(id=id, name=name, source=SOURCE, value=text))
+    return found is not None or position is not None
 
 
 def read_map(location: Location) -> NDArray[Any]:

@@ -98,10 +98,10 @@ def of_case(case: Case, kind: str, item: str, moved: Callable[[Place], Place]) -
 
 def missing(case: Case, kind: str) -> InputError:
     """What to say of a case without a prompt."""
-    finding = "Box" if kind == "box" else "Point"
+    finding, cell = ("Box", "h0;w0;h1;w1") if kind == "box" else ("Point", "h;w")
     return InputError(
-        f"case '{case.id}' has no {kind} that says what to mark; add one as a finding: "
-        f"osler.record.{finding}"
+        f"case '{case.id}' has no {kind} that says what to mark; give --{kind}, a column "
+        f"label:NAME of the cohort with {cell}, or a finding osler.record.{finding}"
     )
 
 
