@@ -94,12 +94,14 @@ def train(out: Path, minutes: float, batch: int | None) -> None:
     """In nnU-Net's environment: train for so long and predict what tests."""
     # it augments in this process, so that its time is counted
     os.environ["nnUNet_n_proc_DA"] = "0"  # noqa: SIM112
+    import numpy as np
     import torch
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
     torch.set_num_threads(1)
     torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002, its patches are drawn so
     ready = out / "preprocessed" / NAME
     plans = json.loads((ready / "nnUNetPlans.json").read_text())
     plans["continue_training"] = False  # as its own entry point sets it
