@@ -201,7 +201,7 @@ def training_of(
 
 
 def _card(recipe: Recipe, trained: "Trained", data: Mapping[str, Any]) -> dict[str, Any]:
-    from osler.learn.training import card_inputs, card_metrics, card_outputs
+    from osler.learn.card_parts import card_inputs, card_metrics, card_outputs
 
     texts = dict(recipe.card)
     counts = trained.counts

@@ -18,17 +18,24 @@ from osler.errors import RecipeError
 from osler.learn.augmenting import draw_changes
 from osler.learn.augmenting_settings import Augmentation
 from osler.learn.distributed import is_first, join
-from osler.learn.export import export_onnx, largest_difference
 from osler.learn.labelling import keep_labels, unlabelled_rows, without_truth
 from osler.learn.loop import inference, train
 from osler.learn.networks import build, check
 from osler.learn.normalisation import BATCHES, settle
-from osler.learn.recipe import Recipe
+from osler.learn.recipe import Network, Recipe
 from osler.learn.samplers import CaseSampler
 from osler.learn.strategies.catalogue import strategies_of
-from osler.learn.strategies.strategy import Context, Strategy, Training
+from osler.learn.strategies.strategy import (
+    Choose,
+    Context,
+    Criterion,
+    Strategy,
+    TensorBatches,
+    Training,
+)
+from osler.learn.task_graph import exported
 from osler.learn.teaching import Batches, divide, encode_rows, opened
-from osler.tasks.task import Arrays, Figure, OutputSpec, Row, Sample, Task
+from osler.tasks.task import Arrays, Figure, Row, Sample, Task
 
 REPLICATES = 2000
 
@@ -98,8 +105,11 @@ def learn(
     tune = encode_rows(tune_rows, cohort, task, keep_case=True)
 
     def fresh(seed: int) -> nn.Module:
+        return another(recipe.network, seed)
+
+    def another(network: Network, seed: int) -> nn.Module:
         torch.manual_seed(seed)
-        return build(recipe, task, path)
+        return build(recipe.model_copy(update={"network": network}), task, path)
 
     def judged(net: nn.Module, samples: Sequence[Sample]) -> list[Row]:
         return [
@@ -108,23 +118,31 @@ def learn(
 
     net = fresh(recipe.learner.seed)
     base = _loss(net, recipe, task, teach)
+    each: list[tuple[Strategy, Context]] = []
     contexts = [
         Context(
             recipe, task, folder, resume, teach, unlabelled, tune,
             variables=_variables([*labelled, *blank, *more]), build=fresh,
             judge=lambda net: judged(net, tune),
             task_loss=lambda samples: _loss(None, recipe, task, samples),
+            another=another, path=path,
+            task_batches=lambda samples, choose: _batches(recipe, task, samples, choose),
         )
         for _ in ways
     ]  # fmt: skip
-    each = list(zip(ways, contexts, strict=True))
+    each += zip(ways, contexts, strict=True)
+    for context in contexts:
+        context.everyone = each
     for way, context in each:
         way.before(net, context)
     for way, context in each:
         net = way.prepared(net, context)
     loss = base
+    criterion: Criterion = task.criterion
     for way, context in each:
+        criterion = way.criterion(criterion, context)
         loss = way.loss(loss, context)
+    vars(task)["criterion"] = criterion  # of this task and this training
 
     def validate(net: nn.Module) -> Mapping[str, float]:
         _settle(net, base)
@@ -141,6 +159,7 @@ def learn(
             pictures=partial(_pictures, task=task, sample=tune[0]) if tune else None,
             stepped=[way.stepped for way in ways],
         )  # fmt: skip
+    del vars(task)["criterion"]
     if not is_first():
         return None
     net = net.cpu().eval()
@@ -209,22 +228,36 @@ def _variables(rows: Sequence[CohortRow]) -> dict[str, dict[str, str]]:
 def _loss(
     net: nn.Module | None, recipe: Recipe, task: Task, samples: Sequence[Sample]
 ) -> Callable[[nn.Module, int, torch.device], Tensor]:
+    batches = _batches(recipe, task, samples, None, net=net)
+
+    def loss(net: nn.Module, number: int, device: torch.device) -> Tensor:
+        inputs, targets = batches(number, device)
+        out: Tensor = task.loss(net, inputs, targets, step=number)
+        return out
+
+    return loss
+
+
+def _batches(
+    recipe: Recipe, task: Task, samples: Sequence[Sample], choose: Choose | None, *,
+    net: nn.Module | None = None,
+) -> TensorBatches:  # fmt: skip
+    """Batches as tensors, augmented; a network is looked at on the first of them."""
     learner = recipe.learner
-    batches = Batches(samples, task, chooser(samples, recipe), seed=learner.seed)
+    batches = Batches(samples, task, choose or chooser(samples, recipe), seed=learner.seed)
     if net is not None:
         check(net, task, *batches(0))
     changes = _augmentation(recipe)
 
-    def loss(net: nn.Module, number: int, device: torch.device) -> Tensor:
+    def batch(number: int, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         arrays, truths = batches(number)
         inputs = {name: _tensor(array, device) for name, array in arrays.items()}
         targets = {name: _tensor(array, device) for name, array in truths.items()}
         if changes is not None:
             _change(inputs, targets, task, changes, seed=learner.seed * 1_000_003 + number)
-        out: Tensor = task.loss(net, inputs, targets, step=number)
-        return out
+        return inputs, targets
 
-    return loss
+    return batch
 
 
 def _pictures(net: nn.Module, *, task: Task, sample: Sample) -> dict[str, NDArray[Any]]:
@@ -311,100 +344,3 @@ def outputs_of(net: nn.Module, task: Task, sample: Sample) -> Arrays:
         return {name: value.float().cpu().numpy() for name, value in named.items()}
 
     return task.run(predict, sample)
-
-
-class _Answer(nn.Module):
-    """A network whose answer is a tuple in the order of the task's outputs, as a graph has it."""
-
-    def __init__(self, net: nn.Module, task: Task) -> None:
-        super().__init__()
-        self.net, self.task = net, task
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...] | Tensor:
-        said = tuple(self.task.named(self.net(*inputs)).values())
-        return said[0] if len(said) == 1 else said
-
-
-def exported(net: nn.Module, task: Task, samples: Sequence[Sample]) -> tuple[bytes, float]:
-    """The ONNX graph of a network and how far it is from it on real cases."""
-    answer = _Answer(net, task).eval()
-    example, step = {}, None
-    for spec in task.inputs():
-        size = spec.size
-        if size is None:
-            size = tuple(spec.multiple * (2 + axis) for axis in range(spec.axes))
-            step = spec.multiple
-        example[spec.name] = torch.rand(1, len(spec.channels), *size)
-    names = [one.name for one in task.outputs()]
-    graph = export_onnx(answer, example, outputs=names, step=step)
-    feeds = [_feed(task, sample) for sample in samples]
-    return graph, largest_difference(answer, graph, [feed for feed in feeds if feed])
-
-
-def _feed(task: Task, sample: Sample) -> Arrays:
-    """The first arrays that a task asks its network about in a case."""
-    seen: list[Arrays] = []
-
-    class _Enough(Exception):
-        pass
-
-    def predict(inputs: Arrays) -> Arrays:
-        seen.append({k: np.ascontiguousarray(v[:1], np.float32) for k, v in inputs.items()})
-        raise _Enough
-
-    try:
-        task.run(predict, sample)
-    except _Enough:
-        return seen[0]
-    return seen[0] if seen else {}
-
-
-def card_outputs(
-    outputs: Sequence[OutputSpec], calibration: Mapping[str, Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """The outputs as a card holds them."""
-    out = []
-    for one in outputs:
-        cut = one.thresholds or (None,) * len(one.labels)
-        out.append({
-            "name": one.name,
-            "activation": one.activation,
-            "labels": [
-                {"name": label, "threshold": threshold}
-                for label, threshold in zip(one.labels, cut, strict=True)
-            ],
-            "calibration": dict(calibration[one.name]) if one.name in calibration else None,
-            "description": one.description,
-        })  # fmt: skip
-    return out
-
-
-def card_inputs(task: Task) -> list[dict[str, Any]]:
-    """The inputs as a card holds them."""
-    return [
-        {
-            "name": one.name, "channels": list(one.channels), "multiple": one.multiple,
-            "size": None if one.size is None else list(one.size), "source": "case",
-        }
-        for one in task.inputs()
-    ]  # fmt: skip
-
-
-def card_metrics(figures: Sequence[Figure], *, data: str) -> list[dict[str, Any]]:
-    """The figures as a card holds them; those without a value are left out."""
-    out = []
-    for one in figures:
-        if one.interval.value is None or one.cases < 1:
-            continue
-        interval = one.interval
-        bounded = interval.low is not None and interval.high is not None
-        left_out = f"; {one.left_out} cases without a figure" if one.left_out else ""
-        out.append({
-            "name": one.name, "value": round(float(interval.value), 4),
-            "low": round(float(interval.low), 4) if bounded else None,
-            "high": round(float(interval.high), 4) if bounded else None,
-            "level": interval.level if bounded else None,
-            "images": one.cases, "data": data,
-            "how": f"{one.how}; percentile bootstrap over {interval.groups} patients{left_out}",
-        })  # fmt: skip
-    return out

@@ -20,15 +20,22 @@ from torch import Tensor, nn
 
 from osler.learn.checkpoint import State
 from osler.learn.learner import Learner
-from osler.learn.loop import Loss, Validate, train
+from osler.learn.loop import Loss, Stepped, Validate, train
 from osler.learn.samplers import CaseSampler
 from osler.learn.teaching import Batches
 from osler.tasks.task import Arrays, Row, Sample, Settings, Task
 
 if TYPE_CHECKING:
-    from osler.learn.recipe import Recipe
+    from osler.learn.recipe import Network, Recipe
 
-__all__ = ("Context", "Loss", "Role", "Settings", "Strategy", "Wrapped", "tensors")
+__all__ = ("Context", "Criterion", "Loss", "Role", "Settings", "Strategy", "Wrapped", "tensors")
+
+Choose = Callable[[int], Sequence[int]]
+TensorBatches = Callable[[int, torch.device], tuple[dict[str, Tensor], dict[str, Tensor]]]
+"""Inputs and targets of a batch by its number."""
+
+Criterion = Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
+"""A loss, from answers by name and the truth by name; see `osler.tasks.task.Task.criterion`."""
 
 Role = Literal["tuning", "pretraining", "objective", "training", "afterwards"]
 """Which part of a run a strategy changes.
@@ -55,6 +62,13 @@ class Context:
             device, age), as text.
         build: a fresh network of the recipe with the random weights of a seed.
         judge: what a network says of the cases that tune, judged.
+        another: a network that the recipe does not name, for the same task, with the random
+            weights of a seed.
+        path: the recipe's file, beside which the files lie that it names.
+        everyone: all strategies of the run in their order, each with its context.
+        task_loss: behind `loss_on`.
+        task_batches: behind `batches_on`.
+        site: the site whose cases these are, where each learns from its own; None for all.
         record: what the strategy wants to be kept in ``run.json``; plain JSON values.
     """
 
@@ -69,6 +83,11 @@ class Context:
     build: Callable[[int], nn.Module]
     judge: Callable[[nn.Module], list[Row]]
     task_loss: Callable[[Sequence[Sample]], Loss]
+    another: "Callable[[Network, int], nn.Module]"
+    path: Path
+    task_batches: Callable[[Sequence[Sample], Choose | None], TensorBatches]
+    site: str | None = None
+    everyone: "list[tuple[Strategy, Context]]" = field(default_factory=list)
     record: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -96,13 +115,22 @@ class Context:
         """The task's own loss on batches of these cases, drawn and augmented as the recipe says."""
         return self.task_loss(samples)
 
+    def batches_on(self, samples: Sequence[Sample], choose: Choose | None = None) -> TensorBatches:
+        """Batches of these cases as tensors, augmented as the recipe says.
+
+        Args:
+            samples: to draw from.
+            choose: the places of a batch's cases, by its number; as the recipe says by default.
+        """
+        return self.task_batches(samples, choose)
+
     def score(self, net: nn.Module) -> float:
         """The task's score of a network on the cases that tune; NaN where none do."""
         return self.task.score(self.judge(net)) if self.tune else math.nan
 
     def stage(
         self, net: nn.Module, loss: Loss, name: str, *, learner: Learner,
-        validate: Validate | None = None,
+        validate: Validate | None = None, stepped: Sequence[Stepped] = (),
     ) -> State:  # fmt: skip
         """Train in a stage of its own, through the one loop; resumed like the run itself.
 
@@ -112,10 +140,12 @@ class Context:
             name: sub-folder of its checkpoints.
             learner: how it is optimised.
             validate: as `osler.learn.loop.train` takes it; None keeps the last weights.
+            stepped: called after each step, such as `Strategy.stepped` of `everyone` where the
+                stage trains what they prepared.
         """
         state = train(
             net, loss=loss, validate=validate, learner=learner,
-            folder=self.folder / name, resume=self.resume,
+            folder=self.folder / name, resume=self.resume, stepped=stepped,
         )  # fmt: skip
         net.train()
         return state
@@ -158,6 +188,10 @@ class Strategy:
     def prepared(self, net: nn.Module, context: Context) -> nn.Module:
         """The network that learns: frozen in part, with parts added, or inside another."""
         return net
+
+    def criterion(self, criterion: Criterion, context: Context) -> Criterion:
+        """What answers are compared with the truth by while the network learns."""
+        return criterion
 
     def loss(self, loss: Loss, context: Context) -> Loss:
         """The loss that is minimised, made from the one before it.
