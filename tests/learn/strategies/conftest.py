@@ -1,6 +1,8 @@
 """Drawn pictures of squares and discs, and recipes that learn them in seconds."""
 
 import copy
+import importlib.util
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,3 +87,13 @@ def classify():
 def segment():
     """A recipe that marks squares and discs."""
     return copy.deepcopy(SEGMENT)
+
+
+@pytest.fixture(scope="session")
+def golden_vectors():
+    """`Golden` of ``tests/models/golden.py``: vectors by the name of their folder."""
+    place = Path(__file__).parents[2] / "models" / "golden.py"
+    spec = importlib.util.spec_from_file_location("golden_vectors", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Golden
