@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from osler.learn.strategies.strategy import Strategy
     from osler.tasks.task import Task
 
-STRATEGIES: Final[tuple[tuple[str, str], ...]] = ()
+STRATEGIES: Final[tuple[tuple[str, str], ...]] = (
+    ("contrastive", "osler.learn.strategies.contrastive:Contrastive"),
+)
 """Name to the class, imported when it is asked for; they act in this order."""
 
 
