@@ -92,6 +92,8 @@ def learn(
     teach_rows, tune_rows, test_rows = divide(cohort, recipe)
     ways, _ = strategies_of(recipe, task, strategies)
     _refuse_processes(ways)
+    for way in ways:
+        task = way.asked(task)
     labelled, blank = _with_and_without(teach_rows, cohort, task, recipe)
     more, other = unlabelled_rows(recipe, [*tune_rows, *test_rows], path=path, folder=folder)
     task = task.planned(opened(labelled, cohort))

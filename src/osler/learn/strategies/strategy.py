@@ -182,6 +182,10 @@ class Strategy:
         """What of the recipe does not go with it, before any data is read: a sentence each."""
         return []
 
+    def asked(self, task: Task) -> Task:
+        """The task as it is learnt with it, before any case is read; of the same name and keys."""
+        return task
+
     def before(self, net: nn.Module, context: Context) -> None:
         """A stage before the training, which changes the network in place."""
 
