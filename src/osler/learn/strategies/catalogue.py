@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 STRATEGIES: Final[tuple[tuple[str, str], ...]] = (
     ("contrastive", "osler.learn.strategies.contrastive:Contrastive"),
+    ("mean-teacher", "osler.learn.strategies.mean_teacher:MeanTeacher"),
+    ("pseudo-labels", "osler.learn.strategies.pseudo_labels:PseudoLabels"),
 )
 """Name to the class, imported when it is asked for; they act in this order."""
 
