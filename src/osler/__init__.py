@@ -165,6 +165,7 @@ def evaluate(
     split: str | None = None,
     fold: int | None = None,
     against: "str | Path | Bundle | None" = None,
+    output: str | None = None,
     subgroups: "Sequence[str]" = (),
     replicates: int = 2000,
     seed: int = 1,
@@ -174,13 +175,14 @@ def evaluate(
     """Judge a bundle on a cohort: every figure with its interval by patient.
 
     Args:
-        bundle: a bundle of any task but those of the fundus.
+        bundle: a bundle of any task.
         cohort: a table of cases, a data set that ``osler data import`` takes, or a loaded cohort.
         out: the folder for ``evaluation.json``, from which every figure can be computed again,
             and ``evaluation.html``; None writes nothing.
         split: only the part of this name.
         fold: only this fold.
         against: another bundle, compared on the same cases.
+        output: which answer is judged, of a bundle of the fundus that has several.
         subgroups: columns by which figures are told apart.
         replicates: resamples of each interval.
         seed: of the resamples.
@@ -199,8 +201,9 @@ def evaluate(
     from osler.batch import evaluation
 
     return evaluation.evaluate(
-        bundle, cohort, out=out, split=split, fold=fold, against=against, subgroups=subgroups,
-        replicates=replicates, seed=seed, include_taught=include_taught, tasks=tasks,
+        bundle, cohort, out=out, split=split, fold=fold, against=against, output=output,
+        subgroups=subgroups, replicates=replicates, seed=seed, include_taught=include_taught,
+        tasks=tasks,
     )  # fmt: skip
 
 

@@ -16,9 +16,7 @@ _SHOWN = 40  # figures and cases on the terminal
 
 
 def evaluate(
-    bundle: Annotated[
-        str, typer.Argument(metavar="BUNDLE", help="A bundle's folder, of any general task.")
-    ],
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle's name or folder.")],
     cohort: Annotated[
         str,
         typer.Argument(
@@ -35,6 +33,15 @@ def evaluate(
     against: Annotated[
         str | None,
         typer.Option("--against", metavar="BUNDLE", help="Compare with it on the same cases."),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            metavar="NAME",
+            help="Which answer, of a bundle of the fundus that has several  [default: the first "
+            "with a column]",
+        ),
     ] = None,
     subgroup: Annotated[
         list[str] | None,
@@ -85,7 +92,7 @@ def evaluate(
 
             done = judge(
                 bundle, cohort, out=out, split=split, fold=fold, against=against,
-                subgroups=subgroup or [], replicates=replicates, seed=seed,
+                output=output, subgroups=subgroup or [], replicates=replicates, seed=seed,
                 include_taught=include_taught, root=root, html=not no_html,
                 started=progress.start, told=told, stopping=progress.stopping,
             )  # fmt: skip
@@ -101,6 +108,8 @@ def evaluate(
 
 
 def _doubts(done: "Evaluation", *, include_taught: bool) -> list[str]:
+    from osler.batch.evaluation_html import trained_on
+
     leaks, out = done.content["leaks"], []
     if done.taught:
         cases = ", ".join(dict(done.taught))[:300]
@@ -108,7 +117,12 @@ def _doubts(done: "Evaluation", *, include_taught: bool) -> list[str]:
         out.append(f"note: {len(dict(done.taught))} cases taught or tuned and {verb}: {cases}")
     for name in leaks["no_record"]:
         known = " and this is the cohort it was taught with" if name in leaks["same_cohort"] else ""
+        on = trained_on(done.content, name)
+        known += f"; it was trained on {on}: figures on cases of these flatter it" if on else ""
         out.append(f"note: '{name}' keeps no record of which cases taught it{known}")
+    for one in (done.content["bundle"], done.content["against"]):
+        if one is not None and one["note"]:
+            out.append(f"note: of '{one['name']}': {one['note']}")
     if leaks["twice"]:
         pairs = ", ".join(" = ".join(one["cases"]) for one in leaks["twice"])[:300]
         out.append(f"note: pictures that stand under two patients: {pairs}")

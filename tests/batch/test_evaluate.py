@@ -324,11 +324,6 @@ def test_a_cohort_without_the_masks_is_refused(place):
         evaluate(place / "seg", place / "lights.csv")
 
 
-def test_a_bundle_of_the_fundus_is_refused(place):
-    with pytest.raises(BundleError, match="reads prepared photographs of the fundus"):
-        evaluate("retina-vessels", place / "lights.csv")
-
-
 def test_the_page_asks_for_nothing_and_says_all(squares_done):
     page = (squares_done[0] / "evaluation.html").read_text(encoding="utf-8")
     assert not re.search(r"(?:src|href)\s*=\s*[\"'](?!data:)", page)

@@ -19,10 +19,12 @@ from osler.batch.evaluation_rows import (
     missing_columns,
     roles,
     same_task,
+    settings_of,
 )
 from osler.batch.predictions import whole
 from osler.batch.run import make_folder
 from osler.bundles import Bundle, load
+from osler.bundles.answering import task_of
 from osler.data.cohort import Cohort, Row, data_folder, read_cohort
 from osler.data.digest import cohort_digest
 from osler.data.leaks import part_of, same_files
@@ -69,6 +71,7 @@ def evaluate(
     split: str | None = None,
     fold: int | None = None,
     against: str | Path | Bundle | None = None,
+    output: str | None = None,
     subgroups: Sequence[str] = (),
     replicates: int = REPLICATES,
     seed: int = SEED,
@@ -87,13 +90,15 @@ def evaluate(
     or a second bundle costs no second run.
 
     Args:
-        bundle: of any task but those of the fundus, which have a way of their own.
+        bundle: of any task; of the fundus too.
         cohort: a table, a data set that ``osler data import`` takes, or a cohort; a path may be
             relative to the data folder.
         out: the folder for ``evaluation.json`` and ``evaluation.html``; None writes nothing.
         split: only the part of this name.
         fold: only this fold.
         against: another bundle of the same task, judged on the same cases and compared.
+        output: which answer is judged, of a bundle of the fundus that has several; by default the
+            first that the cohort has a column for.
         subgroups: columns (variables or labels) by which figures are told apart.
         replicates: resamples of each interval, and exchanges of each permutation test.
         seed: of both.
@@ -111,10 +116,10 @@ def evaluate(
         InputError: no case could be judged; the message lists why.
         OutputError: the folder cannot be written, or another run holds it.
     """
-    judges = [Judge.of(_loaded(bundle), tasks)]
-    if against is not None:
-        judges.append(Judge.of(_loaded(against), tasks))
-        same_task(*judges)
+    asked = [_loaded(one) for one in (bundle, against) if one is not None]
+    for one in asked:  # better said before the cohort is read
+        if one.card.preprocessing is None:
+            task_of(one.card, tasks=tasks)
     if replicates < 1:
         raise RecipeError(f"replicates is {replicates}; write 1 or more, such as {REPLICATES}")
     folder = None if out is None else Path(out)
@@ -125,6 +130,9 @@ def evaluate(
             held.enter_context(lock.hold(folder))
         whole_cohort = _cohort(cohort, folder, root)
         part = _part(whole_cohort, split, fold)
+        judges = [Judge.of(one, part, tasks, output=output) for one in asked]
+        if len(judges) > 1:
+            same_task(*judges)
         _check_columns(judges, part, subgroups)
         rows, done.taught = _without_taught(judges, part, keep=include_taught)
         stop = held.enter_context(interrupt.listen(stopping))
@@ -132,10 +140,10 @@ def evaluate(
             started(len(rows))
         kept = Kept(folder)
         cases: list[Judged] = []
-        for one in judged(part, judges, kept, rows):
-            cases.append(one)
+        for case in judged(part, judges, kept, rows):
+            cases.append(case)
             if told:
-                told(one)
+                told(case)
             if stop:
                 break
         done.left, done.signal = len(rows) - len(cases), stop.signal
@@ -335,8 +343,10 @@ def _about(judge: Judge) -> dict[str, Any]:
         "title": card.title,
         "sha256": judge.sha256,
         "task": card.task,
-        "settings": dict(card.settings),
+        "settings": settings_of(judge.task) if card.preprocessing else dict(card.settings),
         "calibration": judge.task.calibration,
+        "note": judge.note,
+        "trained_on": [one.name for one in card.data if "training" in one.role],
         "cohort_sha256": card.training.cohort_sha256 if card.training else None,
     }
 

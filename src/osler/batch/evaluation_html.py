@@ -110,8 +110,12 @@ def warnings(content: Mapping[str, Any]) -> list[tuple[str, str, list[str]]]:
             text = f"This is the cohort that '{name}' was taught with, and it keeps no record of "
             out.append(("fault", text + "which cases did; the figures may flatter it.", []))
         else:
-            text = f"'{name}' keeps no record of what taught it, so cases that did cannot be told."
+            text = f"'{name}' keeps no record of what taught it, so cases that did cannot be told"
+            text += f"; it was trained on {on}." if (on := trained_on(content, name)) else "."
             out.append(("doubt", text, []))
+    for one in (content["bundle"], content["against"]):
+        if one is not None and one.get("note"):
+            out.append(("doubt", f"Of '{one['name']}': {one['note']}.", []))
     if content["left_out"]:
         named = [one["case"] for one in content["left_out"]]
         text = (
@@ -123,6 +127,14 @@ def warnings(content: Mapping[str, Any]) -> list[tuple[str, str, list[str]]]:
         text = f"{len(pairs)} pictures stand under two patients, so the intervals are too narrow."
         out.append(("doubt", text, pairs))
     return out
+
+
+def trained_on(content: Mapping[str, Any], name: str) -> str:
+    """The data sets that a bundle's card says it was trained on."""
+    for one in (content["bundle"], content["against"]):
+        if one is not None and one["name"] == name:
+            return ", ".join(one.get("trained_on", []))
+    return ""
 
 
 def number(value: float | None) -> str:

@@ -17,7 +17,7 @@ from osler.data.digest import row_digest
 from osler.data.opening import open_row
 from osler.data.taught import FILE as TAUGHT
 from osler.data.taught import read_taught
-from osler.errors import BundleError, OutputError
+from osler.errors import BundleError, OutputError, RecipeError
 from osler.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -36,26 +36,53 @@ class Judge:
     Attributes:
         bundle: the bundle.
         task: as its card describes it.
-        sha256: digest of its card, which names the digest of every file.
+        sha256: digest of its card, which names the digest of every file; of a bundle of the
+            fundus also of what is judged.
         taught: digest of a file to its role, as the bundle says; None where it does not say.
+        note: what of the bundle's answers is not judged.
     """
 
     bundle: Bundle
     task: Task
     sha256: str = ""
     taught: dict[str, str] | None = None
+    note: str = ""
 
     @classmethod
-    def of(cls, bundle: Bundle, tasks: Sequence[type[Task]] = ()) -> "Judge":
+    def of(
+        cls,
+        bundle: Bundle,
+        cohort: Cohort,
+        tasks: Sequence[type[Task]] = (),
+        *,
+        output: str | None = None,
+    ) -> "Judge":
         """A bundle with its task.
+
+        Args:
+            bundle: of any task.
+            cohort: on which it is judged; says which answers of a bundle of the fundus can be.
+            tasks: tasks of one's own.
+            output: which answer of a bundle of the fundus is judged.
 
         Raises:
             BundleError: its task is not known here, or its record of what taught it is damaged.
+            RecipeError: the cohort has nothing to compare the answers of a bundle of the fundus
+                with, or an output is named for another bundle.
         """
         card = bundle.card
         taught = None
         if TAUGHT in card.files:
             taught = read_taught(read_file(bundle.folder, card, TAUGHT), name=card.name)
+        if card.preprocessing is not None:
+            from osler.retina.judging import judged_by
+
+            task, note = judged_by(bundle, cohort, output=output)
+            said = json.dumps(settings_of(task)).encode()  # rows are of these labels alone
+            digest = hashlib.sha256(card.to_json() + said).hexdigest()
+            return cls(bundle, task, digest, taught, note)
+        if output is not None:
+            raise RecipeError(f"'{card.name}' has one answer; leave out the output '{output}'")
         digest = hashlib.sha256(card.to_json()).hexdigest()
         return cls(bundle, task_of(card, tasks=tasks), digest, taught)
 
@@ -169,6 +196,12 @@ def judged(
             yield Judged(row, digest, why=sentence(error))
             continue
         yield Judged(row, digest, tuple(one or {} for one in found.values()))
+
+
+def settings_of(task: Task) -> dict[str, Any]:
+    """The settings of a task as plain JSON."""
+    said: dict[str, Any] = task.settings.model_dump(mode="json")
+    return said
 
 
 def same_task(first: Judge, second: Judge) -> None:

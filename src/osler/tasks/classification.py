@@ -153,24 +153,28 @@ class Classification(Task):
         inputs = encode_input(case, self.settings)
         sample = Sample(case.id, case.patient_id or case.id, inputs, case=case)
         if truth:
-            values = self._values(case)
-            if self.settings.kind == "multi-label":
-                sample.targets = {"labels": np.array(values, np.float32)}
-                rare = [c if v == 1 else -1 for v, c in zip(values, self._counts(), strict=True)]
-                taught = [k for k, count in enumerate(rare) if count >= 0]
-                sample.group = (
-                    self.settings.labels[min(taught, key=lambda k: rare[k])] if taught else "none"
-                )
-            else:
-                value = str(values[0])
-                if value not in self.settings.labels:
-                    raise InputError(
-                        f"case '{case.id}' has the value '{value}' of '{self.settings.target}'; "
-                        f"the labels are {', '.join(self.settings.labels)}"
-                    )
-                sample.targets = {"class": np.array(self.settings.labels.index(value), np.int64)}
-                sample.group = value
+            sample.targets, sample.group = self.truth_of(case)
         return sample
+
+    def truth_of(self, case: Case) -> tuple[Arrays, str]:
+        """The targets of a case, and the rarest label that it has.
+
+        Raises:
+            InputError: it has no label, or one that is not known.
+        """
+        values, labels = self._values(case), self.settings.labels
+        if self.settings.kind == "multi-label":
+            rare = [c if v == 1 else -1 for v, c in zip(values, self._counts(), strict=True)]
+            taught = [k for k, count in enumerate(rare) if count >= 0]
+            group = labels[min(taught, key=lambda k: rare[k])] if taught else "none"
+            return {"labels": np.array(values, np.float32)}, group
+        value = str(values[0])
+        if value not in labels:
+            raise InputError(
+                f"case '{case.id}' has the value '{value}' of '{self.settings.target}'; "
+                f"the labels are {', '.join(labels)}"
+            )
+        return {"class": np.array(labels.index(value), np.int64)}, value
 
     def example(self, sample: Sample, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
         return example_input(sample.inputs, self.settings, rng), sample.targets
