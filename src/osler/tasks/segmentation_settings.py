@@ -64,7 +64,7 @@ class SegmentationSettings(Settings):
         overlapping: labels may share voxels (a sigmoid each); else they exclude each other
             (softmax with a background).
         absent: what a missing mask means: the structure is ``none``, or ``unknown`` and the case
-            does not teach that label (overlapping labels only).
+            does not teach that label (overlapping labels; of others with ``partial-labels``).
         plan: ``auto`` finds spacing, intensity, patch, network and batch in the teaching cases
             (`osler.tasks.planning`); keys that are given stay as they are.
         memory: that a planned training may take, GB.
