@@ -19,6 +19,8 @@ STRATEGIES: Final[tuple[tuple[str, str], ...]] = (
     ("contrastive", "osler.learn.strategies.contrastive:Contrastive"),
     ("mean-teacher", "osler.learn.strategies.mean_teacher:MeanTeacher"),
     ("pseudo-labels", "osler.learn.strategies.pseudo_labels:PseudoLabels"),
+    ("partial-labels", "osler.learn.strategies.partial_labels:PartialLabels"),
+    ("distillation", "osler.learn.strategies.distillation:Distillation"),
 )
 """Name to the class, imported when it is asked for; they act in this order."""
 
