@@ -124,7 +124,7 @@ def learn(
     contexts = [
         Context(
             recipe, task, folder, resume, teach, unlabelled, tune,
-            variables=_variables([*labelled, *blank, *more]), build=fresh,
+            variables=_variables([*labelled, *blank, *more, *tune_rows]), build=fresh,
             judge=lambda net: judged(net, tune),
             task_loss=lambda samples: _loss(None, recipe, task, samples),
             another=another, path=path,

@@ -58,8 +58,8 @@ class Context:
         teach: the cases that teach, with their truth.
         unlabelled: cases that teach without it (``labels.share``, ``unlabelled``).
         tune: the cases that choose weights, with their truth and case.
-        variables: of each case that teaches or is unlabelled, by id: the cohort's variables (site,
-            device, age), as text.
+        variables: of each case that teaches, is unlabelled or tunes, by id: the cohort's variables
+            (site, device, age), as text.
         build: a fresh network of the recipe with the random weights of a seed.
         judge: what a network says of the cases that tune, judged.
         another: a network that the recipe does not name, for the same task, with the random
