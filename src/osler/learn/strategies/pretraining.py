@@ -122,7 +122,7 @@ def view(
     generator = torch.Generator().manual_seed(seed)
     drawn = draw_changes(len(together), together.shape[2:], changes, generator)
     together, _ = drawn.apply(together)
-    parts = together.split([inputs[name].shape[1] for name in names], dim=1)
+    parts = torch.split(together, [inputs[name].shape[1] for name in names], dim=1)
     return {**inputs, **dict(zip(names, parts, strict=True))}
 
 
