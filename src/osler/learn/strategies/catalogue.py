@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 STRATEGIES: Final[tuple[tuple[str, str], ...]] = (
     ("contrastive", "osler.learn.strategies.contrastive:Contrastive"),
+    ("masked-autoencoding", "osler.learn.strategies.masked_autoencoding:MaskedAutoencoding"),
     ("mean-teacher", "osler.learn.strategies.mean_teacher:MeanTeacher"),
     ("pseudo-labels", "osler.learn.strategies.pseudo_labels:PseudoLabels"),
     ("partial-labels", "osler.learn.strategies.partial_labels:PartialLabels"),
