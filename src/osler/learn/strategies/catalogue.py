@@ -18,10 +18,22 @@ if TYPE_CHECKING:
 STRATEGIES: Final[tuple[tuple[str, str], ...]] = (
     ("contrastive", "osler.learn.strategies.contrastive:Contrastive"),
     ("masked-autoencoding", "osler.learn.strategies.masked_autoencoding:MaskedAutoencoding"),
+    ("fourier-style", "osler.learn.strategies.fourier_style:FourierStyle"),
+    ("adain", "osler.learn.strategies.adain:Adain"),
+    ("histogram-matching", "osler.learn.strategies.histogram_matching:HistogramMatching"),
+    ("adversarial", "osler.learn.strategies.adversarial:Adversarial"),
     ("mean-teacher", "osler.learn.strategies.mean_teacher:MeanTeacher"),
     ("pseudo-labels", "osler.learn.strategies.pseudo_labels:PseudoLabels"),
     ("partial-labels", "osler.learn.strategies.partial_labels:PartialLabels"),
     ("distillation", "osler.learn.strategies.distillation:Distillation"),
+    ("sequence", "osler.learn.strategies.sequence:Sequential"),
+    ("replay", "osler.learn.strategies.replay:Replay"),
+    ("ewc", "osler.learn.strategies.ewc:Ewc"),
+    (
+        "test-time-statistics",
+        "osler.learn.strategies.adaptive_statistics:AdaptiveStatistics",
+    ),
+    ("tent", "osler.learn.strategies.tent:Tent"),
 )
 """Name to the class, imported when it is asked for; they act in this order."""
 
