@@ -129,7 +129,7 @@ def test_images_take_the_style_of_another_site(recipe, classify, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("way", "keys"), [(FourierStyle, {}), (Adain, {"on": "features", "by": "site"})]
+    ("way", "keys"), [(FourierStyle, {}), (Adain, {"of": "features", "by": "site"})]
 )
 def test_a_run_in_other_styles_goes_on_to_the_bit(recipe, classify, tmp_path, way, keys):
     path = recipe(
@@ -154,7 +154,7 @@ def test_a_run_in_other_styles_goes_on_to_the_bit(recipe, classify, tmp_path, wa
 
 
 def test_styles_of_images_and_features_of_other_sites(recipe, segment, tmp_path):
-    changes = {"adain": {"on": "features", "blocks": 1}, "fourier-style": {"by": "site"},
+    changes = {"adain": {"of": "features", "blocks": 1}, "fourier-style": {"by": "site"},
                "histogram-matching": {"by": "site"}}  # fmt: skip
     assert fit(recipe(segment, strategies=changes), out=tmp_path, strategies=WAYS).bundle.exists()
 
@@ -164,7 +164,7 @@ def test_styles_of_images_and_features_of_other_sites(recipe, segment, tmp_path)
     [
         ({"strategies": {"fourier-style": {}}}, "takes styles from cases without a label"),
         ({"strategies": {"fourier-style": {"share": 0.6}}}, "less than or equal to 0.5"),
-        ({"strategies": {"adain": {"on": "features"}}, "learner": {"steps": 4, "batch": 1}},
+        ({"strategies": {"adain": {"of": "features"}}, "learner": {"steps": 4, "batch": 1}},
          "learner.batch is 1"),
     ],
 )  # fmt: skip
@@ -178,6 +178,6 @@ def test_sites_that_are_not_there_are_refused(recipe, classify, tmp_path):
     path = recipe(classify, strategies={"fourier-style": {"by": "camera"}})
     with pytest.raises(RecipeError, match="by names 'camera', and 8 of 8 cases"):
         fit(path, out=tmp_path / "run", strategies=WAYS)
-    path = recipe(classify, strategies={"adain": {"on": "features", "blocks": 40}})
+    path = recipe(classify, strategies={"adain": {"of": "features", "blocks": 40}})
     with pytest.raises(RecipeError, match=r"adain\.blocks is 40"):
         fit(path, out=tmp_path / "run", strategies=WAYS)

@@ -24,7 +24,7 @@ class AdainSettings(StyleSettings):
 
     Attributes:
         by, chance: see `StyleSettings`. With features, None takes any other case of the batch.
-        on: ``images`` takes the moments of images; ``features`` those that other cases of the
+        of: ``images`` takes the moments of images; ``features`` those that other cases of the
             batch have after the first blocks of the network (MixStyle).
         blocks: how many of the first blocks, with features.
         beta: the weight of an image's own moments is drawn from Beta(beta, beta); None takes the
@@ -32,7 +32,7 @@ class AdainSettings(StyleSettings):
     """
 
     chance: float = Field(default=0.5, gt=0, le=1)
-    on: Literal["images", "features"] = "images"
+    of: Literal["images", "features"] = "images"
     blocks: int = Field(default=2, ge=1)
     beta: float | None = Field(default=0.1, gt=0)
 
@@ -50,14 +50,14 @@ class Adain(Restyling):
 
     def faults(self, recipe: Recipe, task: Task) -> list[str]:
         """Features take styles within the batch."""
-        if self.settings.on == "images":
+        if self.settings.of == "images":
             return super().faults(recipe, task)
         if recipe.learner.batch < 2:
             return ["mixes the features of a batch, and learner.batch is 1; raise it"]
         return []
 
     def before(self, net: nn.Module, context: Context) -> None:
-        if self.settings.on == "images":
+        if self.settings.of == "images":
             super().before(net, context)
             return
         found = list(blocks_of(net))
@@ -72,7 +72,7 @@ class Adain(Restyling):
         self._sites = dict(named)
 
     def loss(self, loss: Loss, context: Context) -> Loss:
-        if self.settings.on == "images":
+        if self.settings.of == "images":
             return super().loss(loss, context)
         draws = Draws(context)
 
