@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from osler.tasks.task import Task
 
 STRATEGIES: Final[tuple[tuple[str, str], ...]] = (
+    ("deep-ensemble", "osler.learn.strategies.ensemble:DeepEnsemble"),
     ("contrastive", "osler.learn.strategies.contrastive:Contrastive"),
     ("masked-autoencoding", "osler.learn.strategies.masked_autoencoding:MaskedAutoencoding"),
     ("fourier-style", "osler.learn.strategies.fourier_style:FourierStyle"),
@@ -26,6 +27,10 @@ STRATEGIES: Final[tuple[tuple[str, str], ...]] = (
     ("pseudo-labels", "osler.learn.strategies.pseudo_labels:PseudoLabels"),
     ("partial-labels", "osler.learn.strategies.partial_labels:PartialLabels"),
     ("distillation", "osler.learn.strategies.distillation:Distillation"),
+    ("quantisation-aware", "osler.learn.strategies.quantisation:Quantisation"),
+    ("pruning", "osler.learn.strategies.pruning:Pruning"),
+    ("mc-dropout", "osler.learn.strategies.mc_dropout:McDropout"),
+    ("swag", "osler.learn.strategies.swag:Swag"),
     ("sequence", "osler.learn.strategies.sequence:Sequential"),
     ("replay", "osler.learn.strategies.replay:Replay"),
     ("ewc", "osler.learn.strategies.ewc:Ewc"),
@@ -34,6 +39,7 @@ STRATEGIES: Final[tuple[tuple[str, str], ...]] = (
         "osler.learn.strategies.adaptive_statistics:AdaptiveStatistics",
     ),
     ("tent", "osler.learn.strategies.tent:Tent"),
+    ("federated", "osler.learn.strategies.federated:Federated"),
 )
 """Name to the class, imported when it is asked for; they act in this order."""
 
