@@ -26,6 +26,7 @@ STRATEGIES: Final[tuple[tuple[str, str], ...]] = (
     ("mean-teacher", "osler.learn.strategies.mean_teacher:MeanTeacher"),
     ("pseudo-labels", "osler.learn.strategies.pseudo_labels:PseudoLabels"),
     ("partial-labels", "osler.learn.strategies.partial_labels:PartialLabels"),
+    ("image-labels", "osler.learn.strategies.image_labels:ImageLabels"),
     ("distillation", "osler.learn.strategies.distillation:Distillation"),
     ("quantisation-aware", "osler.learn.strategies.quantisation:Quantisation"),
     ("pruning", "osler.learn.strategies.pruning:Pruning"),
