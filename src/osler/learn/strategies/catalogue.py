@@ -19,6 +19,7 @@ STRATEGIES: Final[tuple[tuple[str, str], ...]] = (
     ("deep-ensemble", "osler.learn.strategies.ensemble:DeepEnsemble"),
     ("contrastive", "osler.learn.strategies.contrastive:Contrastive"),
     ("masked-autoencoding", "osler.learn.strategies.masked_autoencoding:MaskedAutoencoding"),
+    ("self-distillation", "osler.learn.strategies.self_distillation:SelfDistillation"),
     ("fourier-style", "osler.learn.strategies.fourier_style:FourierStyle"),
     ("adain", "osler.learn.strategies.adain:Adain"),
     ("histogram-matching", "osler.learn.strategies.histogram_matching:HistogramMatching"),
