@@ -208,3 +208,30 @@ def test_features_are_what_the_head_reads():
     features, _ = features_of(maps, [images], "1")
     assert torch.allclose(features, maps[0](images).mean(dim=(2, 3)))
     assert net.training
+
+
+def test_a_criterion_compares_while_the_network_learns_and_no_longer(recipe, classify, tmp_path):
+    class Counted(Strategy):
+        name, title, role, source = "counted", "Counted", "objective", "a test"
+        Settings = Settings
+        seen: ClassVar[list[float]] = []
+
+        def criterion(self, criterion, context):
+            assert [way.name for way, _ in context.everyone] == ["counted"]
+            self.task = context.task
+            return lambda outputs, targets: criterion(outputs, targets) * 0 + 3
+
+        def loss(self, loss, context):
+            def seen(net, number, device):
+                value = loss(net, number, device)
+                self.seen.append(float(value.detach()))
+                return value
+
+            return seen
+
+        def finished(self, net, context):
+            assert "criterion" not in vars(self.task)
+            return net
+
+    fit(recipe(classify, strategies={"counted": {}}), out=tmp_path, strategies=[Counted])
+    assert Counted.seen == [3.0] * 4
