@@ -95,6 +95,20 @@ def check(
         RecipeError: an output is missing, has another number of channels, or cannot be compared
             with the truth.
     """
+    kept = {name: one.clone() for name, one in net.named_buffers()}
+    try:
+        _check(net, task, inputs, targets)
+    finally:  # looking at a network must not move the statistics that came with its weights
+        for name, one in net.named_buffers():
+            one.copy_(kept[name])
+
+
+def _check(
+    net: nn.Module,
+    task: Task,
+    inputs: Mapping[str, NDArray[Any]],
+    targets: Mapping[str, NDArray[Any]],
+) -> None:
     try:
         with torch.no_grad():
             said = task.named(net.train()(*(torch.from_numpy(one) for one in inputs.values())))
