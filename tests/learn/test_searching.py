@@ -12,7 +12,7 @@ from osler.errors import RecipeError
 from osler.learn import search
 from osler.learn.learner import Learner
 from osler.learn.loop import train
-from osler.learn.search_plan import Plan, own_values, read_plan, with_values
+from osler.learn.search_plan import Plan, own_values, read_plan, with_values, write_recipe
 
 pytest.importorskip("optuna")
 
@@ -262,3 +262,22 @@ def test_the_command_says_what_is_wrong(tmp_path):
     result = CliRunner().invoke(app, ["search", str(path), "--out", str(tmp_path / "out")])
     assert result.exit_code == 2
     assert "the nearest is 'trials'" in result.output
+
+
+def test_a_recipe_written_elsewhere_still_names_its_files(tmp_path):
+    home = tmp_path / "recipes"
+    home.mkdir()
+    for name in ("teach.csv", "more.csv", "start.safetensors"):
+        (home / name).touch()
+    content = {
+        "cohort": "teach.csv", "unlabelled": {"cohort": "more.csv"},
+        "network": {"checkpoint": "start.safetensors"},
+    }  # fmt: skip
+    there = tmp_path / "runs" / "one" / "recipe.yaml"
+    write_recipe(content, there, beside=home / "recipe.yaml")
+    said = yaml.safe_load(there.read_text())
+    named = [said["cohort"], said["unlabelled"]["cohort"], said["network"]["checkpoint"]]
+    assert [(there.parent / one).resolve().name for one in named] == [
+        "teach.csv", "more.csv", "start.safetensors",
+    ]  # fmt: skip
+    assert all((there.parent / one).exists() for one in named)

@@ -15,7 +15,9 @@ from osler.learn.learner import Learner
 
 Value = bool | int | float | str | None
 
-_PATHS = (("cohort",), ("network", "start"), ("network", "checkpoint"))  # beside their recipe
+_PATHS = (  # beside their recipe
+    ("cohort",), ("unlabelled", "cohort"), ("network", "start"), ("network", "checkpoint"),
+)  # fmt: skip
 
 
 class Range(BaseModel):
