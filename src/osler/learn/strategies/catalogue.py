@@ -20,6 +20,11 @@ STRATEGIES: Final[tuple[tuple[str, str], ...]] = (
     ("contrastive", "osler.learn.strategies.contrastive:Contrastive"),
     ("masked-autoencoding", "osler.learn.strategies.masked_autoencoding:MaskedAutoencoding"),
     ("self-distillation", "osler.learn.strategies.self_distillation:SelfDistillation"),
+    ("linear-probe", "osler.learn.strategies.linear_probe:LinearProbe"),
+    ("last-blocks", "osler.learn.strategies.last_blocks:LastBlocks"),
+    ("lora", "osler.learn.strategies.lora:Lora"),
+    ("adapters", "osler.learn.strategies.adapters:Adapters"),
+    ("visual-prompts", "osler.learn.strategies.visual_prompts:VisualPrompts"),
     ("fourier-style", "osler.learn.strategies.fourier_style:FourierStyle"),
     ("adain", "osler.learn.strategies.adain:Adain"),
     ("histogram-matching", "osler.learn.strategies.histogram_matching:HistogramMatching"),
@@ -113,7 +118,8 @@ def _misfits(
     out: list[str] = []
     if one.tasks and task.name not in one.tasks:
         out.append(f"goes with the tasks {', '.join(one.tasks)}, not with {task.name}")
-    share = recipe.labels.share < 1 or recipe.labels.count is not None or recipe.labels.blank
+    labels = recipe.labels
+    share = labels.share < 1 or labels.blank or not (labels.count is None and labels.cases is None)
     if one.needs_unlabelled and recipe.unlabelled is None and not share:
         out.append(
             "learns from cases without a label too, and the recipe has none; name a cohort under "
