@@ -46,6 +46,10 @@ STRATEGIES: Final[tuple[tuple[str, str], ...]] = (
         "osler.learn.strategies.adaptive_statistics:AdaptiveStatistics",
     ),
     ("tent", "osler.learn.strategies.tent:Tent"),
+    (
+        "differential-privacy",
+        "osler.learn.strategies.differential_privacy:DifferentialPrivacy",
+    ),
     ("federated", "osler.learn.strategies.federated:Federated"),
 )
 """Name to the class, imported when it is asked for; they act in this order."""
