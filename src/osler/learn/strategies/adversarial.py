@@ -99,7 +99,7 @@ class Adversarial(Strategy):
         """Count the domains."""
         if self.settings.by is None:
             if not context.unlabelled:
-                raise RecipeError("adversarial tells apart cases without a label; none teaches")
+                raise RecipeError(f"{self.name} tells apart cases without a label; none teaches")
             self._of = {one.id: 0 for one in context.teach}
             self._of |= {one.id: 1 for one in context.unlabelled}
             context.record["domains"] = ["labelled", "unlabelled"]
@@ -119,7 +119,7 @@ class Adversarial(Strategy):
             self._layer = said.layer or output_layer(net, inputs)
             net.get_submodule(self._layer)
         except (ValueError, AttributeError) as error:
-            raise RecipeError(f"adversarial.layer: {error}") from error
+            raise RecipeError(f"{self.name}.layer: {error}") from error
         training = net.training
         net.eval()
         with torch.no_grad():
@@ -147,7 +147,7 @@ class Adversarial(Strategy):
         more = context.batches(context.unlabelled, seed=11) if context.unlabelled else None
 
         def with_domains(net: nn.Module, number: int, device: torch.device) -> Tensor:
-            whole = next(one for one in net.modules() if isinstance(one, _WithDomains))
+            whole = self.whole(net)
             with tapped(whole.net, self._layer) as seen:
                 out = loss(net, number, device)
             layer = whole.net.get_submodule(self._layer)
@@ -162,15 +162,25 @@ class Adversarial(Strategy):
             together = torch.cat(features)
             if len(together) != len(drawn):
                 raise RecipeError(
-                    "adversarial looks at the batch of the task's loss, and another strategy "
+                    f"{self.name} looks at the batch of the task's loss, and another strategy "
                     "shows the network something else first"
                 )
             domains = torch.tensor([self._of[one.id] for one in drawn], device=device)
             weight = said.weight * rising(number / last, said.rise)
-            scores = whole.beside["domains"](reversed_gradient(together, weight))
-            return out + functional.cross_entropy(scores.float(), domains)
+            return out + self.domain_loss(whole, together, domains, weight)
 
         return with_domains
+
+    def whole(self, net: nn.Module) -> Wrapped:
+        """The network with the classifier, wherever other strategies have put it."""
+        return next(one for one in net.modules() if isinstance(one, _WithDomains))
+
+    def domain_loss(
+        self, whole: Wrapped, features: Tensor, domains: Tensor, weight: float
+    ) -> Tensor:
+        """The cross-entropy of the domains of features ``(B, C)``, reversed as it goes back."""
+        scores = whole.beside["domains"](reversed_gradient(features, weight))
+        return functional.cross_entropy(scores.float(), domains)
 
     def finished(self, net: nn.Module, context: Context) -> nn.Module:
         """The network without the classifier."""
