@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from osler.tasks.task import Task
 
 STRATEGIES: Final[tuple[tuple[str, str], ...]] = (
+    ("active", "osler.learn.strategies.active:Active"),
     ("deep-ensemble", "osler.learn.strategies.ensemble:DeepEnsemble"),
     ("contrastive", "osler.learn.strategies.contrastive:Contrastive"),
     ("masked-autoencoding", "osler.learn.strategies.masked_autoencoding:MaskedAutoencoding"),
@@ -29,6 +30,7 @@ STRATEGIES: Final[tuple[tuple[str, str], ...]] = (
     ("adain", "osler.learn.strategies.adain:Adain"),
     ("histogram-matching", "osler.learn.strategies.histogram_matching:HistogramMatching"),
     ("adversarial", "osler.learn.strategies.adversarial:Adversarial"),
+    ("separate-features", "osler.learn.strategies.separate_features:SeparateFeatures"),
     ("mean-teacher", "osler.learn.strategies.mean_teacher:MeanTeacher"),
     ("pseudo-labels", "osler.learn.strategies.pseudo_labels:PseudoLabels"),
     ("partial-labels", "osler.learn.strategies.partial_labels:PartialLabels"),
@@ -38,6 +40,8 @@ STRATEGIES: Final[tuple[tuple[str, str], ...]] = (
     ("pruning", "osler.learn.strategies.pruning:Pruning"),
     ("mc-dropout", "osler.learn.strategies.mc_dropout:McDropout"),
     ("swag", "osler.learn.strategies.swag:Swag"),
+    ("evidential", "osler.learn.strategies.evidential:Evidential"),
+    ("co-teaching", "osler.learn.strategies.co_teaching:CoTeaching"),
     ("sequence", "osler.learn.strategies.sequence:Sequential"),
     ("replay", "osler.learn.strategies.replay:Replay"),
     ("ewc", "osler.learn.strategies.ewc:Ewc"),
