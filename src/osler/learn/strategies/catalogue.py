@@ -21,6 +21,7 @@ STRATEGIES: Final[tuple[tuple[str, str], ...]] = (
     ("contrastive", "osler.learn.strategies.contrastive:Contrastive"),
     ("masked-autoencoding", "osler.learn.strategies.masked_autoencoding:MaskedAutoencoding"),
     ("self-distillation", "osler.learn.strategies.self_distillation:SelfDistillation"),
+    ("image-text", "osler.learn.strategies.image_text:ImageText"),
     ("linear-probe", "osler.learn.strategies.linear_probe:LinearProbe"),
     ("last-blocks", "osler.learn.strategies.last_blocks:LastBlocks"),
     ("lora", "osler.learn.strategies.lora:Lora"),
