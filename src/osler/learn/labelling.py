@@ -1,6 +1,7 @@
 """Which of the cases that teach do so with their labels, and which without."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,25 @@ def keep_labels(samples: Sequence[Sample], labels: Labels) -> tuple[list[Sample]
     """The samples that keep their labels, and the others without their truth.
 
     With ``share``, patients are taken in proportion of their groups (the class of a patient's first
-    case), at least one of each; with ``count``, so many cases of each group, or all there are. A
-    greater share of the same seed holds the cases of a smaller one.
+    case), at least one of each; with ``count``, so many cases of each group, or all there are; with
+    ``cases``, those. A greater share of the same seed holds the cases of a smaller one.
+
+    Raises:
+        RecipeError: ``cases`` names some that do not teach.
     """
-    if labels.share == 1 and labels.count is None:
+    samples = mislabelled(samples, labels)
+    if labels.share == 1 and labels.count is None and labels.cases is None:
         return list(samples), []
     rng = np.random.default_rng((labels.seed, 20_011))
     kept: set[int] = set()
-    if labels.count is not None:
+    if labels.cases is not None:
+        named = set(labels.cases)
+        if strange := sorted(named - {sample.id for sample in samples}):
+            raise RecipeError(
+                f"labels.cases names cases that do not teach: {', '.join(strange[:20])}"
+            )
+        kept = {place for place, sample in enumerate(samples) if sample.id in named}
+    elif labels.count is not None:
         of_group: dict[str | None, list[int]] = {}
         for place, sample in enumerate(samples):
             of_group.setdefault(sample.group, []).append(place)
@@ -46,6 +58,26 @@ def keep_labels(samples: Sequence[Sample], labels: Labels) -> tuple[list[Sample]
         [sample for place, sample in enumerate(samples) if place in kept],
         [without_truth(sample) for place, sample in enumerate(samples) if place not in kept],
     )
+
+
+def mislabelled(samples: Sequence[Sample], labels: Labels) -> list[Sample]:
+    """The samples, of which the share ``labels.noise`` has the truth of one of another group.
+
+    Raises:
+        RecipeError: there are no two groups.
+    """
+    if labels.noise == 0:
+        return list(samples)
+    if len({sample.group for sample in samples}) < 2:
+        raise RecipeError("labels.noise takes a task of classes, of which at least two teach")
+    rng = np.random.default_rng((labels.seed, 20_021))
+    wrong = rng.permutation(len(samples))[: round(labels.noise * len(samples))]
+    out = list(samples)
+    for place in sorted(int(one) for one in wrong):
+        others = [one for one in samples if one.group != samples[place].group]
+        taken = others[int(rng.integers(len(others)))]
+        out[place] = replace(samples[place], targets=taken.targets, group=taken.group)
+    return out
 
 
 def without_truth(sample: Sample) -> Sample:

@@ -106,19 +106,26 @@ class Labels(_Strict):
         share: of the patients that teach, those whose labels are used; in proportion of the groups
             that balanced sampling knows, at least one a group.
         count: cases of each group whose labels are used, instead of a share.
+        cases: the ids of the cases whose labels are used, instead of a share.
         seed: another seed takes others.
         blank: cases whose label is empty teach without it; they are refused else.
+        noise: share of the cases that teach whose label is made wrong, to learn what that does:
+            each takes that of a case of another group.
     """
 
     share: float = Field(default=1.0, gt=0, le=1)
     count: int | None = Field(default=None, ge=1)
+    cases: list[str] | None = Field(default=None, min_length=1)
     seed: int = 1
     blank: bool = False
+    noise: float = Field(default=0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
-        if self.count is not None and self.share < 1:
-            raise ValueError("says both share and count; keep one of them")
+        said = {"share": self.share < 1, "count": self.count, "cases": self.cases}
+        both = [key for key, value in said.items() if value]
+        if len(both) > 1:
+            raise ValueError(f"says both {' and '.join(both)}; keep one of them")
         return self
 
 
