@@ -358,17 +358,33 @@ def fit(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint in DIR.")
     ] = False,
+    folds: Annotated[
+        bool,
+        typer.Option("--folds", help="Leave out each fold in turn, into DIR/fold-K."),
+    ] = False,
+    ensemble: Annotated[
+        bool,
+        typer.Option("--ensemble", help="With --folds: also one bundle, the mean of the folds'."),
+    ] = False,
     debug: Debug = False,
 ) -> None:
-    """Train a bundle by a recipe. Needs the extra "train"."""
+    """Train a bundle by a recipe. Needs the extra "train".
+
+    With --folds every case is judged by the run that never saw it; the figures of all together
+    stand in DIR/cross-validation.json.
+    """
     with _errors(debug=debug):
-        run = osler.fit(recipe, out=out, resume=resume)
-        for one in run.metrics:
-            bounds = (
-                f" ({one['low']:.3g} to {one['high']:.3g})" if one.get("low") is not None else ""
-            )
-            typer.echo(f"{one['name']}: {one['value']:.3g}{bounds}")
-        typer.echo(f"bundle: {run.bundle}")
+        from osler import console
+
+        if ensemble and not folds:
+            raise RecipeError("--ensemble is the mean of what --folds trains; give both")
+        if folds:
+            from osler.learn import cross_fit
+
+            done = cross_fit(recipe, out=out, resume=resume, ensemble=ensemble)
+            console.print_folds(done, ensemble=ensemble)
+            return
+        console.print_run(osler.fit(recipe, out=out, resume=resume))
 
 
 @app.command()

@@ -1,10 +1,13 @@
 """What the command line shows: progress on stderr, tables on stdout."""
 
-from collections.abc import Mapping
+import math
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
     from osler.batch import Batch, Outcome
     from osler.bundles import Card
     from osler.bundles.card import Output
+    from osler.learn.cross_validation import CrossValidated
+    from osler.learn.fitting import Run
 
 _DASH = "–"
 
@@ -184,3 +189,43 @@ def print_card(card: "Card") -> None:
     for metric in card.metrics:
         interval = f" [{metric.low:.3f}, {metric.high:.3f}]" if metric.low is not None else ""
         line(f"  {metric.name} {metric.value:.3f}{interval} on {metric.images}: {metric.data}")
+
+
+def print_run(run: "Run") -> None:
+    """The figures of a run, on which cases they stand, and its bundle."""
+    if run.metrics:
+        typer.echo(run.metrics[0]["data"])
+    _print_figures(run.metrics)
+    _print_bundle(str(run.bundle))
+
+
+def print_folds(done: "CrossValidated[Run, Any]", *, ensemble: bool) -> None:
+    """The figures of all folds together with their spread, and where everything lies."""
+    count = len(done.members)
+    typer.echo(f"{len(done.left_out)} cases, each judged by the one of {count} runs without it")
+    width = max((len(name) for name in done.figures), default=0)
+    for name, value in done.figures.items():
+        mean, deviation = done.spread(name)
+        spread = f"  folds {mean:.3g} ± {deviation:.2g}" if math.isfinite(deviation) else ""
+        typer.echo(f"  {name:<{width}}  {value:.3g}{spread}")
+    folder = next(iter(done.members.values())).folder.parent
+    typer.echo(f"intervals: {folder / 'cross-validation.json'}")
+    if not ensemble:
+        typer.echo(f"bundles: {folder / 'fold-*' / 'bundle'}")
+        return
+    typer.echo(f"the figures are those of its {count} members; nothing judged the ensemble itself")
+    _print_bundle(str(folder / "bundle"))
+
+
+def _print_figures(metrics: Sequence[Mapping[str, Any]]) -> None:
+    width = max((len(one["name"]) for one in metrics), default=0)
+    for one in metrics:
+        bounds = ""
+        if one.get("low") is not None:
+            bounds = f"  ({100 * one['level']:g} %: {one['low']:.3g} to {one['high']:.3g})"
+        typer.echo(f"  {one['name']:<{width}}  {one['value']:.3g}{bounds}")
+
+
+def _print_bundle(folder: str) -> None:
+    typer.echo(f"bundle: {folder}")
+    typer.echo(f"ask it: osler predict {shlex.quote(folder)} INPUT --out DIR")

@@ -42,6 +42,18 @@ def taught_record(parts: Mapping[str, Sequence[Row]]) -> bytes:
     return (json.dumps(content, indent=0) + "\n").encode()
 
 
+def join_records(records: Sequence[bytes]) -> bytes:
+    """One ``taught.json`` of several: what taught one of them taught the whole."""
+    found: dict[str, str] = {}
+    for record in records:
+        for digest, role in read_taught(record, name="").items():
+            if found.get(digest) != ROLES[0]:
+                found[digest] = role
+    content: dict[str, Any] = {"schema_version": 1}
+    content |= {role: sorted(d for d, said in found.items() if said == role) for role in ROLES}
+    return (json.dumps(content, indent=0) + "\n").encode()
+
+
 def read_taught(content: bytes, *, name: str) -> dict[str, str]:
     """Digest to role, from ``taught.json``.
 

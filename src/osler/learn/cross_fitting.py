@@ -9,8 +9,10 @@ from typing import Any
 from osler.bundles import load
 from osler.bundles.answering import task_of
 from osler.errors import RecipeError
+from osler.learn.card_parts import card_metrics
 from osler.learn.cross_validation import RECORD, CrossValidated, cross_validate
 from osler.learn.distributed import is_first
+from osler.learn.ensemble_bundle import ensemble_bundle
 from osler.learn.fitting import Run
 from osler.learn.recipe import FUNDUS, check_recipe, read_yaml
 from osler.learn.search_plan import with_values, write_recipe
@@ -24,6 +26,7 @@ def cross_fit(
     *,
     out: Path | str | None = None,
     resume: bool = False,
+    ensemble: bool = False,
     fit: Callable[..., Run] | None = None,
 ) -> CrossValidated[Run, Row]:
     """Fit a recipe once a fold, and judge every case by the run that never saw it.
@@ -37,11 +40,13 @@ def cross_fit(
         recipe: of a general task.
         out: ``runs/NAME-folds`` by default.
         resume: folds that are done are kept, and the one that was interrupted goes on.
+        ensemble: also write ``OUT/bundle``, which answers as the mean of the folds' bundles. It has
+            the figures of its members, as no case is left that could judge it.
         fit: runs one recipe; `osler.learn.fit` by default.
 
     Raises:
-        RecipeError: the recipe is wrong, its cohort has fewer than three folds, or the classes
-            of the folds differ.
+        RecipeError: the recipe is wrong, its cohort has fewer than three folds, the classes of the
+            folds differ, or their bundles cannot be averaged.
     """
     path = Path(recipe)
     content = read_yaml(path)
@@ -103,7 +108,17 @@ def cross_fit(
         folds, train_fold=train_and_compare, judge=judge, score=score, folder=folder, resume=resume
     )
     if is_first():
-        _with_intervals(_figures(tasks[0], done.left_out, patients), folder / RECORD)
+        figures = _figures(tasks[0], done.left_out, patients)
+        _with_intervals(figures, folder / RECORD)
+        if ensemble:
+            members = [load(run.bundle) for run in done.members.values()]
+            data = (
+                f"{cohort.path.name}: {len(done.left_out)} cases, each judged by the member that "
+                "it neither taught nor tuned; nothing judged the ensemble"
+            )
+            ensemble_bundle(
+                members, folder / "bundle", name=read.name, metrics=card_metrics(figures, data=data)
+            )
     return done
 
 
