@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.hooks import RemovableHandle
 
+from osler.errors import RecipeError
 from osler.learn.choosing import bald, entropy, k_centre, probabilities
 from osler.learn.loop import inference
 from osler.learn.strategies.features import output_layer, pooled, tapped
@@ -109,6 +110,11 @@ class Active(Strategy):
                 entropy, {k: v[0] for k, v in asked(net, task, sample).items()}, task
             )
         drop = [*dropouts(net), *dropped_layers(net)]
+        if not drop:
+            raise RecipeError(
+                "strategies.active.criterion bald asks a network with dropout, and another "
+                "strategy made one without it; take entropy or core-set"
+            )
 
         def disagreement(sample: Sample) -> float:
             with torch.random.fork_rng(devices=[]):
