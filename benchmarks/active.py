@@ -11,7 +11,7 @@ An experiment is a YAML file:
 - ``figure``: the name of the figure, as the card has it.
 
 ``NAME.json`` beside it holds the curve of each criterion (labels, and the figure's mean over
-seeds), the labels that each needs to reach what the first criterion reaches with all rounds, and the
+seeds), the labels that each needs to reach what the first criterion reaches at the end, and the
 difference at the last round with the interval of the paired bootstrap over patients. Rounds that
 are done are kept in ``--work``.
 """
