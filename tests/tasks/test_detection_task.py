@@ -371,6 +371,17 @@ def test_examples_hold_the_boxes_that_their_patch_shows():
         assert targets["boxes"].shape == (3, 4)
 
 
+def test_a_case_without_truth_is_cut_like_any_other():
+    task = task_of(patch=[16, 16])
+    image = np.random.default_rng(0).random((40, 28)).astype(np.float32)
+    sample = task.encode(case_of(image))
+    assert sample.targets == {}
+    inputs, targets = task.example(sample, np.random.default_rng(1))
+    assert targets == {}
+    assert inputs["image"].shape == (1, 16, 16)
+    assert np.isin(inputs["image"], image).all()
+
+
 def test_planning_finds_the_usual_side_and_refuses_what_nobody_marked():
     image = np.zeros((64, 64))
     cases = [

@@ -1,6 +1,7 @@
 """Detection: where the objects of each kind are, as boxes, in pictures and in volumes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any, ClassVar, Self
 
@@ -190,8 +191,15 @@ class Detection(Task):
         image, targets = sample.inputs["image"], sample.targets
         shape = image.shape[1:]
         patch = said.patch or tuple(-(-side // said.multiple) * said.multiple for side in shape)
-        boxes, classes = targets["boxes"], targets["classes"]
         axes = len(shape)
+        if "boxes" not in targets:  # cut like any other, with nothing to centre on
+            blank: Arrays = {
+                "boxes": np.zeros((0, 2 * axes), np.float32),
+                "classes": np.zeros(0, np.int64),
+                "known": np.zeros(len(said.labels), np.float32),
+            }
+            return self.example(replace(sample, targets=blank), rng)[0], {}
+        boxes, classes = targets["boxes"], targets["classes"]
         centre: NDArray[Any] | None = None
         if len(boxes) and rng.random() < said.foreground:
             label = rng.choice(np.unique(classes))

@@ -46,6 +46,7 @@ class AdaptiveStatistics(AtTestTime):
         "covariate shift adaptation, NeurIPS"
     )
     Settings: ClassVar[type[Settings]] = StatisticsSettings
+    tasks: ClassVar[tuple[str, ...]] = ("classification", "segmentation", "detection")
 
     def adapted(self, net: nn.Module, samples: Sequence[Sample], context: Context) -> nn.Module:
         """The network with the statistics of the cases, of which the truth is not seen."""
