@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from osler.learn.cross_fitting import cross_fit
     from osler.learn.fitting import Run, fit
+    from osler.learn.rounds import Round, learn_in_rounds
     from osler.learn.searching import Search, search
 
-__all__ = ("Run", "Search", "cross_fit", "fit", "search")
+__all__ = ("Round", "Run", "Search", "cross_fit", "fit", "learn_in_rounds", "search")
 
 _HOMES = {
     "Run": "fitting", "fit": "fitting", "Search": "searching", "search": "searching",
-    "cross_fit": "cross_fitting",
+    "cross_fit": "cross_fitting", "Round": "rounds", "learn_in_rounds": "rounds",
 }  # fmt: skip
 
 

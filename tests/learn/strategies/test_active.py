@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -122,12 +123,13 @@ def test_the_unsure_are_chosen(recipe, classify, tmp_path):
             return out
 
     path = recipe(classify, **CHANGES)
-    fit(path, out=tmp_path, strategies=[Looks])
-    kept = json.loads((tmp_path / "run.json").read_text())["strategies"]["active"]
-    assert kept["next"] == sorted(seen, key=lambda one: -seen[one])[:3]
-    assert kept["pool"] == 4
-    assert len(kept["labelled"]) == 4
-    assert not set(kept["labelled"]) & set(seen)
+    run = partial(fit, strategies=[Looks])
+    (only,) = learn_in_rounds(path, rounds=1, out=tmp_path, fit=run)
+    assert only.chosen == sorted(seen, key=lambda one: -seen[one])[:3]
+    assert len(seen) == len(only.labelled) == 4
+    assert not set(only.labelled) & set(seen)
+    graph = onnxruntime.InferenceSession(only.folder / "bundle" / "model.onnx")
+    assert [one.name for one in graph.get_outputs()] == ["scores"]
 
 
 @pytest.mark.parametrize("criterion", ["bald", "core-set"])
@@ -215,15 +217,6 @@ def test_rounds_reveal_what_was_chosen_and_go_on(recipe, classify, tmp_path):
         done[0].value("Dice")
     record = json.loads((tmp_path / RECORD).read_text())
     assert [one["labels"] for one in record] == [2, 5, 8, 10]
-
-
-def test_one_round_is_a_run_like_any_other(recipe, classify, tmp_path):
-    path = recipe(classify, **CHANGES, learner={"steps": 2})
-    (only,) = learn_in_rounds(path, rounds=1, out=tmp_path)
-    assert len(only.labelled) == 4
-    assert len(only.chosen) == 3
-    graph = onnxruntime.InferenceSession(only.folder / "bundle" / "model.onnx")
-    assert [one.name for one in graph.get_outputs()] == ["scores"]
 
 
 def test_labels_of_named_cases_are_kept():
