@@ -55,6 +55,7 @@ class Trained:
         counts: cases that teach, tune and test.
         taught: the record of the files that taught and tuned (`osler.data.taught`).
         strategies: what the strategies of the recipe keep of the run, by name.
+        let_differ: the difference that its strategies let through.
     """
 
     task: Task
@@ -67,6 +68,7 @@ class Trained:
     counts: dict[str, int]
     taught: bytes
     strategies: dict[str, dict[str, Any]]
+    let_differ: float = 0.0
 
 
 def learn(
@@ -111,7 +113,10 @@ def learn(
 
     def another(network: Network, seed: int) -> nn.Module:
         torch.manual_seed(seed)
-        return build(recipe.model_copy(update={"network": network}), task, path)
+        net = build(recipe.model_copy(update={"network": network}), task, path)
+        for way in ways:
+            net = way.built(net, task)
+        return net
 
     def judged(net: nn.Module, samples: Sequence[Sample]) -> list[Row]:
         return [
@@ -195,6 +200,7 @@ def learn(
          "test": len(test)},
         taught_record({"teach": [*teach_rows, *more], "tune": tune_rows}),
         {way.name: context.record for way, context in each},
+        max((way.lets_differ for way in ways), default=0.0),
     )  # fmt: skip
 
 

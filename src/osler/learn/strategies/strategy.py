@@ -162,6 +162,9 @@ class Strategy:
         Settings: the keys that a recipe may set under ``strategies.NAME``.
         needs_unlabelled: whether it cannot do without cases that have no truth.
         tasks: names of the tasks that it goes with; empty for all.
+        lets_differ: by how much of probability the graph may differ from the network on any value
+            of a few real cases, where it cannot compute the same to the last digit; 0 leaves it at
+            what is let through of any.
         refuses: what it does not go with, and why, in a sentence. Keys are names of strategies or
             roles, and ``processes`` (torchrun), ``float16``, ``accumulate``, ``checkpointing``.
     """
@@ -173,6 +176,7 @@ class Strategy:
     Settings: ClassVar[type[Settings]]
     needs_unlabelled: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...]] = ()
+    lets_differ: ClassVar[float] = 0.0
     refuses: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     def __init__(self, settings: Any) -> None:
@@ -185,6 +189,10 @@ class Strategy:
     def asked(self, task: Task) -> Task:
         """The task as it is learnt with it, before any case is read; of the same name and keys."""
         return task
+
+    def built(self, net: nn.Module, task: Task) -> nn.Module:
+        """A network as it answers the task, before anything is asked of it."""
+        return net
 
     def before(self, net: nn.Module, context: Context) -> None:
         """A stage before the training, which changes the network in place."""
