@@ -32,6 +32,7 @@ STRATEGIES: Final[tuple[tuple[str, str], ...]] = (
     ("learned-prompts", "osler.learn.strategies.learned_prompts:LearnedPrompts"),
     ("prototypes", "osler.learn.strategies.prototypes:Prototypes"),
     ("maml", "osler.learn.strategies.maml:Maml"),
+    ("cyclegan", "osler.learn.strategies.cyclegan:CycleGan"),
     ("fourier-style", "osler.learn.strategies.fourier_style:FourierStyle"),
     ("adain", "osler.learn.strategies.adain:Adain"),
     ("histogram-matching", "osler.learn.strategies.histogram_matching:HistogramMatching"),
