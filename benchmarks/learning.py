@@ -9,6 +9,8 @@ An experiment is a YAML file:
   tests on fold K and tunes on the next one, with ``hold``), seeds (``learner.seed``) or draws of
   labels (``labels.seed``). Cases that are judged several times count as one patient each;
 - ``figure``: the name of the figure, as the card has it;
+- ``by``: a variable of the cohort; the figure is also given of the patients with each of its values;
+- ``also``: names of more figures, whose values and intervals are recorded beside it;
 - ``variants``: a name to the keys that it changes; the first is the baseline.
 
 What comes of it lies beside it as ``NAME.json``: for every variant the figure with its interval by
@@ -64,14 +66,15 @@ def run_variant(
     return rows, task_of(load(there / "bundle").card), json.loads(done.read_text()), record
 
 
-def figure_of(task: Task, rows: list[Any], patients: list[str], name: str) -> float:
-    """One figure without its interval."""
-    found = [one for one in task.figures(rows, patients, seed=1, replicates=2) if one.name == name]
-    if not found:
-        names = [one.name for one in task.figures(rows, patients, seed=1, replicates=2)]
-        raise SystemExit(f"no figure '{name}'; there are: {', '.join(names)}")
-    value = found[0].interval.value
-    return float("nan") if value is None else float(value)
+def figures_of(task: Task, rows: list[Any], patients: list[str], names: list[str]) -> list[float]:
+    """Some figures without their intervals."""
+    found = {one.name: one.interval.value
+             for one in task.figures(rows, patients, seed=1, replicates=2)}  # fmt: skip
+    for name in names:
+        if name not in found:
+            raise SystemExit(f"no figure '{name}'; there are: {', '.join(found)}")
+    values = [found[name] for name in names]
+    return [float("nan") if one is None else float(one) for one in values]
 
 
 def slug(name: str) -> str:
@@ -102,14 +105,14 @@ def compare(path: Path, work: Path) -> dict[str, Any]:
             minutes[name] = minutes.get(name, 0.0) + spent
             records[name] = record
             print(f"{name} {key}={value}: {spent:.2f} min ({time.monotonic() - began:.0f} s)")
-    figure = said["figure"]
+    asked = [said["figure"], *said.get("also", [])]
     first = next(iter(judged))
     everyone = sorted({patients[case] for rows, _ in judged[first] for case in rows})
     rng = np.random.default_rng(1)
     draws = [rng.integers(0, len(everyone), len(everyone)) for _ in range(REPLICATES)]
 
-    def value_of(name: str, weights: np.ndarray | None) -> float:
-        """The mean over runs of one make, or all folds together, of some patients."""
+    def values_of(name: str, weights: np.ndarray | None) -> np.ndarray:
+        """The figures of some patients: the mean over runs of one make, or all folds together."""
         groups = [judged[name]] if key == "hold" else [[one] for one in judged[name]]
         out = []
         for group in groups:
@@ -120,27 +123,40 @@ def compare(path: Path, work: Path) -> dict[str, Any]:
                     rows += [row] * times
                     who += [patients[case]] * times
             if rows:
-                out.append(figure_of(group[0][1], rows, who, figure))
-        return float(np.nanmean(out)) if out else float("nan")
+                out.append(figures_of(group[0][1], rows, who, asked))
+        return np.nanmean(out, axis=0) if out else np.full(len(asked), np.nan)
 
     place = {patient: number for number, patient in enumerate(everyone)}
     counts = [np.bincount(one, minlength=len(everyone)) for one in draws]
-    spread = {name: [value_of(name, one) for one in counts] for name in judged}
+    spread = {name: np.stack([values_of(name, one) for one in counts]) for name in judged}
     table = {}
     for name in judged:
-        value = value_of(name, None)
-        gap = [b - a for a, b in zip(spread[first], spread[name], strict=True)]
-        low, high = np.nanpercentile(spread[name], [2.5, 97.5])
-        less, more = np.nanpercentile(gap, [2.5, 97.5])
+        values_here, gap = values_of(name, None), spread[name] - spread[first]
+        gap_here = values_here - values_of(first, None)
+        low, high = np.nanpercentile(spread[name], [2.5, 97.5], axis=0)
+        less, more = np.nanpercentile(gap, [2.5, 97.5], axis=0)
+        numbers = [
+            {
+                "value": round(values_here[n], 4), "low": round(low[n], 4),
+                "high": round(high[n], 4), "difference": round(gap_here[n], 4),
+                "difference_low": round(less[n], 4), "difference_high": round(more[n], 4),
+            }
+            for n in range(len(asked))
+        ]  # fmt: skip
+        more_of_them = dict(zip(asked[1:], numbers[1:], strict=True))
         table[name] = {
-            "value": round(value, 4), "low": round(low, 4), "high": round(high, 4),
-            "difference": round(value - value_of(first, None), 4),
-            "difference_low": round(less, 4), "difference_high": round(more, 4),
+            **numbers[0], **({"also": more_of_them} if more_of_them else {}),
             "minutes_a_run": round(minutes[name] / len(values), 2), "record": records[name],
         }  # fmt: skip
+    if by := said.get("by"):
+        of = {row.patient_id: str(row.variables.get(by, "")) for row in cohort.rows}
+        for value in sorted({of[one] for one in everyone}):
+            those = np.array([of[one] == value for one in everyone], int)
+            for name in judged:
+                table[name].setdefault("by", {})[value] = round(value_of(name, those), 4)
     return {
         "base": said["base"],
-        "figure": figure,
+        "figure": asked[0],
         "over": {key: values},
         "patients": len(everyone),
         "interval": "95 %, percentile bootstrap over patients",
