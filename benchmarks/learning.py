@@ -9,7 +9,7 @@ An experiment is a YAML file:
   tests on fold K and tunes on the next one, with ``hold``), seeds (``learner.seed``) or draws of
   labels (``labels.seed``). Cases that are judged several times count as one patient each;
 - ``figure``: the name of the figure, as the card has it;
-- ``by``: a variable of the cohort; the figure is also given of the patients with each of its values;
+- ``by``: a variable of the cohort, of whose values the figure is given by itself too;
 - ``also``: names of more figures, whose values and intervals are recorded beside it;
 - ``variants``: a name to the keys that it changes; the first is the baseline.
 
@@ -153,7 +153,8 @@ def compare(path: Path, work: Path) -> dict[str, Any]:
         for value in sorted({of[one] for one in everyone}):
             those = np.array([of[one] == value for one in everyone], int)
             for name in judged:
-                table[name].setdefault("by", {})[value] = round(value_of(name, those), 4)
+                part = round(float(values_of(name, those)[0]), 4)
+                table[name].setdefault("by", {})[value] = part
     return {
         "base": said["base"],
         "figure": asked[0],
