@@ -8,9 +8,9 @@ from osler.io.dicom_seg import FILE as SEGMENTATION
 from osler.io.dicom_seg import build_seg
 from osler.io.dicom_sr import FILE as REPORT
 from osler.io.dicom_sr import write_measurements, write_sr
-from osler.record import Case, Contour, Image, Label, Mask, Measurement, Passage, Point
+from osler.record import Box, Case, Contour, Image, Label, Mask, Measurement, Passage, Point
 
-_IN_REPORT = (Contour, Label, Measurement, Passage, Point)
+_IN_REPORT = (Box, Contour, Label, Measurement, Passage, Point)
 
 
 def write(case: Case, folder: Path, *, item: str | None = None) -> list[Path]:

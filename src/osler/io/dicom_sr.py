@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from osler.errors import OutputError
 from osler.io import identity
+from osler.io.dicom_codes import slug
 from osler.io.dicom_context import sources, write_dataset
 from osler.io.dicom_photo import side_of, source_dataset
 from osler.io.dicom_seg import build_seg, coded, segmented, stamp
-from osler.io.dicom_sr_parts import algorithm, chances, doubt, observer, remark
-from osler.io.dicom_sr_regions import can_be_region, region_of
+from osler.io.dicom_sr_parts import algorithm, chance, chances, doubt, observer, remark
+from osler.io.dicom_sr_regions import box_regions, can_be_region, region_of
 from osler.record import (
+    Box,
     Case,
     Contour,
     Finding,
@@ -132,7 +134,7 @@ def _document(writer: "_Writer", evidence: "list[Dataset]") -> "ComprehensiveSR"
     if not groups and not statements:
         raise OutputError(
             f"nothing is said of image '{writer.item}' that a report holds: no measurements, "
-            "labels, points or passages; masks go into a segmentation"
+            "labels, points, boxes or passages; masks go into a segmentation"
         )
     report = MeasurementReport(
         observation_context=observer(writer.case),
@@ -228,10 +230,11 @@ class _Writer:
     def _sorted(self) -> list[_Group]:
         """The measurements under the structure that each is about, in the findings' order."""
         image = self.case.image(self.item)
-        drawn: list[Mask | Point | Contour] = []
+        drawn: list[Mask | Point | Contour | Box] = []
         drawn += self._drawn()
         drawn += [p for p in self.case.of(Point) if p.item in (self.item, None)]
         drawn += [c for c in self.case.of(Contour) if can_be_region(c, image)]
+        drawn += [b for b in self.case.of(Box) if can_be_region(b, image)]
         groups = {f.id: _Group(f) for f in drawn}
         whole = _Group(None)
         for measurement in self.case.measurements.values():
@@ -254,7 +257,7 @@ class _Writer:
         return next((f for f in shown if self._has_group(f)), None)
 
     def _has_group(self, finding: Finding | None) -> bool:
-        if isinstance(finding, Contour):
+        if isinstance(finding, Box | Contour):
             return can_be_region(finding, self.case.image(self.item))
         return isinstance(finding, Mask)
 
@@ -278,15 +281,21 @@ class _Writer:
         if subject is None:
             shared["finding_sites"] = self._sites(None, vocab.EYE)
         else:
-            shown = vocab.structure(subject.id, subject.name)
+            # boxes of a kind are many, and their ids are numbered
+            kind = slug(subject.name) if isinstance(subject, Box) else subject.id
+            shown = vocab.structure(kind, subject.name)
             shared["finding_type"] = coded(subject.code or shown.type)
             category = subject.category if isinstance(subject, Mask) else None
             shared["finding_category"] = coded(category or shown.category)
             shared["finding_sites"] = self._sites(subject, shown.site)
             shared["qualitative_evaluations"] = [doubt(f) for f in subject.flags]
+        if isinstance(subject, Box) and subject.probability is not None:
+            shared["measurements"].append(chance(vocab.PROBABILITY, subject.probability))
         region = self._region(subject)
         built: Any
-        volume = isinstance(region.get("referenced_segment"), hd.ReferencedSegment)
+        volume = "referenced_regions" in region or isinstance(
+            region.get("referenced_segment"), hd.ReferencedSegment
+        )
         if volume:
             built = hd.VolumetricROIMeasurementsAndQualitativeEvaluations(**shared, **region)
         elif region:
@@ -308,6 +317,8 @@ class _Writer:
         if isinstance(subject, Point | Contour):
             image = self.case.image(self.item)
             return {"referenced_region": region_of(subject, image, self.source, self.slices)}
+        if isinstance(subject, Box):
+            return box_regions(subject, self.case.image(self.item), self.source, self.slices)
         uids = (self.source.SOPClassUID, self.source.SOPInstanceUID)
         segments = self._segments()
         if self.seg is None or subject is None or subject.id not in segments:
@@ -378,15 +389,11 @@ class _Writer:
         )
 
     def _probability(self, label: Label, value: str, probability: float) -> Any:
-        import highdicom.sr as hd
-
         code = vocab.value(label.id, value, label.meanings.get(value, value))
         name = vocab.local(f"p-{label.id}-{value}", f"Probability of {code.meaning}")
         if value == label.value and value not in label.probabilities:
             name = vocab.PROBABILITY
-        return hd.Measurement(
-            name=coded(name), value=float(f"{probability:.7g}"), unit=coded(vocab.unit("1"))
-        )
+        return chance(name, probability)
 
     def statements(self) -> list[Any]:
         """The report in words, as the qualitative evaluations of the document."""

@@ -14,8 +14,10 @@ from osler.io import dicom_header as header
 from osler.io.dicom_codes import side, slug, unit_of
 from osler.io.dicom_context import plane_of_frame, planes_of
 from osler.io.dicom_sr_parts import UNITS
+from osler.io.dicom_sr_regions import BOUNDED_BY, PURPOSE, corners_of
 from osler.io.dicom_sr_tree import Node
 from osler.record import (
+    Box,
     Code,
     Contour,
     Finding,
@@ -39,7 +41,9 @@ _MODIFIER = ("106233006", "G-A1F8")
 _METHOD = ("370129005", "G-C036")
 _ALGORITHM, _ALGORITHM_VERSION = "111001", "111003"
 _OBSERVER_KIND, _DEVICE = "121005", "121007"
+_BOUNDED = (BOUNDED_BY.value, BOUNDED_BY.scheme)
 _NOT_STATEMENTS = {
+    PURPOSE,
     *_FINDING,
     *_SITE,
     *_LATERALITY,
@@ -92,7 +96,11 @@ class Groups:
         }
         name = finding.meaning if finding else tracked or "Measurements"
         named = {"name": name, "code": finding}
+        numbers = [n for n in group.children if n.kind == "NUM"]
         shapes = list(self._shapes(group, tracked or slug(name), named, shared))
+        if (box := self._box(group, shapes, numbers)) is not None:
+            shapes = [box]
+            numbers = [n for n in numbers if n.name != vocab.PROBABILITY]
         yield from shapes
         subject = shapes[0] if shapes else None
         statements = [
@@ -109,7 +117,6 @@ class Groups:
         statements = [n for n in statements if n.name != vocab.DOUBT]
         for one in shapes:
             one.flags = (*one.flags, *doubts)
-        numbers = [n for n in group.children if n.kind == "NUM"]
         labels = list(self._labels(statements, numbers, tracked, doubts, shared))
         yield from labels
         if labels and _is_label_group(finding, statements):
@@ -216,6 +223,24 @@ class Groups:
                 if data.size and data.size % width == 0 and np.isfinite(data).all():
                     points = data.reshape(-1, width)
                     yield self._shape(region, points, {**shared, **named, "id": self.unused(id)})
+
+    def _box(self, group: Node, shapes: Sequence[Finding], numbers: Sequence[Node]) -> Box | None:
+        """The box that the lines of a group are, where the group says that they bound."""
+        purpose = next((n.code for _, n in group.walk() if n.concept == PURPOSE), None)
+        outlines = [one for one in shapes if isinstance(one, Contour)]
+        if purpose is None or (purpose.value, purpose.scheme) != _BOUNDED or not outlines:
+            return None
+        corners = corners_of(outlines) if len(outlines) == len(shapes) else None
+        if corners is None:
+            return None
+        first = outlines[0]
+        chance = next((n.number[0] for n in numbers if n.name == vocab.PROBABILITY), None)
+        known = chance is not None and 0 <= chance <= 1
+        return Box(
+            id=first.id, name=first.name, source=first.source, code=first.code, item=first.item,
+            site=first.site, laterality=first.laterality, start=corners[0], stop=corners[1],
+            probability=chance if known else None,
+        )  # fmt: skip
 
     def _shape(self, region: Node, points: NDArray[np.float64], shared: dict[str, Any]) -> Finding:
         graphic = header.text(region.dataset, "GraphicType")

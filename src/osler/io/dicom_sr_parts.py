@@ -18,6 +18,13 @@ def chances(label: Label) -> list[tuple[str, float]]:
     return [] if label.probability is None else [(label.value, label.probability)]
 
 
+def chance(name: Code, probability: float) -> Any:
+    """A probability as a measurement; it keeps seven digits."""
+    from highdicom.sr import Measurement as Number
+
+    return Number(name=coded(name), value=float(f"{probability:.7g}"), unit=coded(vocab.unit("1")))
+
+
 def doubt(flag: str) -> Any:
     """A named doubt as a qualitative evaluation."""
     from highdicom.sr import QualitativeEvaluation

@@ -1,4 +1,7 @@
-"""Points and single lines of findings as regions of an image in a structured report [1].
+"""Points, single lines and boxes of findings as regions of an image in a structured report [1].
+
+A box is its rectangle, in each of the planes of a volume that it is in; its geometric purpose says
+that it bounds the structure, so that it is told from an outline.
 
 1. DICOM PS3.16, TID 1410 (row for the image region), and PS3.3, C.18.6 (Spatial Coordinates).
 """
@@ -10,14 +13,31 @@ import numpy as np
 
 from osler.io.contour_fill import OFF_PLANE
 from osler.io.dicom_context import frame_number
-from osler.record import Contour, Image, Point
+from osler.io.dicom_seg import coded
+from osler.record import Box, Code, Contour, Image, Point
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 
-def can_be_region(contour: Contour, image: Image) -> bool:
-    """Whether a group of the report has a place for it: one line in one plane of the image."""
+BOUNDED_BY = Code("75958009", "SCT", "Bounded by")
+"""Geometric purpose of a region (CID 219) that is a box."""
+
+PURPOSE = "130400"
+"""Concept of the geometric purpose of a region (DCM)."""
+
+_NEAR = 1e-3  # of a pixel, as coordinates are written in single precision
+
+
+def can_be_region(shape: Box | Contour, image: Image) -> bool:
+    """Whether a group of the report has a place for it.
+
+    It has for one line in one plane of the image, and for a box that lies within the image.
+    """
+    return _can_be_box(shape, image) if isinstance(shape, Box) else _can_be_line(shape, image)
+
+
+def _can_be_line(contour: Contour, image: Image) -> bool:
     if contour.frame or contour.item not in (image.name, None) or len(contour.rings) != 1:
         return False
     ring = contour.rings[0]
@@ -28,6 +48,74 @@ def can_be_region(contour: Contour, image: Image) -> bool:
     plane = round(float(ring[:, 0].mean()))
     near = np.abs(ring[:, 0] - plane).max() <= OFF_PLANE
     return bool(near) and 0 <= plane < image.shape[0]
+
+
+def _can_be_box(box: Box, image: Image) -> bool:
+    return (
+        box.item in (image.name, None)
+        and len(box.start) == len(image.shape)
+        and all(
+            0 <= first < beyond <= size
+            for first, beyond, size in zip(box.start, box.stop, image.shape, strict=True)
+        )
+    )
+
+
+def box_regions(
+    box: Box, image: Image, source: "Dataset", slices: "Sequence[Dataset]"
+) -> dict[str, Any]:
+    """The rectangle of a box in each of its planes, as arguments of a measurement group.
+
+    Args:
+        box: of which ``can_be_region`` holds.
+        image: what it lies in.
+        source: the data set that stands for the image.
+        slices: the instances of a volume in the order of its planes; empty for a photograph.
+    """
+    (top, left), (bottom, right) = box.start[-2:], box.stop[-2:]
+    corners = np.array([(top, left), (top, right), (bottom, right), (bottom, left)]) - 0.5
+    if len(box.start) == 2:
+        rings = [corners]
+    else:
+        planes = range(box.start[0], box.stop[0])
+        rings = [np.column_stack([np.full(4, float(plane)), corners]) for plane in planes]
+    found = [
+        region_of(
+            Contour(id=box.id, name=box.name, source=box.source, rings=(ring,)),
+            image, source, slices,
+        )
+        for ring in rings
+    ]  # fmt: skip
+    purpose = {"geometric_purpose": coded(BOUNDED_BY)}
+    if len(found) == 1:
+        return {"referenced_region": found[0], **purpose}
+    return {"referenced_regions": found, **purpose}
+
+
+def corners_of(outlines: Sequence[Contour]) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """First corner and the one opposite of a box whose rectangles these are, plane by plane.
+
+    None where they are anything else, such as rectangles between the pixels' edges.
+    """
+    planes, seen = [], set()
+    for one in outlines:
+        ring = one.rings[0]
+        if one.frame or not one.closed or len(one.rings) != 1 or len(ring) != 4:
+            return None
+        low, high = ring[:, -2:].min(0) + 0.5, ring[:, -2:].max(0) + 0.5
+        edges = np.rint(np.concatenate([low, high]))
+        on_edges = np.isclose(ring[:, -2:, None] + 0.5, edges.reshape(2, 2).T, atol=_NEAR).any(2)
+        if not on_edges.all() or len(np.unique(np.rint(ring[:, -2:] * 2), axis=0)) != 4:
+            return None
+        seen.add(tuple(edges.astype(int).tolist()))
+        if ring.shape[1] == 3:
+            planes.append(round(float(ring[:, 0].mean())))
+    if len(seen) != 1 or (planes and sorted(planes) != list(range(min(planes), max(planes) + 1))):
+        return None
+    top, left, bottom, right = seen.pop()
+    if not planes:
+        return ((top, left), (bottom, right)) if len(outlines) == 1 else None
+    return (min(planes), top, left), (max(planes) + 1, bottom, right)
 
 
 def region_of(

@@ -1,9 +1,9 @@
 """A case as an HL7 FHIR R4 transaction [1] that a hospital's server can take as it is.
 
 It holds the ImagingStudy of each study that an image comes from, a Device for each model and
-algorithm, an Observation for each label, measurement and risk, the DiagnosticReport that gathers
-them, and a Provenance for each device. Sending it twice changes nothing: every resource is named
-by its content's origin, and each request asks for that name first.
+algorithm, an Observation for each label, measurement, risk and box, the DiagnosticReport that
+gathers them, and a Provenance for each device. Sending it twice changes nothing: every resource is
+named by its content's origin, and each request asks for that name first.
 
 1. https://hl7.org/fhir/R4/bundle.html, http.html#transaction.
 """
@@ -23,6 +23,7 @@ from osler.io.dicom_photo import reference, side_of, sound, when
 from osler.io.fhir_values import (
     Resource,
     answer,
+    box,
     chances,
     coding,
     concept,
@@ -35,6 +36,7 @@ from osler.io.fhir_values import (
     risk,
 )
 from osler.record import (
+    Box,
     Case,
     Code,
     Finding,
@@ -140,7 +142,7 @@ class _Writer:
         return {
             f.id: f
             for f in self.case.findings.values()
-            if isinstance(f, Label | Measurement | Risk) and self._about(f)
+            if isinstance(f, Box | Label | Measurement | Risk) and self._about(f)
         }
 
     @cached_property
@@ -310,6 +312,9 @@ class _Writer:
             out |= number(finding)
             notes += [f"Not computed: {finding.reason}"] if finding.value is None else []
             components: list[Resource] = []
+        elif isinstance(finding, Box):
+            out |= box(finding)
+            components = out.pop("component")
         elif isinstance(finding, Risk):
             out |= risk(finding)
             components = out.pop("component", [])

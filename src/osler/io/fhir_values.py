@@ -5,9 +5,12 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from osler.record import Finding, Label, Measurement, Passage, Risk, vocab
+from osler.io.dicom_codes import slug
+from osler.record import Box, Finding, Label, Measurement, Passage, Risk, vocab
 from osler.record.code import Code
 
+_PRESENT = Code("52101004", "SCT", "Present")
+_AXES = ("slice", "row", "column")
 _ABSENT = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 
 Resource = dict[str, Any]
@@ -32,7 +35,12 @@ def question(finding: Finding) -> Resource:
         words = [w for w in (finding.structure, finding.region) if w]
         text = " ".join([general.meaning, *([f"({', '.join(words)})"] if words else [])])
     else:
-        general = finding.code or vocab.label(finding.id, finding.name)
+        general = finding.code or (
+            # boxes of a kind are many, and their ids are numbered
+            vocab.structure(slug(finding.name), finding.name).type
+            if isinstance(finding, Box)
+            else vocab.label(finding.id, finding.name)
+        )
         return concept(general, text=finding.name)
     exact = vocab.local(finding.id, text)
     return concept(general, *([exact] if exact.value != general.value else []), text=text)
@@ -115,6 +123,27 @@ def instant(at: datetime) -> str:
 def date_time(at: datetime) -> str:
     """A FHIR dateTime; a time of an unknown zone is not one, so only its date is said."""
     return at.isoformat(timespec="seconds") if at.tzinfo else at.date().isoformat()
+
+
+def box(finding: Box) -> Resource:
+    """That something is present, how likely, and where, in pixels of its image.
+
+    FHIR R4 has no way of its own to name a place in an image, so the sides are components.
+    """
+    parts: list[Resource] = []
+    if finding.probability is not None:
+        chance = quantity(finding.probability, "1")
+        parts.append({"code": concept(vocab.PROBABILITY), "valueQuantity": chance})
+    for axis, first, beyond in zip(
+        _AXES[-len(finding.start) :], finding.start, finding.stop, strict=True
+    ):
+        for side, words, value in (
+            ("first", f"First {axis} inside of the bounding box, counted from 0", first),
+            ("beyond", f"First {axis} beyond the bounding box, counted from 0", beyond),
+        ):
+            code = vocab.local(f"box-{side}-{axis}", words)
+            parts.append({"code": concept(code), "valueQuantity": quantity(value, "[pix_i]")})
+    return {"valueCodeableConcept": concept(_PRESENT), "component": parts}
 
 
 def risk(finding: Risk) -> Resource:
