@@ -82,8 +82,9 @@ def register(
     """Bring one image onto another: the moved image, the transform, and what was doubted.
 
     Writes registration.json (with the matrix from indices of FIXED to indices of MOVING), the
-    moving image in the grid of FIXED and, where the map bends, displacement.npy. Not for
-    diagnosis.
+    moving image in the grid of FIXED and, where the map bends, displacement.npy (what is added to
+    the matrix) and, of volumes, displacement.nii.gz (the whole way of each voxel in mm along L, P
+    and S, as ITK takes it). Not for diagnosis.
 
     Exit status: 0 it was done; 3 the two cannot be registered (registration.json says why); 2
     wrong usage, or one cannot be opened.
@@ -189,8 +190,9 @@ def _images(
 
     from osler.io.conversion import one_case
     from osler.io.converting import save
+    from osler.io.nifti_field_out import write_field
     from osler.record import Image
-    from osler.tasks.registration_warp import warped, warped_labels
+    from osler.tasks.registration_warp import field_of, warped, warped_labels
 
     assert found.transform is not None
     transform = found.transform
@@ -204,6 +206,9 @@ def _images(
         field = transform.displacement
         made.append("displacement.npy")
         _whole(out / made[-1], lambda path: np.save(path, field, allow_pickle=False))
+        if len(fixed.shape) == 3 and transform.unit == "mm":
+            made.append("displacement.nii.gz")
+            write_field(field_of(transform, fixed=fixed, moving=moving), fixed, out / made[-1])
     if labels:
         given = _image(one_case(labels, **options), "", labels)
         moved = warped_labels(given.array.max(axis=0), transform, onto=fixed, moving=moving)

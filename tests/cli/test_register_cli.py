@@ -68,6 +68,7 @@ def test_what_bends_leaves_its_displacement(volumes: Path, tmp_path: Path) -> No
     done = runner.invoke(app, ["register", *words, "--method", "demons", "--json"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.output)["unit_of_displacement"] == "mm"
+    assert json.loads(done.output)["files"][1:] == ["displacement.npy", "displacement.nii.gz"]
     field = np.load(tmp_path / "displacement.npy", allow_pickle=False)
     assert field.shape == (3, 12, 28, 26)
     assert field.dtype == np.float32

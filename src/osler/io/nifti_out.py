@@ -58,15 +58,23 @@ def write_nifti(image: Image, path: str | Path) -> Path:
     if int(fields["datatype"]) in (nifti.RGB, nifti.RGBA):
         stored = np.moveaxis(stored, 0, -1)
     tail = b"".join(_packed(code, content, order) for code, content in extensions)
+    data = np.ascontiguousarray(stored, stored.dtype.newbyteorder(order))
+    with replacing(path) as part:
+        written(fields, data, part, tail=tail, packed=path.name.lower().endswith(".gz"))
+    return path
+
+
+def written(
+    fields: Any, data: NDArray[Any], path: Path, *, packed: bool, tail: bytes = b""
+) -> None:
+    """Write a header block, its extensions and the voxels as one file."""
     start = int(fields["sizeof_hdr"]) + 4 + len(tail)
     start += -start % 16
     fields["vox_offset"] = start
     fields["magic"] = b"n+1" if int(fields["sizeof_hdr"]) == 348 else b"n+2\0\r\n\x1a\n"
-    head = fields.tobytes() + (b"\1\0\0\0" if extensions else bytes(4)) + tail
-    data = np.ascontiguousarray(stored, stored.dtype.newbyteorder(order))
-    with replacing(path) as part, part.open("wb") as out:
-        _emit(out, head.ljust(start, b"\0"), data, packed=path.name.lower().endswith(".gz"))
-    return path
+    head = fields.tobytes() + (b"\1\0\0\0" if tail else bytes(4)) + tail
+    with path.open("wb") as out:
+        _emit(out, head.ljust(start, b"\0"), data, packed=packed)
 
 
 def _with_note(
@@ -106,6 +114,19 @@ def _header_for(image: Image) -> tuple[Any, tuple[tuple[int, bytes], ...], Order
         if not _same_place(old, fields, image):
             _place(fields, image)
         return fields, tuple(old["extensions"]), old["byte_order"]
+    fields = placed_fields(image)
+    if is_colour(image):
+        fields["datatype"] = nifti.RGB if image.channel_count == 3 else nifti.RGBA
+        fields["bitpix"] = 8 * image.channel_count
+    if "labels" in image.header:
+        fields["intent_code"] = _LABELS
+    if len(image.times) > 1:
+        fields["pixdim"][4] = even_step(image, "NIfTI")
+    return fields, (), "<"
+
+
+def placed_fields(image: Image) -> Any:
+    """A new header block that says where an image lies."""
     import nibabel
 
     depth = image.shape if len(image.shape) == 3 else (1, *image.shape)
@@ -113,15 +134,8 @@ def _header_for(image: Image) -> tuple[Any, tuple[tuple[int, bytes], ...], Order
     kind: Any = nibabel.Nifti2Header if long else nibabel.Nifti1Header
     fields = kind(endianness="<").structarr.copy()
     fields["dim"], fields["pixdim"] = _dim(image), 1
-    if is_colour(image):
-        fields["datatype"] = nifti.RGB if image.channel_count == 3 else nifti.RGBA
-        fields["bitpix"] = 8 * image.channel_count
     _place(fields, image)
-    if "labels" in image.header:
-        fields["intent_code"] = _LABELS
-    if len(image.times) > 1:
-        fields["pixdim"][4] = even_step(image, "NIfTI")
-    return fields, (), "<"
+    return fields
 
 
 def restored(old: Mapping[str, Any]) -> Any:

@@ -322,6 +322,24 @@ def displacement_of(transform: Transform, *, fixed: Image, moving: Image) -> NDA
     return out
 
 
+def field_of(transform: Transform, *, fixed: Image, moving: Image) -> NDArray[np.float32]:
+    """The whole way of each voxel of a volume as other programs take it.
+
+    Returns:
+        ``(3, D, H, W)`` mm along L, P and S, from the place of a fixed voxel's centre to the place
+        in the moving image that it leads to.
+
+    Raises:
+        InputError: the transform does not fit the images, or leads between flat ones.
+        GeometryError: an image states no place.
+    """
+    if len(fixed.shape) != 3 or transform.unit != "mm":
+        raise InputError(f"transform '{transform.id}' does not lead between volumes in millimetres")
+    along = displacement_of(transform, fixed=fixed, moving=moving)
+    out = np.tensordot(frame_of(fixed).directions, along, axes=1)
+    return np.asarray(out, np.float32)
+
+
 def growth(transform: Transform, *, fixed: Image, moving: Image) -> NDArray[np.float64]:
     """How much the map grows space at each fixed voxel: the determinant of its Jacobian.
 
