@@ -100,8 +100,15 @@ def _store_half(model: Any) -> None:
     import onnx
 
     casts = []
+    scales = {
+        node.input[1]
+        for node in model.graph.node
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear")
+    }
     for tensor in model.graph.initializer:
         if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < _HALF_FROM:
+            continue
+        if tensor.name in scales:  # small numbers, which half precision would lose
             continue
         values = onnx.numpy_helper.to_array(tensor).astype(np.float16)
         name = tensor.name

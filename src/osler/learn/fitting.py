@@ -109,7 +109,7 @@ def fit(
         read, task, cohort, path=path, folder=folder, resume=resume, strategies=strategies
     )
     assert trained is not None  # this is the first process
-    refuse_difference(read.name, trained.difference)
+    refuse_difference(read.name, trained.difference, most=max(MOST_DIFFERENT, trained.let_differ))
     run = finish(
         _card(read, trained, used), trained.graph, folder, recipe=read.model_dump(mode="json"),
         data=used, difference=trained.difference, beside={TAUGHT: trained.taught},
@@ -128,16 +128,16 @@ def _need_torch() -> None:
         raise MissingExtraError("torch", extra="train", purpose="train a network") from error
 
 
-def refuse_difference(name: str, difference: float) -> None:
+def refuse_difference(name: str, difference: float, *, most: float = MOST_DIFFERENT) -> None:
     """Let no graph through that does not say what its network says.
 
     Raises:
-        BundleError: it differs by more than `MOST_DIFFERENT`.
+        BundleError: it differs by more than ``most``.
     """
-    if difference > MOST_DIFFERENT:
+    if difference > most:
         raise BundleError(
             f"the exported graph of '{name}' differs from its network by {difference:.3f} of "
-            f"probability on real cases (at most {MOST_DIFFERENT} is let through), so no bundle "
+            f"probability on real cases (at most {most} is let through), so no bundle "
             "was written: its weights do not survive half precision; train it with a greater "
             "learner.weight_decay"
         )
