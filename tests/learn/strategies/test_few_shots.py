@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from tuning_runs import Enough, checkpoint_of, trained
+from tuning_runs import Enough, goes_on_to_the_bit, trained
 
 from osler.bundles import load
 from osler.errors import RecipeError
 from osler.learn.fitting import fit
-from osler.learn.strategies import maml as maml_file
 from osler.learn.strategies import prototypes as prototypes_file
 from osler.learn.strategies.episodes import Episodes
 from osler.learn.strategies.linear_probe import LinearProbe
@@ -165,41 +164,16 @@ def test_a_head_of_class_means_is_exported(recipe, classify, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("way", "keys", "file", "call"),
+    ("way", "keys"),
     [
-        (Prototypes, {"shots": 2, "queries": 2}, prototypes_file, "distances"),
-        (Maml, {"shots": 2, "queries": 2, "final": 2}, maml_file, "episode_loss"),
-        (Maml, {"by": "site", "target": "dark", "anil": True, "first_order": True}, maml_file,
-         "episode_loss"),
+        (Prototypes, {"shots": 2, "queries": 2}),
+        (Maml, {"shots": 2, "queries": 2, "final": 2}),
+        (Maml, {"by": "site", "target": "dark", "anil": True, "first_order": True}),
     ],
-)  # fmt: skip
-def test_it_goes_on_to_the_bit(recipe, classify, tmp_path, monkeypatch, way, keys, file, call):
-    learner = {**classify["learner"], "checkpoint_minutes": 0, "validate_every": 4}
-    path = recipe(classify, strategies={way.name: keys}, learner=learner)
-    first = trained(path, tmp_path / "whole", way)
-    own, count = getattr(file, call), 0
-
-    def tired(*args, **options):
-        nonlocal count
-        count += 1
-        if count > 4:  # in the third step of prototypes at the latest
-            raise KeyboardInterrupt
-        return own(*args, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(file, call, tired)
-        if way is Prototypes:
-            patch.setattr(file, call, lambda *a: tired(*a) if count < 2 else stop())
-        with pytest.raises(KeyboardInterrupt):
-            fit(path, out=tmp_path / "parts", strategies=[way])
-    assert 0 < checkpoint_of(tmp_path / "parts")["state"][0] < 4
-    second = trained(path, tmp_path / "parts", way, resume=True)
-    for name, value in first.items():
-        assert torch.equal(value, second[name]), name
-
-
-def stop():
-    raise KeyboardInterrupt
+)
+def test_it_goes_on_to_the_bit(recipe, classify, tmp_path, way, keys):
+    changes = {"strategies": {way.name: keys}, "learner": {"validate_every": 4, "accumulate": 2}}
+    goes_on_to_the_bit(recipe, classify, way, tmp_path, **changes)
 
 
 def test_it_goes_with_a_part_that_learns_and_with_masks(recipe, classify, segment, tmp_path):

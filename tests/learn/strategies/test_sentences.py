@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 from torch import nn
-from tuning_runs import goes_on_to_the_bit, trained
+from tuning_runs import goes_on_to_the_bit
 
 from osler import models
 from osler.errors import RecipeError
@@ -138,12 +138,8 @@ def worded(classify, shapes):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_only_what_it_adds_learns_and_goes_on_to_the_bit(recipe, worded, tmp_path, way):
-    if way is TipAdapter:  # takes its steps in a stage
-        path = recipe(worded, strategies={way.name: KEYS[way.name]})
-        learnt = trained(path, tmp_path, way)
-    else:
-        keys = {way.name: KEYS[way.name]}
-        learnt = goes_on_to_the_bit(recipe, worded, way, tmp_path, strategies=keys)
+    keys = {way.name: KEYS[way.name]}
+    learnt = goes_on_to_the_bit(recipe, worded, way, tmp_path, strategies=keys)
     own = flair().state_dict()
     for name, value in learnt.items():
         inner = name.removeprefix("net.net.")

@@ -133,6 +133,7 @@ class Maml(Training):
         state = context.stage(
             net, episodes, ".", learner=context.learner,
             validate=None if validate is None else scored,
+            stepped=[way.stepped for way, _ in context.everyone],
         )  # fmt: skip
         self._adapt(net, support, names, context)
         return state

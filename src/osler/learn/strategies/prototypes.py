@@ -107,6 +107,7 @@ class Prototypes(Training):
         state = context.stage(
             net, episode, ".", learner=context.learner,
             validate=None if validate is None else scored,
+            stepped=[way.stepped for way, _ in context.everyone],
         )  # fmt: skip
         if validate is None:
             settled(net)

@@ -79,7 +79,10 @@ class TipAdapter(OnSentences, Training):
         if not self.settings.fine_tune:
             net.eval()
             return State()
-        state = context.stage(net, loss, ".", learner=context.learner, validate=validate)
+        state = context.stage(
+            net, loss, ".", learner=context.learner, validate=validate,
+            stepped=[way.stepped for way, _ in context.everyone],
+        )  # fmt: skip
         net.eval()
         return state
 
