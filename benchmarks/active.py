@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import yaml
-from learning import figure_of, slug
 
 from osler.bundles import load
 from osler.bundles.answering import task_of
@@ -33,6 +32,7 @@ from osler.learn.recipe import check_recipe, read_yaml
 from osler.learn.rounds import learn_in_rounds
 from osler.learn.search_plan import with_values, write_recipe
 from osler.learn.teaching import cohort_of
+from osler.tasks.task import Task
 
 REPLICATES = 500
 
@@ -49,7 +49,7 @@ def compare(path: Path, work: Path) -> dict[str, Any]:
         for criterion in said["criteria"]:
             way = {"criterion": criterion, "take": said["take"]}
             keys = {"labels.seed": seed, "learner.seed": seed, "strategies": {"active": way}}
-            there = work / path.stem / f"{slug(criterion)}-{seed}"
+            there = work / path.stem / f"{criterion}-{seed}"
             write_recipe(with_values(content, keys), there / "recipe.yaml", beside=base)
             done = learn_in_rounds(
                 there / "recipe.yaml", rounds=said["rounds"], out=there, resume=True
@@ -116,6 +116,14 @@ def difference(
     ]
     low, high = np.nanpercentile(spread, [2.5, 97.5])
     return [round(gap(everyone), 4), round(float(low), 4), round(float(high), 4)]
+
+
+def figure_of(task: Task, rows: list[Any], patients: list[str], name: str) -> float:
+    """One figure without its interval."""
+    for one in task.figures(rows, patients, seed=1, replicates=2):
+        if one.name == name and one.interval.value is not None:
+            return float(one.interval.value)
+    return float("nan")
 
 
 def main() -> None:
