@@ -1,0 +1,185 @@
+"""Pictures and volumes made worse on purpose, in five severities, to see what a network stands.
+
+After Hendrycks & Dietterich 2019, "Benchmarking neural network robustness to common corruptions and
+perturbations", ICLR, with what befalls medical images in the place of weather. Sizes are shares of
+an image's side and of its range of values (1st to 99th percentile), so one table serves any image.
+"""
+
+import io
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Array = NDArray[Any]
+Corruption = Callable[[NDArray[np.float64], int, np.random.Generator], NDArray[np.float64]]
+SEVERITIES: Final = (1, 2, 3, 4, 5)
+
+_BLUR = (0.01, 0.02, 0.03, 0.045, 0.06)  # standard deviation, of the shorter side
+_NOISE = (0.04, 0.08, 0.12, 0.18, 0.26)  # standard deviation, of the range
+_PATH = (0.04, 0.08, 0.12, 0.18, 0.25)  # length of a movement, of the shorter side
+_LINES = (0.1, 0.2, 0.3, 0.4, 0.5)  # of k-space, taken after the patient moved
+_BIAS = (0.1, 0.2, 0.35, 0.5, 0.7)  # greatest logarithm of the gain
+_QUALITY = (40, 25, 18, 12, 7)  # of JPEG
+
+
+def _range(image: NDArray[np.float64]) -> tuple[float, float]:
+    low, high = np.percentile(image, [1, 99])
+    if high <= low:
+        low, high = float(image.min()), float(image.max())
+    return float(low), float(max(high - low, 1e-12))
+
+
+def _side(image: NDArray[np.float64]) -> int:
+    return int(min(image.shape[-2:]))
+
+
+def blur(
+    image: NDArray[np.float64], severity: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Out of focus, or thick slices: a Gaussian in the plane."""
+    del rng
+    width = _BLUR[severity - 1] * _side(image)
+    sigma = (*[0.0] * (image.ndim - 2), width, width)
+    out: NDArray[np.float64] = ndimage.gaussian_filter(image, sigma, mode="nearest")
+    return out
+
+
+def noise(
+    image: NDArray[np.float64], severity: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Few photons: Gaussian noise."""
+    _, span = _range(image)
+    return image + rng.normal(0, _NOISE[severity - 1] * span, image.shape)
+
+
+def rician_noise(
+    image: NDArray[np.float64], severity: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """The magnitude of a complex signal with noise (Gudbjartsson & Patz 1995, MRM 34(6))."""
+    _, span = _range(image)
+    least = float(image.min())
+    width = _NOISE[severity - 1] * span
+    real = image - least + rng.normal(0, width, image.shape)
+    return least + np.hypot(real, rng.normal(0, width, image.shape))
+
+
+def speckle(
+    image: NDArray[np.float64], severity: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Ultrasound: noise that grows with the signal."""
+    least = float(image.min())
+    gain = 1 + rng.normal(0, 2 * _NOISE[severity - 1], image.shape)
+    return least + (image - least) * gain
+
+
+def motion_blur(
+    image: NDArray[np.float64], severity: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """A hand or a patient that moves during the exposure: the mean along a straight path."""
+    length = _PATH[severity - 1] * _side(image)
+    angle = rng.uniform(0, np.pi)
+    count = 2 * int(np.ceil(length)) + 1
+    out = np.zeros_like(image)
+    for place in np.linspace(-0.5, 0.5, count):
+        by = (*[0.0] * (image.ndim - 2), place * length * np.sin(angle),
+              place * length * np.cos(angle))  # fmt: skip
+        out += ndimage.shift(image, by, order=1, mode="nearest")
+    return out / count
+
+
+def motion_ghosts(
+    image: NDArray[np.float64], severity: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """MR: some lines of k-space are of the patient a little elsewhere."""
+    height = image.shape[-2]
+    moved = (rng.random(height) < _LINES[severity - 1]) & (np.arange(height) > 0)  # but the centre
+    shift = rng.normal(0, _PATH[severity - 1] * _side(image) / 2, height)
+    turn = np.exp(-2j * np.pi * np.fft.fftfreq(height) * shift * moved)
+    space = np.fft.fft2(image, axes=(-2, -1)) * turn[:, None]
+    least = float(image.min())
+    out: NDArray[np.float64] = np.abs(np.fft.ifft2(space, axes=(-2, -1)))
+    plain = np.abs(np.fft.ifft2(np.fft.fft2(image, axes=(-2, -1)), axes=(-2, -1)))
+    return np.maximum(image + out - plain, least)
+
+
+def bias_field(
+    image: NDArray[np.float64], severity: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """MR: a gain that changes slowly over the image, the exponential of a polynomial of order 3."""
+    axes = [np.linspace(-1, 1, size) for size in image.shape[1:]]
+    grids = np.meshgrid(*axes, indexing="ij")
+    field = np.zeros(image.shape[1:])
+    for powers in np.ndindex(*[4] * len(axes)):
+        if 0 < sum(powers) <= 3:
+            term = np.prod([grid**power for grid, power in zip(grids, powers, strict=True)], axis=0)
+            field += rng.normal() * term
+    field *= _BIAS[severity - 1] / max(float(np.abs(field).max()), 1e-12)
+    least = float(image.min())
+    return least + (image - least) * np.exp(field)
+
+
+def jpeg(
+    image: NDArray[np.float64], severity: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Compressed with loss, plane by plane."""
+    from PIL import Image as Pillow
+
+    del rng
+    low, span = _range(image)
+    bytes_ = np.clip(np.rint((image - low) / span * 255), 0, 255).astype(np.uint8)
+    planes = bytes_.reshape(len(image), -1, *image.shape[-2:])
+    out = np.empty_like(planes)
+    for place in range(planes.shape[1]):
+        plane = planes[:, place]
+        colour = len(plane) == 3
+        for channels in [slice(0, 3)] if colour else [slice(n, n + 1) for n in range(len(plane))]:
+            part = plane[channels]
+            kept = io.BytesIO()
+            picture = Pillow.fromarray(part.transpose(1, 2, 0) if colour else part[0])
+            picture.save(kept, "JPEG", quality=_QUALITY[severity - 1])
+            read = np.asarray(Pillow.open(kept))
+            out[channels, place] = read.transpose(2, 0, 1) if colour else read[None]
+    return low + out.reshape(image.shape).astype(np.float64) / 255 * span
+
+
+CORRUPTIONS: Final[Mapping[str, Mapping[str, Corruption]]] = MappingProxyType({
+    "photograph": {"blur": blur, "noise": noise, "motion": motion_blur, "jpeg": jpeg},
+    "radiograph": {"blur": blur, "noise": noise, "motion": motion_blur, "jpeg": jpeg},
+    "ct": {"blur": blur, "noise": noise, "motion": motion_blur},
+    "mr": {"blur": blur, "noise": rician_noise, "motion": motion_ghosts, "bias field": bias_field},
+    "ultrasound": {"blur": blur, "noise": speckle, "motion": motion_blur, "jpeg": jpeg},
+})  # fmt: skip
+"""What befalls the images of each modality, by name."""
+
+
+def corrupt(image: Array, name: str, severity: int, *, modality: str, seed: int) -> Array:
+    """An image made worse.
+
+    Args:
+        image: ``(C, H, W)`` or ``(C, D, H, W)``, of any type, which it keeps.
+        name: as `CORRUPTIONS` has it for the modality.
+        severity: 1 to 5.
+        modality: as `CORRUPTIONS` has it.
+        seed: another one draws otherwise.
+
+    Raises:
+        ValueError: no such modality, corruption or severity, or another number of axes.
+    """
+    if modality not in CORRUPTIONS:
+        raise ValueError(f"no modality '{modality}'; there are: {', '.join(CORRUPTIONS)}")
+    known = CORRUPTIONS[modality]
+    if name not in known:
+        raise ValueError(f"{modality} has no corruption '{name}'; there are: {', '.join(known)}")
+    if severity not in SEVERITIES:
+        raise ValueError(f"the severity is {severity}; it is 1 to 5")
+    if image.ndim not in (3, 4):
+        raise ValueError(f"an image of the shape {image.shape}; expected (C, H, W) or (C, D, H, W)")
+    out = known[name](image.astype(np.float64), severity, np.random.default_rng((seed, severity)))
+    if not np.issubdtype(image.dtype, np.integer):
+        return out.astype(image.dtype)
+    bounds = np.iinfo(image.dtype)
+    return np.clip(np.rint(out), bounds.min, bounds.max).astype(image.dtype)
