@@ -366,18 +366,34 @@ def fit(
         bool,
         typer.Option("--ensemble", help="With --folds: also one bundle, the mean of the folds'."),
     ] = False,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            "--rounds",
+            min=1,
+            help="Train so often, each time with the cases too that the run before it chose.",
+        ),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Train a bundle by a recipe. Needs the extra "train".
 
     With --folds every case is judged by the run that never saw it; the figures of all together
-    stand in DIR/cross-validation.json.
+    stand in DIR/cross-validation.json. With --rounds the recipe's strategy "active" chooses which
+    labels are revealed next; the curve stands in DIR/rounds.json.
     """
     with _errors(debug=debug):
         from osler import console
 
         if ensemble and not folds:
             raise RecipeError("--ensemble is the mean of what --folds trains; give both")
+        if rounds is not None and folds:
+            raise RecipeError("--rounds trains on one division of the cases; leave out --folds")
+        if rounds is not None:
+            from osler.learn import learn_in_rounds
+
+            console.print_rounds(learn_in_rounds(recipe, rounds=rounds, out=out, resume=resume))
+            return
         if folds:
             from osler.learn import cross_fit
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from osler.bundles.card import Output
     from osler.learn.cross_validation import CrossValidated
     from osler.learn.fitting import Run
+    from osler.learn.rounds import Round
 
 _DASH = "–"
 
@@ -215,6 +216,17 @@ def print_folds(done: "CrossValidated[Run, Any]", *, ensemble: bool) -> None:
         return
     typer.echo(f"the figures are those of its {count} members; nothing judged the ensemble itself")
     _print_bundle(str(folder / "bundle"))
+
+
+def print_rounds(done: "Sequence[Round]") -> None:
+    """The figures of each round, and where everything lies."""
+    for one in done:
+        typer.echo(f"{len(one.labelled)} labels")
+        _print_figures(one.metrics)
+    folder = done[-1].folder.parent
+    typer.echo(f"to be labelled next: {', '.join(done[-1].chosen) or 'none is left'}")
+    typer.echo(f"curve: {folder / 'rounds.json'}")
+    typer.echo(f"bundles: {folder / 'round-*' / 'bundle'}")
 
 
 def _print_figures(metrics: Sequence[Mapping[str, Any]]) -> None:

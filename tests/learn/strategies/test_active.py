@@ -10,7 +10,9 @@ import onnxruntime
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
+from osler.cli import app
 from osler.errors import RecipeError
 from osler.learn.choosing import bald, entropy, k_centre, labels_needed
 from osler.learn.fitting import fit
@@ -242,6 +244,25 @@ def test_what_does_not_go_is_refused(recipe, classify, change, said):
     path = recipe(classify)
     with pytest.raises(RecipeError, match=said):
         check_recipe(read_yaml(path), path, strategies=[Active])
+
+
+def test_the_command_tells_the_rounds_and_the_choice(recipe, classify, tmp_path):
+    path = recipe(classify, strategies={"active": {"take": 3}}, labels={"share": 0.5})
+    there = tmp_path / "round-0"
+    there.mkdir(parents=True)
+    (there / "cases.json").write_text("{}")  # a round that is done
+    figure = {"name": "macro AUROC", "value": 0.75}
+    record = {"metrics": [figure], "strategies": {"active": {"labelled": ["c4"], "next": ["c6"]}}}
+    (there / "run.json").write_text(json.dumps(record))
+    words = ["fit", str(path), "--rounds", "1", "--resume", "-o", str(tmp_path)]
+    said = CliRunner().invoke(app, words)
+    assert said.exit_code == 0, said.output
+    assert "1 labels" in said.output
+    assert "0.75" in said.output
+    assert "to be labelled next: c6" in said.output
+    refused = CliRunner().invoke(app, [*words, "--folds"])
+    assert refused.exit_code == 2
+    assert "leave out --folds" in refused.output
 
 
 def test_rounds_need_a_way_to_choose(recipe, classify, tmp_path):
