@@ -128,6 +128,29 @@ def test_what_was_said_of_a_case_moves_with_it(recipe, segment, tmp_path):
     torch.testing.assert_close(maps, torch.cat([after, 1 - after], dim=1))
 
 
+def test_volumes_move_with_what_was_said_of_them():
+    """The same warp for image and map, in three dimensions."""
+    from types import SimpleNamespace
+
+    from osler.learn.strategies.unlabelled_views import Views, moved
+
+    task = SimpleNamespace(images=("image",))
+    views = Views.__new__(Views)
+    views.task, views.seed, views.cutout = task, 1, 0.0
+    views.change = Augmentation.model_validate({
+        "flip": {}, "rotate": {"probability": 1.0}, "translate": {"probability": 1.0},
+    })  # fmt: skip
+    image = torch.rand(3, 1, 8, 10, 12)
+    said = {"scores": (torch.cat([image, 1 - image], dim=1), "softmax")}
+    changed, maps = moved(said, views, {"image": image}, 2)
+    assert not torch.equal(changed["image"], image)
+    both = torch.cat([changed["image"], 1 - changed["image"]], dim=1)
+    torch.testing.assert_close(maps["scores"], both, atol=1e-4, rtol=0)
+    one = {"scores": (torch.rand(3, 2), "softmax")}  # an answer a case stays as it is
+    _, kept = moved(one, views, {"image": image}, 2)
+    assert torch.equal(kept["scores"], one["scores"][0])
+
+
 @pytest.mark.parametrize("which", ["classify", "segment"])
 def test_a_network_is_taught_and_answers_alone(which, recipe, request, tmp_path):
     base = request.getfixturevalue(which)
