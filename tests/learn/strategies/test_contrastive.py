@@ -168,25 +168,6 @@ def test_cases_of_one_patient_or_variable_belong_together(recipe, classify):
 SHORT = {"steps": 3, "batch": 4, "hidden": 8, "projection": 4}
 
 
-def test_the_network_starts_from_what_pretraining_left(recipe, classify, tmp_path):
-    changes = {"labels": {"share": 0.5}, "strategies": {"contrastive": SHORT}}
-    path = recipe(classify, **changes)
-    run = fit(path, out=tmp_path / "run", strategies=[Contrastive])
-    kept = json.loads((tmp_path / "run" / "run.json").read_text())["strategies"]["contrastive"]
-    assert kept["cases"] == 8
-    assert kept["weights"] == "contrastive.safetensors"
-    assert run.bundle.exists()
-    weights = tmp_path / "run" / "contrastive.safetensors"
-    net = models.create(
-        "resnet-18", checkpoint=weights, partial=True, num_classes=7, stem=4, widths=[4, 4, 8, 8]
-    )
-    assert net.report.share == 1
-    start = torch.load(tmp_path / "run" / "contrastive" / "checkpoint.pt", weights_only=True)
-    for name, value in start["net"].items():
-        if name.startswith("net.") and not name.startswith("net.fc."):
-            assert torch.equal(net.state_dict()[name.removeprefix("net.")], value), name
-
-
 def test_a_segmentation_starts_from_it_too(recipe, segment, tmp_path):
     said = {"contrastive": {**SHORT, "same": "site", "augment": "light"}}
     run = fit(recipe(segment, strategies=said), out=tmp_path, strategies=[Contrastive])
@@ -195,8 +176,13 @@ def test_a_segmentation_starts_from_it_too(recipe, segment, tmp_path):
 
 def test_pretraining_goes_on_to_the_bit(recipe, classify, tmp_path, monkeypatch):
     learner = {"steps": 2, "checkpoint_minutes": 0}
-    path = recipe(classify, strategies={"contrastive": SHORT}, learner=learner)
+    path = recipe(
+        classify, strategies={"contrastive": SHORT}, learner=learner, labels={"share": 0.5}
+    )
     fit(path, out=tmp_path / "whole", strategies=[Contrastive])
+    kept = json.loads((tmp_path / "whole" / "run.json").read_text())["strategies"]["contrastive"]
+    assert kept["cases"] == 8
+    assert kept["weights"] == "contrastive.safetensors"
     real, calls = module.nt_xent, []
 
     def tired(*args, **keys):
@@ -216,6 +202,15 @@ def test_pretraining_goes_on_to_the_bit(recipe, classify, tmp_path, monkeypatch)
         )
         for name, value in first["net"].items():
             assert torch.equal(value, second["net"][name]), (place, name)
+    net = models.create(
+        "resnet-18", checkpoint=tmp_path / "whole" / "contrastive.safetensors", partial=True,
+        num_classes=7, stem=4, widths=[4, 4, 8, 8],
+    )  # fmt: skip
+    assert net.report.share == 1
+    place = tmp_path / "whole" / "contrastive" / "checkpoint.pt"
+    for name, value in torch.load(place, weights_only=True)["net"].items():
+        if name.startswith("net.") and not name.startswith("net.fc."):
+            assert torch.equal(net.state_dict()[name.removeprefix("net.")], value), name
 
 
 def test_wrong_keys_are_told(recipe, classify):

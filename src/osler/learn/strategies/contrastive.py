@@ -23,6 +23,7 @@ from osler.learn.strategies.pretraining import (
     PretrainingSettings,
     exact,
     first_inputs,
+    image_network,
     joined,
     keep_weights,
     perceptron,
@@ -71,7 +72,9 @@ class Contrastive(Pretraining):
         """Pretrain the network in place, and keep its weights."""
         said, samples = self.settings, pool(context)
         groups = grouped(samples, context, said.same)
-        inputs = list(first_inputs(context, samples).values())
+        first = first_inputs(context, samples)
+        net, names = image_network(net, first)
+        inputs = joined([first], names)
         layer = representation(net, inputs)
         with torch.no_grad():
             width = represent(net, inputs, layer).shape[1]
@@ -79,15 +82,16 @@ class Contrastive(Pretraining):
         head = perceptron(width, said.hidden, said.projection)
         whole = Wrapped(net, {"projection": head})
         state = context.stage(
-            whole, self._loss_of(samples, groups, layer, context), self.name,
+            whole, self._loss_of(samples, groups, names, layer, context), self.name,
             learner=self.learner(context),
         )  # fmt: skip
         context.record |= {"cases": len(samples), "features": layer, "steps": state.step}
         keep_weights(net, context, self.name, head=output_layer(net.cpu(), inputs))
 
     def _loss_of(
-        self, samples: Sequence[Sample], groups: Sequence[str], layer: str, context: Context
-    ) -> Loss:
+        self, samples: Sequence[Sample], groups: Sequence[str], names: Sequence[str], layer: str,
+        context: Context,
+    ) -> Loss:  # fmt: skip
         said, task, changes = self.settings, context.task, self.changes()
         seed = context.learner.seed * 1_000_003
         first = context.batches(samples, batch=self.learner(context).batch)
@@ -107,7 +111,7 @@ class Contrastive(Pretraining):
                 view(one, task, changes, seed=2 * (seed + number) + k)
                 for k, one in enumerate((here, there))
             ]
-            features = represent(net.net, joined(views), layer)  # type: ignore[arg-type]
+            features = represent(net.net, joined(views, names), layer)  # type: ignore[arg-type]
             projected = net.beside["projection"](features)  # type: ignore[index,operator]
             with exact(device):
                 z = projected.float()

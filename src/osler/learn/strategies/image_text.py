@@ -23,6 +23,8 @@ from osler.learn.strategies.pretraining import (
     PretrainingSettings,
     exact,
     first_inputs,
+    image_network,
+    joined,
     keep_weights,
     perceptron,
     pool,
@@ -76,7 +78,9 @@ class ImageText(Pretraining):
         said = self.settings
         samples, texts = with_text(pool(context), context, said.text)
         words = vocabulary(texts)
-        inputs = list(first_inputs(context, samples).values())
+        first = first_inputs(context, samples)
+        net, names = image_network(net, first)
+        inputs = joined([first], names)
         layer = representation(net, inputs)
         with torch.no_grad():
             width = represent(net, inputs, layer).shape[1]
@@ -87,7 +91,7 @@ class ImageText(Pretraining):
             "scale": _Scale(said.temperature),
         })  # fmt: skip
         state = context.stage(
-            whole, self._loss_of(samples, texts, words, layer, context), self.name,
+            whole, self._loss_of(samples, texts, words, names, layer, context), self.name,
             learner=self.learner(context),
         )  # fmt: skip
         context.record |= {
@@ -97,7 +101,7 @@ class ImageText(Pretraining):
 
     def _loss_of(
         self, samples: Sequence[Sample], texts: Sequence[set[str]], words: Sequence[str],
-        layer: str, context: Context,
+        names: Sequence[str], layer: str, context: Context,
     ) -> Loss:  # fmt: skip
         said, task, changes = self.settings, context.task, self.changes()
         seed = context.learner.seed * 1_000_003
@@ -110,7 +114,7 @@ class ImageText(Pretraining):
                 tensors(batches(number)[0], device), task, changes, seed=seed + number
             )  # fmt: skip
             bags = bags_of([texts[one] for one in batches.choose(number)], place).to(device)
-            images = made.beside["image"](represent(made.net, list(inputs.values()), layer))
+            images = made.beside["image"](represent(made.net, joined([inputs], names), layer))
             written = made.beside["text"](bags / bags.sum(dim=1, keepdim=True).sqrt())
             with exact(device):
                 return soft_clip(

@@ -31,6 +31,7 @@ from osler.learn.strategies.pretraining import (
     PretrainingSettings,
     exact,
     first_inputs,
+    image_network,
     images_in,
     keep_weights,
     pool,
@@ -84,7 +85,9 @@ class MaskedAutoencoding(Pretraining):
     def before(self, net: nn.Module, context: Context) -> None:
         """Pretrain the network in place, and keep its weights."""
         samples = pool(context)
-        inputs = first_inputs(context, samples)
+        every = first_inputs(context, samples)
+        net, names = image_network(net, every)
+        inputs = {name: every[name] for name in names}
         torch.manual_seed(context.learner.seed)
         whole: nn.Module
         if of_tokens(net):
@@ -143,7 +146,7 @@ class MaskedAutoencoding(Pretraining):
         self, net: nn.Module, inputs: Mapping[str, Tensor], context: Context
     ) -> tuple[nn.Module, Loss]:
         said, task = self.settings, context.task
-        names = images_in(inputs, task)
+        taken, names = list(inputs), images_in(inputs, task)
         shape = inputs[names[0]].shape[2:]
         channels = sum(inputs[name].shape[1] for name in names)
         layers, before = _layers(net, list(inputs.values()), shape)
@@ -175,7 +178,7 @@ class MaskedAutoencoding(Pretraining):
             covered = decoder.covered(images, hidden).split([one.shape[1] for one in parts], dim=1)
             fed = {**inputs, **dict(zip(names, covered, strict=True))}
             with heard(inner, layers, before=before) as seen:
-                inner(*fed.values())
+                inner(*(fed[name] for name in taken))
             drawn = decoder([seen[layer] for layer in layers], images.shape[2:])
             with exact(images.device):
                 true = in_each_patch(images.float(), patch) if said.norm_pix else images.float()

@@ -16,12 +16,14 @@ from osler.errors import RecipeError
 from osler.learn.augmenting import draw_changes
 from osler.learn.augmenting_settings import Augmentation
 from osler.learn.distributed import is_first
+from osler.learn.joining import Joined
 from osler.learn.labelling import without_truth
 from osler.learn.learner import Learner
 from osler.learn.strategies.features import output_layer, pooled
 from osler.learn.strategies.strategy import Context, Role, Strategy, tensors
 from osler.models.card import Card
 from osler.models.keeping import described
+from osler.tasks.case_input import IMAGE
 from osler.tasks.task import Sample, Settings, Task
 
 VIEWS: Final[dict[str, Any]] = {
@@ -126,9 +128,19 @@ def view(
     return {**inputs, **dict(zip(names, parts, strict=True))}
 
 
-def joined(views: Sequence[Mapping[str, Tensor]]) -> list[Tensor]:
+def joined(views: Sequence[Mapping[str, Tensor]], names: Sequence[str]) -> list[Tensor]:
     """Inputs of several views behind each other in one batch, in the order of the network."""
-    return [torch.cat([one[name] for one in views]) for name in views[0]]
+    return [torch.cat([one[name] for one in views]) for name in names]
+
+
+def image_network(net: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[nn.Module, list[str]]:
+    """The network that reads the images, and the names of its inputs in order.
+
+    It is the whole one, but for the network of a table beside it, which has its own answer.
+    """
+    if isinstance(net, Joined):
+        return net.parts[IMAGE], [IMAGE]
+    return net, list(inputs)
 
 
 def first_inputs(context: Context, samples: Sequence[Sample]) -> dict[str, Tensor]:

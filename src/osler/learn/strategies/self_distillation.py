@@ -25,6 +25,7 @@ from osler.learn.strategies.pretraining import (
     PretrainingSettings,
     exact,
     first_inputs,
+    image_network,
     joined,
     keep_weights,
     pool,
@@ -115,7 +116,9 @@ class SelfDistillation(Pretraining):
     def before(self, net: nn.Module, context: Context) -> None:
         """Pretrain the network in place, and keep its weights."""
         said, samples = self.settings, pool(context)
-        inputs = list(first_inputs(context, samples).values())
+        first = first_inputs(context, samples)
+        net, names = image_network(net, first)
+        inputs = joined([first], names)
         layer = representation(net, inputs)
         with torch.no_grad():
             width = represent(net, inputs, layer).shape[1]
@@ -131,7 +134,7 @@ class SelfDistillation(Pretraining):
             "remembered": _Remembered(tokens, said.directions),
         })  # fmt: skip
         state = context.stage(
-            whole, self._loss_of(layer, context), self.name, learner=self.learner(context),
+            whole, self._loss_of(names, layer, context), self.name, learner=self.learner(context),
             stepped=[self._follow],
         )  # fmt: skip
         if said.keep == "teacher":
@@ -152,7 +155,7 @@ class SelfDistillation(Pretraining):
             for kept, new in pairs:
                 kept.lerp_(new, 1 - momentum)
 
-    def _loss_of(self, layer: str, context: Context) -> Loss:
+    def _loss_of(self, names: Sequence[str], layer: str, context: Context) -> Loss:
         said, task, learner = self.settings, context.task, self.learner(context)
         seed = context.learner.seed * 1_000_003
         batches = context.batches(pool(context), batch=learner.batch)
@@ -170,12 +173,14 @@ class SelfDistillation(Pretraining):
                 for k in range(WHOLE + said.local)
             ]
             with torch.no_grad():
-                features, patches = _seen(made.beside["teacher"], joined(views[:WHOLE]), layer)
+                features, patches = _seen(
+                    made.beside["teacher"], joined(views[:WHOLE], names), layer
+                )
                 scores = made.beside["teacher_head"](features).float()
                 patch_scores = _of_patches(made.beside["teacher_head"], patches, said.hidden_share)
             hidden = _hidden(patch_scores, len(views), said.hidden_share, seed + number)
             with _covered(made.net, hidden, kept.token):
-                features, patches = _seen(made.net, joined(views), layer)
+                features, patches = _seen(made.net, joined(views, names), layer)
             students = head(features)
             with exact(device):
                 total = agreement(
