@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tuning_runs import goes_on_to_the_bit, trained
 
 from osler.errors import RecipeError
 from osler.learn.fitting import fit
@@ -95,12 +96,6 @@ def test_histograms_against_ranks():
     assert matched.tolist() == [[[[5.0, 5.0, 5.0, 7.0]]]]
 
 
-def test_styles_of_unlabelled_cases_one_after_another(recipe, classify, tmp_path):
-    changes = {"strategies": {way.name: {} for way in WAYS}, "labels": {"share": 0.5}}
-    run = fit(recipe(classify, **changes), out=tmp_path / "run", strategies=WAYS)
-    assert run.bundle.exists()
-
-
 class Seen(Strategy):
     """Keeps the mean of the images that the network is shown."""
 
@@ -109,7 +104,7 @@ class Seen(Strategy):
 
     def prepared(self, net, context):
         self.means = means = []
-        type(self).last = means
+        Seen.last = means
         net.conv1.register_forward_pre_hook(
             lambda module, args: means.append(args[0].mean((1, 2, 3)).tolist())
             if module.training else None
@@ -118,39 +113,20 @@ class Seen(Strategy):
 
 
 def test_images_take_the_style_of_another_site(recipe, classify, tmp_path):
-    content = {**classify, "learner": {**classify["learner"], "steps": 2, "ema": 0}}
-    fit(recipe(content, strategies={"seen": {}}), out=tmp_path / "a", strategies=[Seen])
-    plain = Seen.last[1:3]
-    change = {"seen": {}, "fourier-style": {"by": "site", "share": 0.0}}
-    fit(recipe(content, strategies=change), out=tmp_path / "b", strategies=[Seen, FourierStyle])
-    styled = Seen.last[1:3]
-    for before, after in zip(np.ravel(plain), np.ravel(styled), strict=True):
+    seen = []
+    for changes in ({}, {"fourier-style": {"by": "site", "share": 0.0}}):
+        trained(
+            recipe(classify, strategies={"seen": {}, **changes}), tmp_path / str(len(seen)), Seen
+        )
+        seen.append(Seen.last[:1])
+    for before, after in zip(*map(np.ravel, seen), strict=True):
         assert abs(before - after) > 0.03  # bright and dark lie 30 grey levels of 255 apart
 
 
-@pytest.mark.parametrize(
-    ("way", "keys"), [(FourierStyle, {}), (Adain, {"of": "features", "by": "site"})]
-)
-def test_a_run_in_other_styles_goes_on_to_the_bit(recipe, classify, tmp_path, way, keys):
-    path = recipe(
-        classify, strategies={way.name: keys}, labels={"share": 1 if "by" in keys else 0.5},
-        learner={**classify["learner"], "checkpoint_minutes": 0},
-    )  # fmt: skip
-    fit(path, out=tmp_path / "whole", strategies=[way])
-
-    class Tired(way):
-        def stepped(self, net, step):
-            if step == 3:
-                raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fit(path, out=tmp_path / "parts", strategies=[Tired])
-    fit(path, out=tmp_path / "parts", resume=True, strategies=[way])
-    first, second = (
-        torch.load(tmp_path / one / "checkpoint.pt", weights_only=True)["net"]
-        for one in ("whole", "parts")
-    )
-    assert all(torch.equal(first[name], second[name]) for name in first)
+def test_a_run_in_other_styles_goes_on_to_the_bit(recipe, classify, tmp_path):
+    changes = {"fourier-style": {"vary": True}, "adain": {"of": "features"},
+               "histogram-matching": {"chance": 0.5}}  # fmt: skip
+    goes_on_to_the_bit(recipe, classify, Adain, tmp_path, strategies=changes, labels={"share": 0.5})
 
 
 def test_styles_of_images_and_features_of_other_sites(recipe, segment, tmp_path):
