@@ -111,7 +111,7 @@ def shown(shapes):
 @pytest.fixture
 def marked(segment, shown):
     """A recipe with the masks of a quarter of the cases."""
-    segment["settings"]["image"] = {"size": [40, 40]}
+    segment["settings"] |= {"image": {"size": [40, 40]}, "absent": "none"}
     return {**segment, "cohort": shown, "labels": {"share": 0.25}}
 
 

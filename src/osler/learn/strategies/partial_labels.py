@@ -25,6 +25,7 @@ from torch.nn import functional
 
 from osler.learn.strategies.strategy import Context, Criterion, Role, Settings, Strategy
 from osler.record import Case
+from osler.tasks.labels import label_of
 from osler.tasks.segmentation import Segmentation
 from osler.tasks.task import Arrays, Sample, Task
 
@@ -45,7 +46,8 @@ class PartlyMarked(Segmentation):
     def encode(self, case: Case, *, truth: bool = False) -> Sample:
         sample = super().encode(case, truth=truth)
         if truth:
-            marked = [self._mask(case, label) is not None for label in self.settings.labels]
+            labels = self.settings.labels
+            marked = [self._mask(case, one) is not None or _none(case, one) for one in labels]
             sample.targets["annotated"] = np.array(marked, np.uint8)
         return sample
 
@@ -82,8 +84,8 @@ class PartialLabels(Strategy):
             )
         elif getattr(said, "absent", "unknown") != "unknown":
             out.append(
-                "needs settings.absent unknown: a mask that is missing was not drawn; with none "
-                "it says that the structure is not there"
+                "needs settings.absent unknown, which says that a mask that is missing was not "
+                "drawn; with none the structure is not there"
             )
         return out
 
@@ -119,6 +121,11 @@ class PartialLabels(Strategy):
             return total
 
         return partial
+
+
+def _none(case: Case, label: str) -> bool:
+    """Whether a person said that a structure is not there, which marks it as an empty mask does."""
+    return (label_of(case, label) or "").strip().lower() == "none"
 
 
 def marginal_loss(scores: Tensor, truth: Tensor, annotated: Tensor, *, dice: float) -> Tensor:
