@@ -32,8 +32,8 @@ from osler.record import Case, Image
 from osler.tasks.task import Arrays, Sample, Task
 
 SIZES = (0.005, 0.01, 0.02)  # of the range of the inputs
-PAIRS = 200
-BLACK_BOX = 40  # cases that are attacked by differences
+PAIRS = 100
+BLACK_BOX = 20  # cases that are attacked by differences
 
 
 def worse(case: Case, name: str, severity: int, modality: str, seed: int) -> Case:

@@ -84,9 +84,10 @@ def main() -> None:
     said = {
         "1 - greatest probability": (novelty.unlikeliness(inside), novelty.unlikeliness(outside)),
         "energy": (novelty.energy(inside), novelty.energy(outside)),
-        "ignorance (evidential)": (novelty.ignorance(inside), novelty.ignorance(outside)),
         "Mahalanobis": (distance.distance(features(known)), distance.distance(features(unknown))),
     }
+    if "evidential" in recipe.strategies:
+        said["ignorance"] = novelty.ignorance(inside), novelty.ignorance(outside)
     truth = np.concatenate([np.zeros(len(known), int), np.ones(len(unknown), int)])
     table = {}
     for key, (a, b) in said.items():

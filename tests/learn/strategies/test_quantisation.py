@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from osler.errors import RecipeError
+from osler.learn.eight_bit import eight_bits
 from osler.learn.export import export_onnx
 from osler.learn.fitting import fit
 from osler.learn.recipe import check_recipe, read_yaml
@@ -89,6 +90,19 @@ def test_the_graph_computes_in_whole_numbers_what_the_layers_say(bits):
     kept = {one.data_type for one in onnx.load_from_string(graph).graph.initializer
             if len(one.dims) > 1}  # fmt: skip
     assert kept == {onnx.TensorProto.INT8}
+
+
+def test_a_graph_is_rounded_without_further_training():
+    torch.manual_seed(2)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                        nn.Linear(8, 2)).eval()  # fmt: skip
+    x = torch.randn(1, 3, 12, 12)
+    graph = export_onnx(net, {"image": x}, outputs=["scores"], step=None)
+    small = eight_bits(graph, [{"image": x.numpy()}], reduce_range=True)
+    session = onnxruntime.InferenceSession(small, providers=["CPUExecutionProvider"])
+    (ran,) = session.run(None, {"image": x.numpy()})
+    np.testing.assert_allclose(ran, net(x).detach(), atol=0.05)
+    assert b"QLinearConv" in small or b"QuantizeLinear" in small
 
 
 def test_a_network_learns_on_the_grid_and_goes_on_to_the_bit(recipe, classify, tmp_path):
