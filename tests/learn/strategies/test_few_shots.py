@@ -177,10 +177,11 @@ def test_it_goes_on_to_the_bit(recipe, classify, tmp_path, way, keys):
 
 
 def test_it_goes_with_a_part_that_learns_and_with_masks(recipe, classify, segment, tmp_path):
-    path = recipe(classify, strategies={"prototypes": {}, "lora": {"rank": 2}})
+    few = {"learner": {"steps": 2}}
+    path = recipe(classify, strategies={"prototypes": {}, "lora": {"rank": 2}}, **few)
     trained(path, tmp_path / "a", Prototypes, Lora)
     network = {"name": "dynunet-2d", "options": {"widths": [8, 12, 16]}}
-    path = recipe(segment, network=network, strategies={"maml": {"shots": 2, "queries": 2}})
+    path = recipe(segment, network=network, strategies={"maml": {"shots": 2, "queries": 2}}, **few)
     trained(path, tmp_path / "b", Maml)
 
 
