@@ -7,9 +7,12 @@ from PIL import Image as Pillow
 
 from osler import bundles, io
 from osler.bundles.answering import answer, task_of
+from osler.data.cohort import read_cohort
+from osler.data.opening import open_row
 from osler.errors import OutputError, RecipeError
 from osler.learn.fitting import fit
 from osler.record import Label, Mask
+from osler.tasks.catalogue import create
 
 CASES = 12
 
@@ -96,6 +99,8 @@ def test_a_classification_answers_with_probabilities(place, tmp_path):
         ({"network": {"name": "dynunt"}}, "nearest is 'dynunet'"),
         ({"augment": "standart"}, "the nearest is 'standard'"),
         ({"hold": {"test": 9}}, "hold names '9'"),
+        ({"network": {"checkpoint": "gone.pt"}}, "network.checkpoint: there is nothing at"),
+        ({"kind": "nnunett"}, "kind: no importer 'nnunett'; the nearest is 'nnunet'"),
         ({"settings": {"labels": ["ship"]}}, "no teaching case has a mask of 'ship'"),
         ({"cohort": "nowhere.csv"}, "nowhere.csv"),
         ({"leave_out": ["c0", "c99"]}, "leave_out names cases that the cohort lacks: c99"),
@@ -137,6 +142,61 @@ def test_a_word_where_a_mask_is_wanted_does_not_teach_an_empty_picture(place, tm
     (place / "word.csv").write_text(text)
     with pytest.raises(RecipeError, match="'shape' is a word, not a mask"):
         fit(written(place, SEGMENT, cohort="word.csv"), out=tmp_path / "run")
+
+
+def test_an_empty_cell_teaches_nothing_unless_it_is_said(place, tmp_path):
+    lines = (place / "cohort.csv").read_text().splitlines()
+    gap = [line.replace("5.mask.png", "") for line in lines]
+    (place / "gap.csv").write_text("\n".join(gap) + "\n")
+    with pytest.raises(RecipeError, match="has no mask 'shape'; write 'none' in its cell"):
+        fit(written(place, SEGMENT, cohort="gap.csv"), out=tmp_path / "run")
+    cohort = read_cohort(place / "gap.csv")
+    row = next(row for row in cohort.rows if "shape" not in row.labels)
+    for absent, known in (("none", True), ("unknown", False)):
+        task = create(
+            "segmentation", {**SEGMENT["settings"], "absent": absent, "overlapping": True}
+        )
+        labels = task.encode(open_row(row, cohort), truth=True).targets["labels"]
+        assert (labels == (0 if known else 2)).all()
+    (place / "said.csv").write_text(
+        (place / "cohort.csv").read_text().replace("5.mask.png", "None")
+    )
+    cohort = read_cohort(place / "said.csv")
+    task = create("segmentation", SEGMENT["settings"])
+    case = open_row(next(row for row in cohort.rows if row.labels["shape"] == "None"), cohort)
+    assert (task.encode(case, truth=True).targets["labels"] == 0).all()
+
+
+def test_a_grey_picture_is_no_mask(place, tmp_path):
+    text = (place / "cohort.csv").read_text()
+    (place / "grey.csv").write_text(text.replace("5.mask.png", "5.png"))
+    with pytest.raises(RecipeError, match=r"5\.png' is named as a mask and holds \d+ values up to"):
+        fit(written(place, SEGMENT, cohort="grey.csv"), out=tmp_path / "run")
+    mask = np.asarray(Pillow.open(place / "5.mask.png"))
+    soft = np.where(mask > 0, 255, 0).astype(np.uint8)
+    soft[0, 0] = 9  # as JPEG leaves it
+    Pillow.fromarray(soft).save(place / "soft.png")
+    (place / "soft.csv").write_text(text.replace("5.mask.png", "soft.png"))
+    with pytest.raises(RecipeError, match="holds 3 values up to 255"):
+        fit(written(place, SEGMENT, cohort="soft.csv"), out=tmp_path / "run")
+    Pillow.fromarray((mask > 0).astype(np.uint8) + (mask == mask.max())).save(place / "map.png")
+    for name in ("map.png", "soft.png#255"):  # a label map; voxels that are named
+        (place / "map.csv").write_text(text.replace("5.mask.png", name))
+        cohort = read_cohort(place / "map.csv")
+        case = open_row(next(r for r in cohort.rows if r.labels["shape"] == name), cohort)
+        assert (case["shape"].mask == (mask > 0)).all()
+
+
+def test_a_part_that_is_held_out_is_named_with_the_nearest(place, tmp_path):
+    head, *lines = (place / "cohort.csv").read_text().splitlines()
+    parts = [f"{line},{'train' if n % 3 else 'check'}" for n, line in enumerate(lines)]
+    parts.insert(0, f"{head},split")
+    (place / "parts.csv").write_text("\n".join(parts) + "\n")
+    with pytest.raises(RecipeError, match=r"hold names 'chek'.* the nearest is 'check'"):
+        fit(
+            written(place, SEGMENT, cohort="parts.csv", hold={"test": "chek", "tune": None}),
+            out=tmp_path / "run",
+        )
 
 
 def test_a_patch_of_other_axes_is_refused(place, tmp_path):

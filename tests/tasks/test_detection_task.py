@@ -290,7 +290,9 @@ def test_volumes_come_home_from_another_spacing():
 
 
 def test_an_empty_image_has_no_boxes_and_counts():
-    task = task_of(patch=(48, 48))
+    with pytest.raises(InputError, match=r"has no box or mask 'spot'.*settings\.absent: none"):
+        task_of(patch=(48, 48)).encode(case_of(np.zeros((60, 50))), truth=True)
+    task = task_of(patch=(48, 48), absent="none")
     sample = task.encode(case_of(np.zeros((60, 50))), truth=True)
     assert sample.targets["boxes"].shape == (0, 4)
     outputs = task.run(seer(task), sample)

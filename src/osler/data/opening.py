@@ -16,6 +16,8 @@ from osler.record import Box, Case, Image, Label, Mask, Point, Source, Table
 if TYPE_CHECKING:
     from osler.data.cohort import Cohort, Row
 
+_MOST_LEVELS = 32  # of a label map whose structures are taken together
+_WHITE = 255  # between it and black lie the greys of a picture; a label map ends before
 SOURCE = Source("person", "cohort")
 """Who says what stands in the label columns."""
 
@@ -110,6 +112,8 @@ def _add_label(
         if mark.location not in maps:
             maps[mark.location] = read_map(mark.location)
         values = maps[mark.location]
+        if not mark.values:
+            _refuse_grey(values, mark.location, row, cohort)
         mask = np.isin(values, mark.values) if mark.values else values > 0
         image = _image_of(case, mask.shape)
         if image is None:
@@ -139,6 +143,22 @@ def add_place(case: Case, name: str, text: str) -> bool:
     elif position is not None:
         case.add(Point(id=id, name=name, source=SOURCE, item=item, position=position))
     return found is not None or position is not None
+
+
+def _refuse_grey(values: NDArray[Any], location: Location, row: "Row", cohort: "Cohort") -> None:
+    """Refuse a picture that is named where a mask should be, or one with grey edges."""
+    top = values.max() if values.size else 0
+    if ((values == 0) | (values == top)).all():
+        return
+    levels = len(np.unique(values))
+    if levels <= _MOST_LEVELS and top != _WHITE:
+        return
+    raise InputError(
+        f"the cohort '{cohort.path}', {row.where}: '{location}' is named as a mask and holds "
+        f"{levels} values up to {top:g}, as a grey picture does; a mask holds 0 and one other "
+        "value. Of a label map say which voxels: PATH#1,2; what has grey edges (JPEG, smooth "
+        "resizing) needs cutting at a threshold first"
+    )
 
 
 def read_map(location: Location) -> NDArray[Any]:

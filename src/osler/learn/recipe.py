@@ -299,6 +299,7 @@ def check_recipe(
                 lines += [explain(one, kind.Settings, "settings") for one in error.errors()]
     if recipe is not None:
         lines += _network_faults(recipe) + _augment_faults(recipe) + _card_faults(recipe)
+        lines += _checkpoint_faults(recipe, path) + _kind_faults(recipe)
     if recipe is not None and task is not None:
         lines += _strategy_faults(recipe, task, strategies)
     if lines or recipe is None or task is None:
@@ -331,6 +332,25 @@ def _network_faults(recipe: Recipe) -> list[str]:
         return [f"network.name: {error}" if not near else
                 f"network.name: no network '{name}'; the nearest is '{near[0]}'"]  # fmt: skip
     return []
+
+
+def _checkpoint_faults(recipe: Recipe, path: Path) -> list[str]:
+    """Weights to start from that are not there."""
+    named = recipe.network.checkpoint
+    if named is None or (path.parent / named).exists():
+        return []
+    return [f"network.checkpoint: there is nothing at '{path.parent / named}'"]
+
+
+def _kind_faults(recipe: Recipe) -> list[str]:
+    """An importer that does not exist is named with the nearest one."""
+    from osler.data.importing import importers
+
+    names = [one.name for one in importers()]
+    if recipe.kind is None or recipe.kind in names:
+        return []
+    near = difflib.get_close_matches(recipe.kind, names, n=1, cutoff=0.0)[0]
+    return [f"kind: no importer '{recipe.kind}'; the nearest is '{near}'"]
 
 
 def _strategy_faults(recipe: Recipe, task: "Task", extra: "Sequence[type[Strategy]]") -> list[str]:

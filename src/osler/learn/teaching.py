@@ -1,5 +1,6 @@
 """The cases that teach: opened and encoded once, then drawn from."""
 
+import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -109,10 +110,12 @@ def divide(cohort: Cohort, recipe: Recipe) -> tuple[list[Row], list[Row], list[R
             return []
         found = [row for row in cohort.rows if wanted in (row.split, row.fold)]
         if not found:
-            there = [*cohort.splits, *cohort.folds]
+            there = [str(one) for one in (*cohort.splits, *cohort.folds)]
+            near = difflib.get_close_matches(str(wanted), there, n=1, cutoff=0.5)
             raise RecipeError(
-                f"hold names '{wanted}', and the cohort's parts are "
-                f"{', '.join(str(one) for one in there)}; write null to hold nothing out"
+                f"hold names '{wanted}', and the cohort's parts are {', '.join(there)}"
+                + (f"; the nearest is '{near[0]}'" if near else "")
+                + "; write null to hold nothing out"
             )
         return found
 

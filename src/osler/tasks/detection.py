@@ -70,7 +70,8 @@ class Detection(Task):
                 if isinstance(one, Box | Mask) and one.source.kind == "person"
             }
             image = image_of(case, said.image.items[0])
-            truth = self._truth(case, tuple(image.shape))
+            # what an empty cell means is asked case by case, when they are encoded
+            truth = self._truth(case, tuple(image.shape), absent="unknown")
             taught |= {said.labels[k] for k in truth.classes}
             boxes = truth.boxes * self._factor(tuple(image.shape), image.spacing)
             axes = boxes.shape[1] // 2
@@ -151,13 +152,12 @@ class Detection(Task):
 
     # From cases to arrays ------------------------------------------------------------------------
 
-    def _truth(self, case: Case, shape: Sequence[int]) -> Truth:
+    def _truth(self, case: Case, shape: Sequence[int], *, absent: str | None) -> Truth:
         said = self.settings
         image = image_of(case, said.image.items[0])
         return truth_of(
             case, shape, labels=said.labels, ignore=said.ignore, merge=said.merge,
-            absent_is_unknown=said.absent == "unknown", smallest=said.smallest,
-            spacing=image.spacing,
+            absent=absent, smallest=said.smallest, spacing=image.spacing,
         )  # fmt: skip
 
     def encode(self, case: Case, *, truth: bool = False) -> Sample:
@@ -173,7 +173,7 @@ class Detection(Task):
         factor = np.tile(np.array(array.shape[1:], float) / np.array(native, float), 2)
         sample.home = {"native": native, "factor": factor, "spacing": image.spacing}
         if truth:
-            found = self._truth(case, native)
+            found = self._truth(case, native, absent=said.absent)
             sample.home["truth"] = found
             sample.targets = {
                 "boxes": (found.boxes * factor).astype(np.float32),

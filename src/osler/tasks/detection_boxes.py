@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from osler.errors import InputError
 from osler.metrics.detection import box_iou
 from osler.record import Box, Case, Mask
+from osler.tasks.labels import unknown_without
 
 Boxes = NDArray[np.float64]
 _MOST_GROWN = 6.0  # e to this power: sides beyond that are of a network that is not trained
@@ -58,7 +59,7 @@ def truth_of(
     *,
     labels: Sequence[str],
     ignore: Sequence[str] = (),
-    absent_is_unknown: bool = False,
+    absent: str | None = None,
     merge: float = 0.0,
     smallest: int = 1,
     spacing: Sequence[float] | None = None,
@@ -70,17 +71,19 @@ def truth_of(
         shape: ``([D,] H, W)`` of the image.
         labels: what is sought.
         ignore: names of masks and boxes in which nothing counts.
-        absent_is_unknown: nothing is known of a label without a finding; else there is none.
+        absent: what no finding of a label means: there is ``none``, or it is ``unknown``; None
+            refuses a case without one.
         merge: parts of a mask that are nearer to each other are one; see `parts_of`.
         smallest: parts of a mask with fewer voxels do not count.
         spacing: of the axes, mm; None for pixels.
 
     Raises:
-        InputError: a finding does not fit the image.
+        InputError: a finding does not fit the image, or a label has none and nothing says what
+            that means.
     """
     axes = len(shape)
     found: list[tuple[int, Boxes, NDArray[np.int64]]] = []
-    known = np.full(len(labels), not absent_is_unknown)
+    known = np.zeros(len(labels), bool)
     region: NDArray[np.bool_] | None = None
     for one in case.findings.values():
         if one.source.kind != "person" or not isinstance(one, Box | Mask):
@@ -98,6 +101,9 @@ def truth_of(
             _fits(case, one, shape)
             boxes, sizes = parts_of(np.asarray(one.mask), merge=merge, spacing=spacing)
         found.append((k, boxes, sizes))
+    for k, label in enumerate(labels):
+        if not known[k]:
+            known[k] = not unknown_without(case, label, absent=absent, what="box or mask")
     classes = _joined([np.full(len(b), k) for k, b, _ in found]).astype(np.int64)
     sizes = _joined([s for *_, s in found])
     every = np.concatenate([np.empty((0, 2 * axes)), *(b for _, b, _ in found)])

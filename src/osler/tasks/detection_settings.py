@@ -17,7 +17,8 @@ class DetectionSettings(Settings):
             an object.
         ignore: names of columns of boxes or masks in which nothing is taught or counted.
         absent: what an empty cell means: there is ``none``, or it is ``unknown`` and the case
-            neither teaches nor judges that label.
+            neither teaches nor judges that label. None refuses such a case, unless its cell says
+            ``none``.
         merge: parts of a mask with a gap up to this are one; mm, pixels where no scale is known.
         smallest: parts of a mask with fewer voxels (of the native grid) are neither taught nor
             counted: not as missed, and what lies on them not as false alarms.
@@ -46,7 +47,7 @@ class DetectionSettings(Settings):
     image: ImageInput = ImageInput()
     labels: list[str] = Field(min_length=1)
     ignore: list[str] = []
-    absent: Literal["none", "unknown"] = "none"
+    absent: Literal["none", "unknown"] | None = None
     merge: Annotated[float, Field(ge=0)] = 0.0
     smallest: Annotated[int, Field(ge=1)] = 1
     patch: tuple[Annotated[int, Field(gt=0)], ...] | None = None

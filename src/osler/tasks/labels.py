@@ -1,7 +1,12 @@
 """What a person said of a case in words, and the ids of findings that names become."""
 
+from typing import Final
+
 from osler.errors import InputError
 from osler.record import Case, Label
+
+NONE: Final = "none"
+"""The word of a cell that says that a structure is not there."""
 
 
 def label_of(case: Case, name: str) -> str | None:
@@ -23,6 +28,37 @@ def needed_label(case: Case, name: str) -> str:
         known = ", ".join(sorted({one.name for one in case.of(Label)})) or "none"
         raise InputError(f"case '{case.id}' has no label '{name}'; its labels: {known}")
     return value
+
+
+def unknown_without(case: Case, name: str, *, absent: str | None, what: str) -> bool:
+    """Whether nothing is known of a structure that no finding marks; else there is none.
+
+    A label ``none`` by a person, such as that word in a cell of a cohort, says that there is none.
+
+    Args:
+        case: without a finding of that name that marks a place.
+        name: of the structure.
+        absent: of the settings: ``"none"``, ``"unknown"``, or None where they do not say.
+        what: would mark it, such as ``"mask"``.
+
+    Raises:
+        InputError: neither the case nor the settings say what it means.
+    """
+    word = label_of(case, name)
+    if word is not None and word.strip().lower() == NONE:
+        return False
+    if word is not None:
+        raise InputError(
+            f"case '{case.id}': its '{name}' is a word, not a {what}; the file it names may not "
+            f"exist (the word '{NONE}' says that there is none)"
+        )
+    if absent is None:
+        raise InputError(
+            f"case '{case.id}' has no {what} '{name}'; write '{NONE}' in its cell where nothing is "
+            "there, or say what empty cells mean: settings.absent: none (nothing is there) or "
+            "unknown (nobody looked)"
+        )
+    return absent == "unknown"
 
 
 def identifier(name: str) -> str:

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.errors import InputError, RecipeError
-from osler.record import Case, Finding, Label, Mask, Source
+from osler.record import Case, Finding, Mask, Source
 from osler.tasks import segmentation_figures, segmentation_prompt
 from osler.tasks.grid import Grid
 from osler.tasks.image_input import encode_image, image_of, resized
-from osler.tasks.labels import identifier
+from osler.tasks.labels import identifier, unknown_without
 from osler.tasks.largest_part import keep_largest
 from osler.tasks.native_grid import native_labels, native_masks
 from osler.tasks.sampling import Sampling, between, same_extent
@@ -146,7 +146,7 @@ class Segmentation(Task):
         for k, label in enumerate(said.labels):
             mask = self._mask(case, label)
             if mask is None:
-                known[k] = said.absent == "none"
+                known[k] = not self._unknown(case, label)
                 continue
             planes[k] = self._to_network(mask.mask, sample)
         if said.overlapping:
@@ -171,12 +171,11 @@ class Segmentation(Task):
         for one in case.of(Mask):
             if one.name == label and one.source.kind == "person":
                 return one
-        if any(one.name == label and one.source.kind == "person" for one in case.of(Label)):
-            raise InputError(
-                f"case '{case.id}': its '{label}' is a word, not a mask; the file it names may not "
-                "exist"
-            )
         return None
+
+    def _unknown(self, case: Case, label: str) -> bool:
+        """Whether a mask that is missing was not drawn; else nothing is there."""
+        return unknown_without(case, label, absent=self.settings.absent, what="mask")
 
     def example(self, sample: Sample, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
         """A patch, with `foreground` probability around a labelled voxel; the whole else."""
@@ -380,7 +379,7 @@ class Segmentation(Task):
         true: dict[str, NDArray[np.bool_]] = {}
         for label, mask in zip(said.labels, masks, strict=True):
             truth = self._mask(case, label)
-            if truth is None and said.absent == "unknown":
+            if truth is None and self._unknown(case, label):
                 out |= segmentation_figures.unknown(label, settings=said)
                 continue
             true[label] = np.zeros(mask.shape, bool) if truth is None else np.asarray(truth.mask)

@@ -64,7 +64,8 @@ class SegmentationSettings(Settings):
         overlapping: labels may share voxels (a sigmoid each); else they exclude each other
             (softmax with a background).
         absent: what a missing mask means: the structure is ``none``, or ``unknown`` and the case
-            does not teach that label (overlapping labels; of others with ``partial-labels``).
+            does not teach that label (overlapping labels; of others with ``partial-labels``). None
+            refuses such a case, unless its cell says ``none``.
         plan: ``auto`` finds spacing, intensity, patch, network and batch in the teaching cases
             (`osler.tasks.planning`); keys that are given stay as they are.
         memory: that a planned training may take, GB.
@@ -88,7 +89,7 @@ class SegmentationSettings(Settings):
     image: ImageInput = ImageInput()
     labels: list[str] = Field(min_length=1)
     overlapping: bool = False
-    absent: Literal["none", "unknown"] = "none"
+    absent: Literal["none", "unknown"] | None = None
     plan: Literal["none", "auto"] = "none"
     memory: Annotated[float, Field(gt=0)] = 4.0
     width: Annotated[int, Field(gt=0)] = 32
