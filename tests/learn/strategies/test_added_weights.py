@@ -157,6 +157,13 @@ def test_networks_without_tokens_are_refused(recipe, classify, tmp_path):
         fit(path, out=tmp_path, strategies=WAYS)
 
 
+@pytest.mark.parametrize("other", ["pruning", "quantisation-aware"])
+def test_updates_do_not_go_with_weights_that_are_cut_or_rounded(recipe, classify, tmp_path, other):
+    path = recipe(classify, strategies={"lora": {}, other: {}})
+    with pytest.raises(RecipeError, match="updates are added to the weights in the end"):
+        fit(path, out=tmp_path, strategies=WAYS)
+
+
 @pytest.mark.parametrize(
     ("way", "network", "added"),
     [("lora", None, ".lora_"), ("adapters", None, ".adapter."), ("visual-prompts", VIT, ".prompt")],

@@ -18,7 +18,7 @@ from osler.learn.blocks import blocks_of
 from osler.learn.fitting import fit
 from osler.learn.networks import build
 from osler.learn.recipe import check_recipe, read_yaml
-from osler.learn.strategies.freezing import freeze, heads_of
+from osler.learn.strategies.freezing import Rested, freeze, heads_of
 from osler.learn.strategies.last_blocks import LastBlocks
 from osler.learn.strategies.linear_probe import LinearProbe
 from osler.learn.strategies.strategy import Strategy, Wrapped
@@ -134,6 +134,13 @@ def test_it_goes_with_another_strategy_and_bfloat16(recipe, classify, tmp_path):
         own = name.removeprefix("net.net.")
         if own in start and not own.startswith("fc."):
             assert torch.equal(value, start[own]), name
+
+
+def test_each_network_of_several_is_taken_out():
+    several = nn.ModuleList(Rested(nn.Sequential(nn.Linear(2, 2))) for _ in range(2))
+    out = LinearProbe(LinearProbe.Settings()).finished(nn.Sequential(several), None)
+    assert [type(one) for one in out[0]] == [nn.Sequential, nn.Sequential]
+    assert type(LinearProbe(None).finished(Rested(nn.Linear(2, 2)), None)) is nn.Linear
 
 
 def test_what_rests_keeps_statistics_and_has_no_dropout():

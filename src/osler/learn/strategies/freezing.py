@@ -41,12 +41,26 @@ class Tuning(Strategy):
             one.numel() for one in net.parameters() if one.requires_grad
         )
         context.record["parameters"] = sum(one.numel() for one in net.parameters())
-        return Wrapped(net, still=still)
+        return Rested(net, still=still)
 
     def finished(self, net: nn.Module, context: Context) -> nn.Module:
-        """The network itself, all of which may learn again."""
-        inner: nn.Module = net.net  # type: ignore[assignment]
-        return inner.requires_grad_(True)
+        """The network itself, or each of several, all of which may learn again."""
+        return exchanged(net, Rested, lambda one: one.net).requires_grad_(True)
+
+
+class Rested(Wrapped):
+    """A network of which a part rests."""
+
+
+def exchanged(net: nn.Module, kind: type[nn.Module], make: Callable[[Any], nn.Module]) -> nn.Module:
+    """A network in which every module of a kind is another, such as in each of an ensemble."""
+    if isinstance(net, kind):
+        return make(net)
+    for holder in list(net.modules()):
+        for name, child in list(holder.named_children()):
+            if isinstance(child, kind):
+                holder._modules[name] = make(child)
+    return net
 
 
 def freeze(net: nn.Module, learning: Collection[str]) -> list[nn.Module]:

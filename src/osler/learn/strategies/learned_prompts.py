@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from osler.errors import InputError, RecipeError
-from osler.learn.strategies.freezing import Tuning, evaluating
+from osler.learn.strategies.freezing import Tuning, evaluating, exchanged
 from osler.learn.strategies.sentences import (
     OnSentences,
     SentenceClassifier,
@@ -66,10 +66,12 @@ class LearnedPrompts(OnSentences, Tuning):
 
     def finished(self, net: nn.Module, context: Context) -> nn.Module:
         """The classifier by the embeddings that the prompts came to."""
-        inner = super().finished(net, context)
-        assert isinstance(inner, PromptedSentences)
-        with evaluating(inner), torch.no_grad():
-            return SentenceClassifier(inner.net, inner.embedded().clone())
+        return exchanged(super().finished(net, context), PromptedSentences, _fixed)
+
+
+def _fixed(one: "PromptedSentences") -> SentenceClassifier:
+    with evaluating(one), torch.no_grad():
+        return SentenceClassifier(one.net, one.embedded().clone())
 
 
 class PromptedSentences(SentenceClassifier):

@@ -53,6 +53,12 @@ class Lora(Tuning):
         "Hu et al. 2022, 'LoRA: Low-Rank Adaptation of Large Language Models', ICLR"
     )
     Settings: ClassVar[type[Settings]] = LoraSettings
+    refuses: ClassVar[dict[str, str]] = {
+        "quantisation-aware": "updates are added to the weights in the end, after those were "
+        "rounded; train with one, then with the other.",
+        "pruning": "updates are added to the weights in the end, and would fill what was cut out; "
+        "prune in a recipe without lora.",
+    }
 
     settings: LoraSettings
 

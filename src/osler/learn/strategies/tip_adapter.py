@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from osler.learn.checkpoint import State
 from osler.learn.loop import Loss, Validate
-from osler.learn.strategies.freezing import freeze
+from osler.learn.strategies.freezing import Rested, exchanged, freeze
 from osler.learn.strategies.prototypes import features_of_samples
 from osler.learn.strategies.sentences import (
     OnSentences,
@@ -27,7 +27,7 @@ from osler.learn.strategies.sentences import (
     SentenceSettings,
     names_of,
 )
-from osler.learn.strategies.strategy import Context, Training, Wrapped
+from osler.learn.strategies.strategy import Context, Training
 
 _BOTH = "it says itself which weights learn: the keys of its cache, or none."
 
@@ -70,7 +70,7 @@ class TipAdapter(OnSentences, Training):
         cached = Cached(net, features, classes, alpha=self.settings.alpha, beta=self.settings.beta)
         context.record["cases in the cache"] = len(features)
         learning = names_of(cached, [cached.keys]) if self.settings.fine_tune else set()
-        return Wrapped(cached, still=freeze(cached, learning))
+        return Rested(cached, still=freeze(cached, learning))
 
     def train(
         self, net: nn.Module, loss: Loss, validate: Validate | None, context: Context
@@ -88,8 +88,7 @@ class TipAdapter(OnSentences, Training):
 
     def finished(self, net: nn.Module, context: Context) -> nn.Module:
         """The classifier with its cache."""
-        inner: nn.Module = net.net  # type: ignore[assignment]
-        return inner
+        return exchanged(net, Rested, lambda one: one.net)
 
 
 class Cached(SentenceClassifier):
