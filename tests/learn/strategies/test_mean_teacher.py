@@ -249,3 +249,10 @@ def test_a_prompt_cannot_be_told_without_the_truth(recipe, segment):
     path = recipe(segment, **CHANGES)
     with pytest.raises(RecipeError, match=r"needs settings\.prompt none"):
         check_recipe(read_yaml(path), path, strategies=[MeanTeacher])
+
+
+def test_a_signal_has_no_two_views(recipe, classify):
+    classify["settings"] = {"signal": {"channels": ["I"], "rate": 100.0, "seconds": 2.0}}
+    path = recipe(classify, **CHANGES)
+    with pytest.raises(RecipeError, match="needs an image, of which two views differ"):
+        check_recipe(read_yaml(path), path, strategies=[MeanTeacher])

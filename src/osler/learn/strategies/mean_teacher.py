@@ -78,7 +78,7 @@ class MeanTeacher(Strategy):
     settings: MeanTeacherSettings
 
     def faults(self, recipe: Any, task: Task) -> list[str]:
-        return refuse_prompts(task)
+        return refuse_prompts(task) + refuse_without_image(task)
 
     def prepared(self, net: nn.Module, context: Context) -> nn.Module:
         teacher = copy.deepcopy(net).requires_grad_(False)
@@ -118,6 +118,13 @@ def refuse_prompts(task: Task) -> list[str]:
     if getattr(task.settings, "prompt", "none") == "none":
         return []
     return ["needs settings.prompt none: what is prompted in a case without its truth is not known"]
+
+
+def refuse_without_image(task: Task) -> list[str]:
+    """Signals and tables are not changed at random, so one view of them would be the other."""
+    if getattr(task.settings, "image", None) is not None:
+        return []
+    return ["needs an image, of which two views differ; settings names none"]
 
 
 def teaching(net: nn.Module) -> Wrapped:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from osler.learn.augmenting_settings import Augmentation
-from osler.learn.strategies.mean_teacher import refuse_prompts
+from osler.learn.strategies.mean_teacher import refuse_prompts, refuse_without_image
 from osler.learn.strategies.strategy import Context, Loss, Role, Settings, Strategy
 from osler.learn.strategies.unlabelled_views import STRONG, Views, answers, moved, scores_of
 from osler.tasks.task import Task
@@ -66,7 +66,7 @@ class PseudoLabels(Strategy):
     settings: PseudoLabelsSettings
 
     def faults(self, recipe: Any, task: Task) -> list[str]:
-        return refuse_prompts(task)
+        return refuse_prompts(task) + refuse_without_image(task)
 
     def loss(self, loss: Loss, context: Context) -> Loss:
         said, learner, task = self.settings, context.learner, context.task
