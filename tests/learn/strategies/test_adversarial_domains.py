@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from tuning_runs import goes_on_to_the_bit, trained
 
 from osler.errors import RecipeError
 from osler.learn.fitting import fit
@@ -74,33 +75,30 @@ def test_the_whole_loss_against_a_slow_oracle(recipe, classify, tmp_path):
             return watched
 
     path = recipe(classify, strategies={"adversarial": {}}, labels={"share": 0.5})
-    fit(path, out=tmp_path, strategies=[Watched])
+    trained(path, tmp_path, Watched)
     assert math.isclose(
         float(kept["both"].detach() - kept["own"].detach()), kept["domains"], rel_tol=1e-4
     )
 
 
-def test_sites_of_cases_to_mark_and_to_the_bit(recipe, segment, tmp_path):
+def test_sites_of_cases_to_mark(recipe, segment, tmp_path):
     changes = {"adversarial": {"by": "site"}, "fourier-style": {"by": "site"}}
-    learner = {**segment["learner"], "steps": 3, "checkpoint_minutes": 0}
-    path = recipe(segment, strategies=changes, learner=learner)
-    run = fit(path, out=tmp_path / "whole", strategies=WAYS)
+    path = recipe(segment, strategies=changes, learner={"steps": 2, "validate_every": 2})
+    assert any("beside.domains" in name for name in trained(path, tmp_path, *WAYS[::-1]))
+
+
+def test_sites_of_cases_to_classify(recipe, classify, tmp_path):
+    changes = {"adversarial": {"by": "site"}, "fourier-style": {"by": "site"}}
+    run = fit(recipe(classify, strategies=changes), out=tmp_path, strategies=WAYS)
     assert run.bundle.exists()
 
-    class Tired(Adversarial):
-        def stepped(self, net, step):
-            if step == 2:
-                raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        fit(path, out=tmp_path / "parts", strategies=[FourierStyle, Tired])
-    fit(path, out=tmp_path / "parts", resume=True, strategies=WAYS)
-    first, second = (
-        torch.load(tmp_path / one / "checkpoint.pt", weights_only=True)["net"]
-        for one in ("whole", "parts")
+def test_a_run_goes_on_to_the_bit(recipe, classify, tmp_path):
+    changes = {"adversarial": {}, "fourier-style": {}}
+    weights = goes_on_to_the_bit(
+        recipe, classify, Adversarial, tmp_path, strategies=changes, labels={"share": 0.5}
     )
-    assert any("beside.domains" in name for name in first)
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert any("beside.domains" in name for name in weights)
 
 
 def test_the_classifier_is_not_exported():

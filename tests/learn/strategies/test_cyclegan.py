@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from tuning_runs import goes_on_to_the_bit
 
 from osler.errors import RecipeError
 from osler.learn.fitting import fit
@@ -72,29 +73,22 @@ def test_judges_and_translators_learn_from_their_own_losses():
         assert torch.allclose(found[f"there.{name}"], one.grad, atol=1e-6)
 
 
-def test_a_run_with_translated_images_goes_on_to_the_bit(recipe, classify, tmp_path):
+def test_a_run_with_translated_images(recipe, classify, tmp_path):
+    path = recipe(classify, strategies={"cyclegan": {"steps": 2, "width": 4}},
+                  labels={"share": 0.5}, learner={"steps": 2, "validate_every": 2})  # fmt: skip
+    assert fit(path, out=tmp_path, strategies=[CycleGan]).bundle.exists()
+
+
+def test_a_run_goes_on_to_the_bit(recipe, classify, tmp_path):
     keys = {"steps": 3, "width": 4, "rate": 0.01}
-    path = recipe(
-        classify, strategies={"cyclegan": keys}, labels={"share": 0.5},
-        learner={**classify["learner"], "checkpoint_minutes": 0},
-    )  # fmt: skip
-    run = fit(path, out=tmp_path / "whole", strategies=[CycleGan])
-    assert run.bundle.exists()
-
-    class Tired(CycleGan):
-        def stepped(self, net, step):
-            if step == 3:
-                raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fit(path, out=tmp_path / "parts", strategies=[Tired])
-    fit(path, out=tmp_path / "parts", resume=True, strategies=[CycleGan])
-    for place in ("checkpoint.pt", "cyclegan/checkpoint.pt"):
-        first, second = (
-            torch.load(tmp_path / one / place, weights_only=True)["net"]
-            for one in ("whole", "parts")
-        )
-        assert all(torch.equal(first[name], second[name]) for name in first)
+    goes_on_to_the_bit(
+        recipe, classify, CycleGan, tmp_path, strategies={"cyclegan": keys}, labels={"share": 0.5}
+    )
+    first, second = (
+        torch.load(tmp_path / one / "cyclegan" / "checkpoint.pt", weights_only=True)["net"]
+        for one in ("whole", "parts")
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tuning_runs import goes_on_to_the_bit
 
 from osler.errors import RecipeError
 from osler.learn.fitting import fit
@@ -28,11 +29,8 @@ def test_the_overlap_is_a_mean_of_squared_correlations():
     assert math.isclose(overlap(same, -2 * same + 1).item(), 1, rel_tol=1e-5)
 
 
-def test_the_head_leaves_out_the_features_of_a_site_to_the_bit(recipe, classify, tmp_path):
-    path = recipe(
-        classify, strategies={"separate-features": {"by": "site"}},
-        learner={**classify["learner"], "checkpoint_minutes": 0},
-    )  # fmt: skip
+def test_the_head_leaves_out_the_features_of_a_site(recipe, classify, tmp_path):
+    path = recipe(classify, strategies={"separate-features": {"by": "site"}})
     heads = []
 
     class Watched(SeparateFeatures):
@@ -41,26 +39,16 @@ def test_the_head_leaves_out_the_features_of_a_site_to_the_bit(recipe, classify,
             heads.append(plain.get_submodule(self._layer).weight.detach().clone())
             return plain
 
-    fit(path, out=tmp_path / "whole", strategies=[Watched])
-    kept = json.loads((tmp_path / "whole" / "run.json").read_text())["strategies"]
+    fit(path, out=tmp_path, strategies=[Watched])
+    kept = json.loads((tmp_path / "run.json").read_text())["strategies"]
     assert kept == {"separate-features": {"domains": ["bright", "dark"], "shared": 6, "private": 2}}
     assert (heads[0][:, 6:] == 0).all()
     assert (heads[0][:, :6] != 0).all()
 
-    class Tired(SeparateFeatures):
-        def stepped(self, net, step):
-            if step == 3:
-                raise KeyboardInterrupt
-            super().stepped(net, step)
 
-    with pytest.raises(KeyboardInterrupt):
-        fit(path, out=tmp_path / "parts", strategies=[Tired])
-    fit(path, out=tmp_path / "parts", resume=True, strategies=[SeparateFeatures])
-    first, second = (
-        torch.load(tmp_path / one / "checkpoint.pt", weights_only=True)["net"]
-        for one in ("whole", "parts")
-    )
-    assert all(torch.equal(first[name], second[name]) for name in first)
+def test_a_run_goes_on_to_the_bit(recipe, classify, tmp_path):
+    changes = {"separate-features": {"by": "site"}}
+    goes_on_to_the_bit(recipe, classify, SeparateFeatures, tmp_path, strategies=changes)
 
 
 def test_with_adversarial_it_is_refused(recipe, classify):
