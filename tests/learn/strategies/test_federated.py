@@ -30,7 +30,7 @@ from osler.learn.strategies.federated_updates import (
     weighted_mean,
     with_feedback,
 )
-from osler.learn.strategies.strategy import Strategy
+from osler.learn.strategies.strategy import Strategy, Wrapped
 from osler.tasks.task import Sample, Settings
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "models"))
@@ -402,6 +402,58 @@ def test_a_federation_goes_on_to_the_bit(recipe, classify, tmp_path, method):
     )  # fmt: skip
     with pytest.raises(RecipeError, match="number of steps a round"):
         fit(other, out=tmp_path / "parts", resume=True, strategies=[Federated, Peek])
+
+
+class Follows(Strategy):
+    """A teacher that follows the network beside it, and is heard in the loss."""
+
+    name = "follows"
+    title = "Follows"
+    role = "objective"
+    source = "a test"
+    Settings = Settings
+
+    def prepared(self, net, context):
+        teacher = context.build(7).requires_grad_(False)
+        return Wrapped(net, {"teacher": teacher}, still=[teacher])
+
+    def loss(self, loss, context):
+        images = context.batches_on(context.unlabelled)
+
+        def both(net, number, device):
+            seen = images(number, device)[0]["image"]
+            gap = (net(seen) - net.beside["teacher"](seen)).square().mean()
+            return loss(net, number, device) + gap
+
+        return both
+
+    def stepped(self, net, step):
+        with torch.no_grad():
+            pairs = zip(net.beside["teacher"].parameters(), net.net.parameters(), strict=True)
+            for kept, new in pairs:
+                kept.lerp_(new, 0.1)
+
+
+def test_a_teacher_goes_from_site_to_site_and_on_after_a_kill(recipe, classify, tmp_path):
+    path = recipe(
+        classify, learner={"steps": 6, "checkpoint_minutes": 0}, labels={"share": 0.5},
+        strategies={
+            "federated": {**FED, "rounds": 3}, "follows": {},
+            "peek": {},
+        },
+    )  # fmt: skip
+    more = [Federated, Follows]
+    with pytest.raises(Enough):
+        fit(path, out=tmp_path / "whole", strategies=[*more, Peek])
+    record = Peek.seen["federated"]
+    assert [one["cases"] for one in record["sites"].values()] == [2, 2]
+    with pytest.raises(KeyboardInterrupt):
+        fit(path, out=tmp_path / "parts", strategies=[*more, Killed])
+    with pytest.raises(Enough):
+        fit(path, out=tmp_path / "parts", resume=True, strategies=[*more, Peek])
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert any("beside" in name for name in whole)
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
 def test_structures_are_segmented_by_sites_and_answer_without_torch(recipe, segment, tmp_path):

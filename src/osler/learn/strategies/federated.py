@@ -33,7 +33,7 @@ from osler.learn.strategies.federated_updates import (
     TopK,
     weighted_mean,
 )
-from osler.learn.strategies.strategy import Context, Settings, Training
+from osler.learn.strategies.strategy import Context, Settings, Training, Wrapped
 from osler.learn.training_log import Log, tell
 from osler.tasks.task import Sample, Task
 
@@ -191,6 +191,7 @@ class Federated(Training):
         state = net.state_dict()
         learning = {n: tuple(p.shape) for n, p in net.named_parameters() if p.requires_grad}
         counted = [name for name, _ in net.named_buffers() if name in state]
+        counted += _following(net)
         home: list[str] = []
         if said.method == "fedbn":
             home = [
@@ -417,6 +418,18 @@ class _Rounds:
         self.best = _arrays(kept["best"])
         for site, memory in zip(self.sites, kept["sites"], strict=True):
             site.remember(memory)
+
+
+def _following(net: nn.Module) -> list[str]:
+    """Weights beside a network that learn by no gradient, such as those of a mean teacher."""
+    beside = tuple(
+        f"{place}.beside." if place else "beside."
+        for place, module in net.named_modules() if isinstance(module, Wrapped)
+    )  # fmt: skip
+    return [
+        name for name, p in net.named_parameters()
+        if not p.requires_grad and name.startswith(beside)
+    ]  # fmt: skip
 
 
 def _tensors(arrays: Arrays) -> dict[str, torch.Tensor]:

@@ -34,7 +34,7 @@ class Plan:
     Attributes:
         method: of aggregation.
         learning: name to shape of the parameters that learn and are shared, in order.
-        counted: names of running statistics and counters that are shared.
+        counted: names of running statistics, counters and weights that follow others, shared too.
         home: names that never leave a site (FedBN).
         codec: how updates of what learns are compressed; None sends them as they are.
         secure: whether updates are summed under masks.
