@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from osler.errors import GeometryError, InputError
 from osler.record import Case, Image
 from osler.tasks.grid import Grid, grid_of, index_map, resampled
+from osler.tasks.named_item import named_item
 from osler.tasks.native_grid import resample
 from osler.tasks.sampling import between
 from osler.tasks.task import Settings
@@ -95,13 +96,7 @@ def image_of(case: Case, name: str) -> Image:
     Raises:
         InputError: it is missing.
     """
-    images = {item.name: item for item in case.items.values() if isinstance(item, Image)}
-    if name in images:
-        return images[name]
-    if len(images) == 1:
-        return next(iter(images.values()))
-    known = ", ".join(f"'{one}'" for one in images) or "none"
-    raise InputError(f"case '{case.id}' lacks the image '{name}'; its images: {known}")
+    return named_item(case, name, Image)
 
 
 def encode_image(

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from osler.errors import InputError
 from osler.record import Case, Signal
+from osler.tasks.named_item import named_item
 from osler.tasks.task import Settings
 
 _LEAST_SPREAD = 1e-6
@@ -58,13 +59,7 @@ def signal_of(case: Case, name: str) -> Signal:
     Raises:
         InputError: it is missing.
     """
-    signals = {item.name: item for item in case.items.values() if isinstance(item, Signal)}
-    if name in signals:
-        return signals[name]
-    if len(signals) == 1:
-        return next(iter(signals.values()))
-    known = ", ".join(f"'{one}'" for one in signals) or "none"
-    raise InputError(f"case '{case.id}' lacks the signal '{name}'; its signals: {known}")
+    return named_item(case, name, Signal)
 
 
 def encoded_signal(
