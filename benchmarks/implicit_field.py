@@ -3,9 +3,9 @@
 A slice of 64 pixels from few parallel-beam projections with 1 % of noise, of the phantom of Shepp
 and Logan and of the CT in the data folder, against filtered back-projection and SART of
 scikit-image; and a beating and breathing phantom in 4-D of which every fourth time was measured,
-against linear interpolation in time. Settings were chosen on the phantom at 16 views and on a
-moving phantom of another seed. Writes ``learning/implicit-fields.json``: PSNR in dB within the
-circle (values 0 to 1), and seconds of the processor.
+against linear interpolation in time. Settings were chosen on the phantom at 16 views; those of the
+moving one were not chosen by any result. Writes ``learning/implicit-fields.json``: PSNR in dB
+within the circle (values 0 to 1), and seconds of the processor.
 """
 
 import json
@@ -45,10 +45,8 @@ def ct_slice() -> NDArray[np.float64]:
     """The middle slice of the CT, -1000 to 1000 HU as 0 to 1, the middle square of it."""
     import osler
 
-    folder = Path(os.environ["OSLER_DATA"]) / "ct-example"
-    path = sorted(one for one in folder.glob("*.nii.gz") if "ct" in one.name.lower())[0]
-    image = osler.load(path).images[0]
-    volume = np.asarray(image.array.load() if hasattr(image.array, "load") else image.array)[0]
+    path = Path(os.environ["OSLER_DATA"]) / "ct-example" / "example_ct.nii.gz"
+    volume = np.asarray(osler.load(path).image("volume").array)[0]
     plane = volume[volume.shape[0] // 2].astype(float)
     side = min(plane.shape)
     h, w = (plane.shape[0] - side) // 2, (plane.shape[1] - side) // 2
@@ -85,8 +83,8 @@ def moving(seed: int) -> NDArray[np.float32]:
 def sparse_views() -> list[dict[str, Any]]:
     inside, out = circle(SIZE), []
     phantom = np.asarray(resize(shepp_logan_phantom(), (SIZE, SIZE), anti_aliasing=True)) * inside
-    for name, truth in (("Shepp and Logan", phantom), ("CT", ct_slice())):
-        for views in (8, 16, 32):
+    for name, truth in (("CT", ct_slice()), ("Shepp and Logan", phantom)):
+        for views in (8, 16):
             angles = np.arange(views) * 180 / views
             rng = np.random.default_rng(views)
             clean = radon(truth, angles, circle=True)
@@ -151,9 +149,12 @@ def organ(seed: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    record = {"moving": organ(2), "views": sparse_views()}
     path = Path(__file__).parent / "learning" / "implicit-fields.json"
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    record = json.loads(path.read_text()) if path.exists() else {}
+    for name, work in (("moving", lambda: organ(2)), ("views", sparse_views)):
+        if name not in record:  # delete the file to measure everything anew
+            record[name] = work()
+            path.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":
