@@ -8,12 +8,14 @@ import torch
 from torch import nn
 from tuning_runs import Enough, goes_on_to_the_bit, trained
 
+from osler import models
 from osler.errors import RecipeError
 from osler.learn.fitting import fit
 from osler.learn.strategies.adapters import Adapters, Bottleneck, add_adapters
 from osler.learn.strategies.lora import Lora, LoraSettings, add_updates, low_rank_layers, merged
 from osler.learn.strategies.visual_prompts import VisualPrompts, add_prompts
 from osler.models import create
+from osler.models.trying import example
 
 WAYS = [Lora, Adapters, VisualPrompts]
 SMALL = {"widths": [4, 4, 8, 8], "stem": 4, "num_classes": 2}
@@ -56,9 +58,11 @@ def test_low_rank_updates_start_at_nothing_and_merge_to_the_same(layers):
     assert set(whole.state_dict()) == keys
 
 
+@pytest.mark.parametrize("side", [1, 3])
 @pytest.mark.parametrize("axes", [1, 2, 3])
-def test_an_update_of_a_convolution_is_its_product(axes):
-    layer = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[axes](3, 4, 3, stride=2, padding=1)
+def test_an_update_of_a_convolution_is_its_product(axes, side):
+    kind = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[axes]
+    layer = kind(3, 4, side, stride=2, padding=side // 2)
     net = nn.Sequential(layer)
     before = layer.weight.detach().clone()
     add_updates(net, ["0"], LoraSettings(rank=2, alpha=5), seed=1)
@@ -73,6 +77,18 @@ def test_an_update_of_a_convolution_is_its_product(axes):
     apart = net(x)
     np.testing.assert_allclose(merged(net)[0].weight.detach().numpy(), due, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(net(x), apart, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["signal-resnet", "resenc-unet"])
+def test_networks_that_ask_their_layers_and_those_of_volumes_merge_too(name):
+    card = models.find(name).card
+    net = create(name, weights="random", **card.tiny).eval()
+    inputs = list(example(name).values())
+    said = LoraSettings(rank=2)
+    add_updates(net, low_rank_layers(net, inputs, said), said, seed=1)
+    with torch.no_grad():
+        apart = shaken(net, ".lora_B")(*inputs)
+        torch.testing.assert_close(merged(net)(*inputs), apart, rtol=1e-3, atol=1e-4)
 
 
 def test_layers_that_take_no_update_are_passed_over():

@@ -7,7 +7,7 @@ arXiv:2106.09685.
 """
 
 from collections.abc import Collection
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -26,6 +26,8 @@ from osler.tasks.task import Settings
 
 _LINEAR: tuple[type[nn.Module], ...] = (nn.Linear,)
 _CONVOLUTION: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_ASKED = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+_NAME = "default"  # of peft's updates
 
 
 class LoraSettings(Settings):
@@ -118,16 +120,28 @@ def add_updates(net: nn.Module, layers: list[str], said: LoraSettings, *, seed: 
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        inject_adapter_in_model(config, net)
+        inject_adapter_in_model(config, net, adapter_name=_NAME)
+    for name in layers:  # what other modules ask a convolution for, and peft's has not
+        module: Any = net.get_submodule(name)
+        for key in _ASKED:
+            if not hasattr(module, key) and hasattr(module.get_base_layer(), key):
+                setattr(module, key, getattr(module.get_base_layer(), key))
 
 
 def merged(net: nn.Module) -> nn.Module:
     """The network without updates, whose weights are the sums; changed in place."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.tuners.lora import LoraLayer
 
-    for name, module in list(net.named_modules()):
-        if isinstance(module, BaseTunerLayer):
-            module.merge(safe_merge=True)
-            parent, _, last = name.rpartition(".")
-            setattr(net.get_submodule(parent), last, module.get_base_layer())
+    for name, found in list(net.named_modules()):
+        if not isinstance(found, LoraLayer):
+            continue
+        module: Any = found
+        # peft's own merging is wrong for convolutions of one place in 3-D
+        base = module.get_base_layer()
+        down = module.lora_A[_NAME].weight.flatten(1)
+        up = module.lora_B[_NAME].weight.flatten(1)
+        with torch.no_grad():
+            base.weight += module.scaling[_NAME] * (up @ down).reshape(base.weight.shape)
+        parent, _, last = name.rpartition(".")
+        net.get_submodule(parent)._modules[last] = base
     return net
