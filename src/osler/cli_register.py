@@ -122,6 +122,8 @@ def _image(case: "Case", name: str, path: str) -> "Image":
     from osler.record import Image
 
     images = [one for one in case.items.values() if isinstance(one, Image)]
+    if not images:
+        raise InputError(f"'{path}' holds no image; images are registered")
     chosen = [one for one in images if name in ("", one.name)]
     if len(chosen) != 1:
         known = ", ".join(one.name for one in images) or "none"

@@ -87,6 +87,14 @@ def test_two_eyes_are_told_to_be_no_pair(tmp_path: Path) -> None:
     assert "not registered" in done.output
 
 
+def test_what_holds_no_image_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("words\n")
+    photo = str(sorted(EXAMPLES.glob("*.jpg"))[0])
+    done = runner.invoke(app, ["register", str(tmp_path / "a.txt"), photo, "--out", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "holds no image; images are registered" in done.output
+
+
 def test_a_photograph_without_a_scale_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("SimpleITK")
     photo = str(sorted(EXAMPLES.glob("*.jpg"))[0])

@@ -93,9 +93,9 @@ def chosen(asked: str | None, known: Sequence[str], *, whose: str) -> int | None
     if asked in known:
         return list(known).index(asked)
     near = difflib.get_close_matches(asked, known, n=1, cutoff=0.4)
-    hint = f"; did you mean '{near[0]}'?" if near else ";"
+    hint = f"; did you mean '{near[0]}'? It has" if near else "; it has"
     raise RecipeError(
-        f"{whose} has no label '{asked}'{hint} It has {', '.join(repr(one) for one in known)}"
+        f"{whose} has no label '{asked}'{hint} {', '.join(repr(one) for one in known)}"
     )
 
 
