@@ -99,6 +99,10 @@ def test_a_classification_answers_with_probabilities(place, tmp_path):
         ({"network": {"name": "dynunt"}}, "nearest is 'dynunet'"),
         ({"augment": "standart"}, "the nearest is 'standard'"),
         ({"hold": {"test": 9}}, "hold names '9'"),
+        (
+            {"settings": {"labels": ["shape"], "absent": "unknown"}},
+            "settings.overlapping: true, or",
+        ),
         ({"network": {"checkpoint": "gone.pt"}}, "network.checkpoint: there is nothing at"),
         ({"kind": "nnunett"}, "kind: no importer 'nnunett'; the nearest is 'nnunet'"),
         ({"settings": {"labels": ["ship"]}}, "no teaching case has a mask of 'ship'"),

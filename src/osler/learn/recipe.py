@@ -301,7 +301,7 @@ def check_recipe(
         lines += _network_faults(recipe) + _augment_faults(recipe) + _card_faults(recipe)
         lines += _checkpoint_faults(recipe, path) + _kind_faults(recipe)
     if recipe is not None and task is not None:
-        lines += _strategy_faults(recipe, task, strategies)
+        lines += _strategy_faults(recipe, task, strategies) + _absent_faults(recipe, task)
     if lines or recipe is None or task is None:
         listed = "\n  ".join(lines)
         raise RecipeError(f"the recipe '{path}' is wrong:\n  {listed}")
@@ -351,6 +351,19 @@ def _kind_faults(recipe: Recipe) -> list[str]:
         return []
     near = difflib.get_close_matches(recipe.kind, names, n=1, cutoff=0.0)[0]
     return [f"kind: no importer '{recipe.kind}'; the nearest is '{near}'"]
+
+
+def _absent_faults(recipe: Recipe, task: "Task") -> list[str]:
+    """Masks that nobody drew, where labels exclude each other: the loss takes them for empty."""
+    said = task.settings
+    exclusive = getattr(said, "overlapping", None) is False
+    unknown = getattr(said, "absent", None) == "unknown"
+    if not (exclusive and unknown) or "partial-labels" in recipe.strategies:
+        return []
+    return [
+        "settings.absent: labels that exclude each other would be taught as not there where nobody "
+        "drew them; set settings.overlapping: true, or strategies: {partial-labels: {}}"
+    ]
 
 
 def _strategy_faults(recipe: Recipe, task: "Task", extra: "Sequence[type[Strategy]]") -> list[str]:
