@@ -80,33 +80,35 @@ class Tent(AtTestTime):
             [one for layer in layers for one in layer.parameters(recurse=False)],
             lr=self.settings.rate,
         )
-        values: list[float] = []
         net.eval()
         for layer in layers:
             layer.train()
         kept = [layer.momentum for layer in layers]
         for layer in layers:
             layer.momentum = 0.0  # what it says in the meantime is the batch's own
+
+        def surprise(number: int) -> Tensor:
+            said = context.task.named(net(*shown[number % len(shown)]))
+            return torch.stack([entropy(said[one.name], one.activation) for one in outputs]).sum()
+
+        def mean_surprise() -> float:
+            with torch.no_grad():
+                return sum(float(surprise(number)) for number in range(len(shown))) / len(shown)
+
+        before = mean_surprise()
         with torch.enable_grad():
             for number in range(self.settings.rounds * len(shown)):
-                said = context.task.named(net(*shown[number % len(shown)]))
-                parts = [entropy(said[one.name], one.activation) for one in outputs]
-                loss = torch.stack(parts).sum()
                 optimiser.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
+                surprise(number).backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
-                values.append(float(loss.detach()))
+        context.record["entropy"] = [round(before, 6), round(mean_surprise(), 6)]
         for layer, momentum in zip(layers, kept, strict=True):
             layer.momentum = momentum
         optimiser.zero_grad(set_to_none=True)
-        for one, before in zip(net.parameters(), asked, strict=True):
-            one.requires_grad_(before)
+        for one, learns in zip(net.parameters(), asked, strict=True):
+            one.requires_grad_(learns)
         settle(net, lambda net, number: net(*shown[number]), batches=len(shown))
-        turn = len(shown)
         context.record["cases"] = len(samples)
-        context.record["entropy"] = [
-            round(sum(part) / len(part), 6) for part in (values[:turn], values[-turn:])
-        ]
         return net
 
 
