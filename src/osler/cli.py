@@ -127,6 +127,17 @@ def _errors(*, debug: bool, asked: type[OslerError] = RecipeError) -> Iterator[N
         raise typer.Exit(FAILED) from None
 
 
+@contextmanager
+def _resumed_later() -> Iterator[None]:
+    """Say how an interrupted training goes on; the status is that of a shell."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stopped:  # Ctrl-C, or SIGTERM
+        _say("osler: interrupted; the same command with --resume goes on from the last checkpoint")
+        number = signal.SIGINT if isinstance(stopped, KeyboardInterrupt) else signal.SIGTERM
+        raise typer.Exit(128 + number) from None
+
+
 def _say(line: str) -> None:
     typer.echo(one_line(line, keep="\n\t"), err=True)
 
@@ -381,8 +392,10 @@ def fit(
     With --folds every case is judged by the run that never saw it; the figures of all together
     stand in DIR/cross-validation.json. With --rounds the recipe's strategy "active" chooses which
     labels are revealed next; the curve stands in DIR/rounds.json.
+
+    Exit status: 0 it was done; 2 the recipe or its cohort is wrong; 130 or 143 interrupted.
     """
-    with _errors(debug=debug):
+    with _errors(debug=debug), _resumed_later():
         from osler import console
 
         if ensemble and not folds:

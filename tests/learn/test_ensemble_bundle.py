@@ -141,6 +141,17 @@ def test_the_command_writes_one_bundle_of_the_folds(folds):
     assert "3 left out because they taught or tuned the bundle" in out.output
 
 
+@pytest.mark.parametrize(("stop", "status"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143)])
+def test_an_interrupted_fit_says_how_to_go_on(monkeypatch, stop, status):
+    def stopped(*_, **__):
+        raise stop
+
+    monkeypatch.setattr("osler.fit", stopped)
+    run = CliRunner().invoke(app, ["fit", "any.yaml"])
+    assert run.exit_code == status
+    assert "the same command with --resume goes on" in run.output
+
+
 def test_an_ensemble_needs_folds(tmp_path):
     (tmp_path / "r.yaml").write_text("name: x\n")
     run = CliRunner().invoke(app, ["fit", str(tmp_path / "r.yaml"), "--ensemble"])
