@@ -21,6 +21,7 @@ from osler import (
     cli_deidentify,
     cli_evaluate,
     cli_explain,
+    cli_fit,
     cli_models,
     cli_open,
     cli_register,
@@ -50,6 +51,8 @@ app.add_typer(cli_models.app, name="models")
 app.command()(cli_deidentify.deidentify)
 app.command()(cli_evaluate.evaluate)
 app.command()(cli_explain.explain)
+app.command()(cli_fit.fit)
+app.command()(cli_fit.search)
 app.command()(cli_open.info)
 app.command()(cli_open.convert)
 app.command()(cli_open.view)
@@ -125,17 +128,6 @@ def _errors(*, debug: bool, asked: type[OslerError] = RecipeError) -> Iterator[N
             traceback.print_exc()
         _say(f"osler: {sentence(error)}")
         raise typer.Exit(FAILED) from None
-
-
-@contextmanager
-def _resumed_later() -> Iterator[None]:
-    """Say how an interrupted training goes on; the status is that of a shell."""
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit) as stopped:  # Ctrl-C, or SIGTERM
-        _say("osler: interrupted; the same command with --resume goes on from the last checkpoint")
-        number = signal.SIGINT if isinstance(stopped, KeyboardInterrupt) else signal.SIGTERM
-        raise typer.Exit(128 + number) from None
 
 
 def _say(line: str) -> None:
@@ -357,90 +349,6 @@ def predict(
             count = sum(o.status == "read" for o in result.outcomes)
             _say(f"{count} of {len(result.outcomes)} read into {out}")
     raise typer.Exit(_status(result))
-
-
-@app.command()
-def fit(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file.")],
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="DIR", help="Folder of the run  [default: runs/NAME]"),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint in DIR.")
-    ] = False,
-    folds: Annotated[
-        bool,
-        typer.Option("--folds", help="Leave out each fold in turn, into DIR/fold-K."),
-    ] = False,
-    ensemble: Annotated[
-        bool,
-        typer.Option("--ensemble", help="With --folds: also one bundle, the mean of the folds'."),
-    ] = False,
-    rounds: Annotated[
-        int | None,
-        typer.Option(
-            "--rounds",
-            min=1,
-            help="Train so often, each time with the cases too that the run before it chose.",
-        ),
-    ] = None,
-    debug: Debug = False,
-) -> None:
-    """Train a bundle by a recipe. Needs the extra "train".
-
-    With --folds every case is judged by the run that never saw it; the figures of all together
-    stand in DIR/cross-validation.json. With --rounds the recipe's strategy "active" chooses which
-    labels are revealed next; the curve stands in DIR/rounds.json.
-
-    Exit status: 0 it was done; 2 the recipe or its cohort is wrong; 130 or 143 interrupted.
-    """
-    with _errors(debug=debug), _resumed_later():
-        from osler import console
-
-        if ensemble and not folds:
-            raise RecipeError("--ensemble is the mean of what --folds trains; give both")
-        if rounds is not None and folds:
-            raise RecipeError("--rounds trains on one division of the cases; leave out --folds")
-        if rounds is not None:
-            from osler.learn import learn_in_rounds
-
-            console.print_rounds(learn_in_rounds(recipe, rounds=rounds, out=out, resume=resume))
-            return
-        if folds:
-            from osler.learn import cross_fit
-
-            done = cross_fit(recipe, out=out, resume=resume, ensemble=ensemble)
-            console.print_folds(done, ensemble=ensemble)
-            return
-        console.print_run(osler.fit(recipe, out=out, resume=resume))
-
-
-@app.command()
-def search(
-    recipe: Annotated[
-        Path, typer.Argument(metavar="RECIPE", help='A YAML file with a section "search:".')
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", metavar="DIR", help="Folder of the search  [default: runs/NAME-search]"
-        ),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in DIR.")] = False,
-    debug: Debug = False,
-) -> None:
-    """Try values of a recipe's keys and write the best as a recipe. Needs the extra "search"."""
-    with _errors(debug=debug):
-        from osler.learn import search as run
-
-        found = run(recipe, out=out, resume=resume)
-        typer.echo(
-            f"the best validation score of {len(found.trials)} trials is {found.best.score:.5g}"
-        )
-        for key, value in found.best.values.items():
-            typer.echo(f"  {key}: {value}")
-        typer.echo(f"written to {found.recipe}; to fit it: osler fit {found.recipe}")
 
 
 @bundles_app.callback()
