@@ -62,7 +62,9 @@ def main() -> None:
     for site, folder in (("chase", "chase-db1"), ("hrf", "hrf"), ("drive", "drive")):
         for photo in sorted((root / folder / "images").iterdir()):
             case = f"{site}-{photo.stem}"
-            files = [next((root / folder / one).glob(f"{photo.stem}*")) for one in ("vessels", "fov")]
+            files = [
+                next((root / folder / one).glob(f"{photo.stem}*")) for one in ("vessels", "fov")
+            ]
             small(photo, files[0], files[1], case)
             where[case] = patient(site, photo.stem)
             of.setdefault(site, []).append(where[case])
