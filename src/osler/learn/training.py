@@ -19,7 +19,7 @@ from osler.learn.augmenting import draw_changes
 from osler.learn.augmenting_settings import Augmentation
 from osler.learn.distributed import is_first, join
 from osler.learn.labelling import keep_labels, unlabelled_rows, without_truth
-from osler.learn.loop import inference, train
+from osler.learn.loop import Loss, State, inference, train
 from osler.learn.networks import build, check
 from osler.learn.normalisation import BATCHES, settle
 from osler.learn.recipe import Network, Recipe
@@ -91,25 +91,12 @@ def learn(
     Raises:
         RecipeError: the cohort does not serve the recipe, or the loss is not finite.
     """
-    teach_rows, tune_rows, test_rows = divide(cohort, recipe)
     ways, _ = strategies_of(recipe, task, strategies)
     _refuse_processes(ways)
     for way in ways:
         task = way.asked(task)
-    labelled, blank = _with_and_without(teach_rows, cohort, task, recipe)
-    more, other = unlabelled_rows(recipe, [*tune_rows, *test_rows], path=path, folder=folder)
-    task = task.planned(opened(labelled, cohort))
-    recipe = recipe.with_batch(task.batch())
-    teach, unlabelled = keep_labels(
-        encode_rows(labelled, cohort, task, keep_case=False), recipe.labels
-    )
-    unlabelled += encode_rows(blank, cohort, task, keep_case=False, truth=False)
-    if other is not None:
-        unlabelled += encode_rows(more, other, task, keep_case=False, truth=False)
-    tune = encode_rows(tune_rows, cohort, task, keep_case=True)
-
-    def fresh(seed: int) -> nn.Module:
-        return another(recipe.network, seed)
+    task, recipe, cases = _cases(recipe, task, cohort, path=path, folder=folder)
+    each: list[tuple[Strategy, Context]] = []
 
     def another(network: Network, seed: int) -> nn.Module:
         torch.manual_seed(seed)
@@ -118,90 +105,134 @@ def learn(
             net = way.built(net, task)
         return net
 
-    def judged(net: nn.Module, samples: Sequence[Sample]) -> list[Row]:
-        return [
-            task.judge(task.calibrated(outputs_of(net, task, sample)), sample) for sample in samples
-        ]
-
-    net = fresh(recipe.learner.seed)
-    base = _loss(net, recipe, task, teach)
-    each: list[tuple[Strategy, Context]] = []
-    contexts = [
-        Context(
-            recipe, task, folder, resume, teach, unlabelled, tune,
-            variables=_variables([*labelled, *blank, *more, *tune_rows]), build=fresh,
-            judge=lambda net: judged(net, tune),
-            task_loss=lambda samples: _loss(None, recipe, task, samples),
-            another=another, path=path,
-            task_batches=lambda samples, choose: _batches(recipe, task, samples, choose),
+    net = another(recipe.network, recipe.learner.seed)
+    base = _loss(net, recipe, task, cases.teach)
+    each += (
+        (
+            way,
+            Context(
+                recipe, task, folder, resume, cases.teach, cases.unlabelled, cases.tune,
+                variables=cases.variables, path=path, another=another, everyone=each,
+                build=lambda seed: another(recipe.network, seed),
+                judge=lambda net: _judged(net, task, cases.tune),
+                task_loss=lambda samples: _loss(None, recipe, task, samples),
+                task_batches=lambda samples, choose: _batches(recipe, task, samples, choose),
+            ),
         )
-        for _ in ways
-    ]  # fmt: skip
-    each += zip(ways, contexts, strict=True)
-    for context in contexts:
-        context.everyone = each
+        for way in ways
+    )  # fmt: skip
     for way, context in each:
         way.before(net, context)
     for way, context in each:
         net = way.prepared(net, context)
+    state = _train(net, base, each, recipe, task, cases.tune, folder=folder, resume=resume)
+    if not is_first():
+        return None
+    net = net.cpu().eval()
+    if not cases.tune and not any(isinstance(way, Training) for way in ways):
+        _settle(net, base)
+    for way, context in reversed(each):
+        net = way.finished(net, context).eval()
+    task = _calibrated(net, task, cases, part=recipe.hold.tune)
+    test = encode_rows(cases.test_rows, cohort, task, keep_case=True)
+    for way, context in each:
+        net = way.adapted(net, [without_truth(one) for one in test], context).eval()
+    rows = {one.id: row for one, row in zip(test, _judged(net, task, test), strict=True)}
+    patients = [one.patient for one in test]
+    figures = (
+        task.figures(list(rows.values()), patients, seed=1, replicates=REPLICATES) if rows else []
+    )
+    graph, difference = exported(net, task, (test or cases.teach)[:3])
+    return Trained(
+        task, net, graph, figures, rows, state.seconds, difference,
+        {"teach": len(cases.teach), "unlabelled": len(cases.unlabelled),
+         "tune": len(cases.tune), "test": len(test)},
+        cases.taught, {way.name: context.record for way, context in each},
+        max((way.lets_differ for way in ways), default=0.0),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Cases:
+    """The cases of a run, those that teach and tune as samples."""
+
+    teach: list[Sample]
+    unlabelled: list[Sample]
+    tune: list[Sample]
+    test_rows: list[CohortRow]
+    variables: dict[str, dict[str, str]]
+    taught: bytes
+
+
+def _cases(
+    recipe: Recipe, task: Task, cohort: Cohort, *, path: Path, folder: Path
+) -> tuple[Task, Recipe, _Cases]:
+    """The task planned from the cases that teach, the recipe with its batch, and the cases."""
+    teach_rows, tune_rows, test_rows = divide(cohort, recipe)
+    labelled, blank = _with_and_without(teach_rows, recipe)
+    more, other = unlabelled_rows(recipe, [*tune_rows, *test_rows], path=path, folder=folder)
+    task = task.planned(opened(labelled, cohort))
+    teach, unlabelled = keep_labels(
+        encode_rows(labelled, cohort, task, keep_case=False), recipe.labels
+    )
+    unlabelled += encode_rows(blank, cohort, task, keep_case=False, truth=False)
+    if other is not None:
+        unlabelled += encode_rows(more, other, task, keep_case=False, truth=False)
+    cases = _Cases(
+        teach, unlabelled, encode_rows(tune_rows, cohort, task, keep_case=True), test_rows,
+        _variables([*labelled, *blank, *more, *tune_rows]),
+        taught_record({"teach": [*teach_rows, *more], "tune": tune_rows}),
+    )  # fmt: skip
+    return task, recipe.with_batch(task.batch()), cases
+
+
+def _train(
+    net: nn.Module, base: Loss, each: Sequence[tuple[Strategy, Context]], recipe: Recipe,
+    task: Task, tune: Sequence[Sample], *, folder: Path, resume: bool,
+) -> State:  # fmt: skip
+    """Take the steps, with what the strategies make of the loss and of the loop."""
     loss = base
     criterion: Criterion = task.criterion
     for way, context in each:
         criterion = way.criterion(criterion, context)
         loss = way.loss(loss, context)
-    vars(task)["criterion"] = criterion  # of this task and this training
 
     def validate(net: nn.Module) -> Mapping[str, float]:
         _settle(net, base)
-        return {"score": task.score(judged(net, tune))}
+        return {"score": task.score(_judged(net, task, tune))}
 
-    training = next(((way, context) for way, context in each if isinstance(way, Training)), None)
-    if training is not None:
-        way, context = training
-        state = way.train(net, loss, validate if tune else None, context)
-    else:
-        state = train(
+    vars(task)["criterion"] = criterion  # of this task and this training
+    try:
+        for way, context in each:
+            if isinstance(way, Training):
+                return way.train(net, loss, validate if tune else None, context)
+        return train(
             net, loss=loss, validate=validate if tune else None,
             learner=recipe.learner, folder=folder, resume=resume,
             pictures=partial(_pictures, task=task, sample=tune[0]) if tune else None,
-            stepped=[way.stepped for way in ways],
+            stepped=[way.stepped for way, _ in each],
         )  # fmt: skip
-    del vars(task)["criterion"]
-    if not is_first():
-        return None
-    net = net.cpu().eval()
-    if not tune and training is None:
-        _settle(net, base)
-    for way, context in reversed(each):
-        net = way.finished(net, context).eval()
-    said = [outputs_of(net, task, sample) for sample in tune]
-    on = f"{len(tune)} cases that did not teach (part {recipe.hold.tune})"
-    task.calibration = dict(task.calibrate(said, tune, on=on)) if tune else {}
-    if type(task).concluded is not Task.concluded:  # asking all who taught takes its time
-        task = task.concluded(
-            [task.calibrated(outputs_of(net, task, sample)) for sample in teach], teach,
-            [task.calibrated(one) for one in said], tune,
-        )  # fmt: skip
-    test = encode_rows(test_rows, cohort, task, keep_case=True)
-    for way, context in each:
-        net = way.adapted(net, [without_truth(one) for one in test], context).eval()
-    rows = {sample.id: row for sample, row in zip(test, judged(net, test), strict=True)}
-    figures = (
-        task.figures(
-            list(rows.values()), [sample.patient for sample in test], seed=1, replicates=REPLICATES
-        )
-        if rows
-        else []
-    )
-    graph, difference = exported(net, task, (test or teach)[:3])
-    return Trained(
-        task, net, graph, figures, rows, state.seconds, difference,
-        {"teach": len(teach), "unlabelled": len(unlabelled), "tune": len(tune_rows),
-         "test": len(test)},
-        taught_record({"teach": [*teach_rows, *more], "tune": tune_rows}),
-        {way.name: context.record for way, context in each},
-        max((way.lets_differ for way in ways), default=0.0),
+    finally:
+        del vars(task)["criterion"]
+
+
+def _calibrated(net: nn.Module, task: Task, cases: _Cases, *, part: int | str | None) -> Task:
+    """The task with its calibration, and with what is only known once its network is trained."""
+    said = [outputs_of(net, task, sample) for sample in cases.tune]
+    on = f"{len(cases.tune)} cases that did not teach (part {part})"
+    task.calibration = dict(task.calibrate(said, cases.tune, on=on)) if cases.tune else {}
+    if type(task).concluded is Task.concluded:  # asking all who taught takes its time
+        return task
+    return task.concluded(
+        [task.calibrated(outputs_of(net, task, sample)) for sample in cases.teach], cases.teach,
+        [task.calibrated(one) for one in said], cases.tune,
     )  # fmt: skip
+
+
+def _judged(net: nn.Module, task: Task, samples: Sequence[Sample]) -> list[Row]:
+    return [
+        task.judge(task.calibrated(outputs_of(net, task, sample)), sample) for sample in samples
+    ]
 
 
 def _refuse_processes(ways: Sequence[Strategy]) -> None:
@@ -214,7 +245,7 @@ def _refuse_processes(ways: Sequence[Strategy]) -> None:
 
 
 def _with_and_without(
-    rows: Sequence[CohortRow], cohort: Cohort, task: Task, recipe: Recipe
+    rows: Sequence[CohortRow], recipe: Recipe
 ) -> tuple[list[CohortRow], list[CohortRow]]:
     """The rows that have labels, and those whose label is blank, where the recipe takes such."""
     if not recipe.labels.blank:

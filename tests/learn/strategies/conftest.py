@@ -56,6 +56,12 @@ def shapes(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def few_replicates(monkeypatch):
+    """No test here looks at the ends of an interval, which take a third of a fit so small."""
+    monkeypatch.setattr("osler.learn.training.REPLICATES", 50)
+
+
 @pytest.fixture
 def recipe(shapes, request):
     """Write a recipe of `CLASSIFY` or `SEGMENT` with other keys; gives its path."""
