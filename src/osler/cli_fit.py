@@ -69,6 +69,8 @@ def fit(
             done = cross_fit(recipe, out=out, resume=resume, ensemble=ensemble)
             console.print_folds(done, ensemble=ensemble)
             return
+        if resume:
+            _say_if_anew(recipe, out)
         console.print_run(osler.fit(recipe, out=out, resume=resume))
 
 
@@ -98,6 +100,16 @@ def search(
         for key, value in found.best.values.items():
             typer.echo(f"  {key}: {value}")
         typer.echo(f"written to {found.recipe}; to fit it: osler fit {found.recipe}")
+
+
+def _say_if_anew(recipe: Path, out: Path | None) -> None:
+    """Say that there is nothing to go on with, which may be the wrong folder."""
+    from osler.cli import _say
+    from osler.learn.recipe import read_yaml
+
+    folder = out if out is not None else Path("runs") / str(read_yaml(recipe).get("name", ""))
+    if not any(folder.glob("**/checkpoint.pt")):
+        _say(f"osler: no checkpoint in '{folder}', so the training begins with its first step")
 
 
 @contextmanager

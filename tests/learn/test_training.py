@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image as Pillow
+from typer.testing import CliRunner
 
 from osler import bundles, io
 from osler.bundles.answering import answer, task_of
+from osler.cli import app
 from osler.data.cohort import read_cohort
 from osler.data.opening import open_row
 from osler.errors import OutputError, RecipeError
@@ -226,3 +228,14 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
     path.write_text("name: a\nlearner: {steps: 1}\nname: b\n")
     with pytest.raises(RecipeError, match="the key 'name' stands twice"):
         fit(path, out=tmp_path / "run")
+
+
+def test_resuming_where_nothing_began_says_so(place, tmp_path):
+    path = written(place, {**CLASSIFY, "name": "resumed"})
+    words = ["fit", str(path), "--resume", "-o", str(tmp_path / "new")]
+    first = CliRunner().invoke(app, words)
+    assert first.exit_code == 0, first.output
+    assert "no checkpoint in" in first.stderr
+    second = CliRunner().invoke(app, words)
+    assert second.exit_code == 0
+    assert "no checkpoint" not in second.stderr
