@@ -109,7 +109,7 @@ def fit(
         read, task, cohort, path=path, folder=folder, resume=resume, strategies=strategies
     )
     assert trained is not None  # this is the first process
-    refuse_difference(read.name, trained.difference, most=max(MOST_DIFFERENT, trained.let_differ))
+    refuse_difference(read.name, trained.difference, most=trained.let_differ)
     run = finish(
         _card(read, trained, used), trained.graph, folder, recipe=read.model_dump(mode="json"),
         data=used, difference=trained.difference, beside={TAUGHT: trained.taught},
@@ -128,12 +128,18 @@ def _need_torch() -> None:
         raise MissingExtraError("torch", extra="train", purpose="train a network") from error
 
 
-def refuse_difference(name: str, difference: float, *, most: float = MOST_DIFFERENT) -> None:
+def refuse_difference(name: str, difference: float, *, most: float = 0.0) -> None:
     """Let no graph through that does not say what its network says.
 
+    Args:
+        name: the recipe's.
+        difference: the largest found, of probability.
+        most: what a strategy lets it differ by, where that is more than `MOST_DIFFERENT`.
+
     Raises:
-        BundleError: it differs by more than ``most``.
+        BundleError: it differs by more.
     """
+    most = max(most, MOST_DIFFERENT)
     if difference > most:
         raise BundleError(
             f"the exported graph of '{name}' differs from its network by {difference:.3f} of "
