@@ -10,7 +10,7 @@ from osler.data.cohort import Cohort, Row
 from osler.data.leaks import same_files
 from osler.errors import RecipeError
 from osler.learn.recipe import Labels, Recipe
-from osler.learn.teaching import cohort_of
+from osler.learn.teaching import place_of, undealt
 from osler.tasks.task import Sample
 
 
@@ -86,27 +86,45 @@ def without_truth(sample: Sample) -> Sample:
 
 
 def unlabelled_rows(
-    recipe: Recipe, held: Sequence[Row], *, path: Path, folder: Path
+    recipe: Recipe, teach: Sequence[Row], held: Sequence[Row], *, path: Path, folder: Path
 ) -> tuple[list[Row], Cohort | None]:
     """The rows of the recipe's cohort without labels.
 
+    Cases and patients of another data set are called ``unlabelled-ID``, since two data sets may
+    give one name to different patients. Of the same data set, the patients that are judged and the
+    cases that teach anyway are left out.
+
     Args:
         recipe: the recipe.
+        teach: rows that teach.
         held: rows that tune and test.
         path: the recipe's file.
         folder: of the run.
 
     Raises:
-        RecipeError: it cannot be read, or one of its patients or pictures tunes or tests.
+        RecipeError: it cannot be read, or one of its pictures tunes or tests.
     """
     said = recipe.unlabelled
     if said is None:
         return [], None
-    change = {**said.model_dump(), "hold": recipe.hold.model_copy(update={"test": None})}
-    cohort = cohort_of(recipe.model_copy(update=change), path, folder=folder / "unlabelled")
-    judged = {row.patient_id for row in held}
-    same = said.cohort == recipe.cohort  # patients of two data sets may have one name
-    rows = [row for row in cohort.rows if not (same and row.patient_id in judged)]
+    cohort = undealt(
+        recipe.model_copy(update=said.model_dump()), path, folder=folder / "unlabelled"
+    )
+    if place_of(said.cohort, path) == place_of(recipe.cohort, path):
+        patients = {row.patient_id for row in held}
+        cases = {row.case_id for row in teach}
+        rows = [
+            row
+            for row in cohort.rows
+            if row.patient_id not in patients and row.case_id not in cases
+        ]
+    else:
+        rows = [
+            replace(
+                row, case_id=f"unlabelled-{row.case_id}", patient_id=f"unlabelled-{row.patient_id}"
+            )
+            for row in cohort.rows
+        ]
     if found := same_files({"unlabelled": rows, "tune and test": held}):
         listed = "\n  ".join(str(one) for one in found[:20])
         raise RecipeError(

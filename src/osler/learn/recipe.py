@@ -221,6 +221,13 @@ class Recipe(_Strict):
             raise ValueError(f"is no regular expression: {error}") from error
         return value
 
+    @property
+    def some_unlabelled(self) -> bool:
+        """Whether any case teaches without its label."""
+        said = self.labels
+        few = said.share < 1 or said.count is not None or said.cases is not None
+        return self.unlabelled is not None or said.blank or few
+
     def with_batch(self, planned: int | None) -> "Recipe":
         """The recipe with the batch that its task planned, unless it sets one itself."""
         if planned is None or "batch" in self.learner.model_fields_set:

@@ -33,15 +33,7 @@ def cohort_of(recipe: Recipe, path: Path, *, folder: Path) -> Cohort:
     Raises:
         RecipeError: it cannot be read, is empty after ``where``, or a patient is in two parts.
     """
-    source = _place(recipe.cohort, path)
-    if source.suffix.lower() in (".csv", ".parquet") and recipe.kind is None:
-        cohort = read_cohort(source)
-    else:
-        table = folder / "cohort.csv"
-        folder.mkdir(parents=True, exist_ok=True)
-        written, _ = import_cohort(source, table, kind=recipe.kind, patient=recipe.patient)
-        cohort = read_cohort(table, root=written.root)
-    cohort = _where(cohort, recipe)
+    cohort = undealt(recipe, path, folder=folder)
     asked = (recipe.hold.test, recipe.hold.tune)
     if not cohort.folds and (not cohort.splits or any(isinstance(one, int) for one in asked)):
         # a part that is already named test is no fold of the rest
@@ -56,8 +48,28 @@ def cohort_of(recipe: Recipe, path: Path, *, folder: Path) -> Cohort:
     return cohort
 
 
-def _place(name: str, recipe: Path) -> Path:
-    """Beside the recipe, else in the data folder."""
+def undealt(recipe: Recipe, path: Path, *, folder: Path) -> Cohort:
+    """The recipe's cohort with the rows that are used, in the folds and parts it has itself.
+
+    Args and errors as `cohort_of`.
+    """
+    source = place_of(recipe.cohort, path)
+    if source.suffix.lower() in (".csv", ".parquet") and recipe.kind is None:
+        cohort = read_cohort(source)
+    else:
+        table = folder / "cohort.csv"
+        folder.mkdir(parents=True, exist_ok=True)
+        written, _ = import_cohort(source, table, kind=recipe.kind, patient=recipe.patient)
+        cohort = read_cohort(table, root=written.root)
+    return _where(cohort, recipe)
+
+
+def place_of(name: str, recipe: Path) -> Path:
+    """Where a cohort lies that a recipe names: beside the recipe, else in the data folder.
+
+    Raises:
+        RecipeError: in neither.
+    """
     beside = (recipe.parent / name).resolve()
     if beside.exists():
         return beside

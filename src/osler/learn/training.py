@@ -170,7 +170,9 @@ def _cases(
     """The task planned from the cases that teach, the recipe with its batch, and the cases."""
     teach_rows, tune_rows, test_rows = divide(cohort, recipe)
     labelled, blank = _with_and_without(teach_rows, recipe)
-    more, other = unlabelled_rows(recipe, [*tune_rows, *test_rows], path=path, folder=folder)
+    more, other = unlabelled_rows(
+        recipe, teach_rows, [*tune_rows, *test_rows], path=path, folder=folder
+    )
     task = task.planned(opened(labelled, cohort))
     teach, unlabelled = keep_labels(
         encode_rows(labelled, cohort, task, keep_case=False), recipe.labels

@@ -3,17 +3,20 @@
 import json
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image as Pillow
 from torch import nn
 
 from osler.data.cohort import read_cohort
 from osler.errors import RecipeError
 from osler.learn.fitting import fit
-from osler.learn.labelling import keep_labels
-from osler.learn.recipe import Labels, check_recipe, read_yaml
+from osler.learn.labelling import keep_labels, unlabelled_rows
+from osler.learn.recipe import Labels, Unlabelled, check_recipe, read_yaml
 from osler.learn.strategies.features import features_of, output_layer
 from osler.learn.strategies.strategy import Settings, Strategy, Wrapped
+from osler.learn.teaching import cohort_of, divide
 from osler.tasks.task import Sample
 
 
@@ -166,6 +169,40 @@ def test_cases_of_another_cohort_teach_without_labels(shapes, recipe, classify, 
     kept = json.loads((tmp_path / "run" / "run.json").read_text())["strategies"]["steady"]
     assert kept["teach"] == 8
     assert kept["unlabelled"] == 8 - len(held)
+
+
+def test_cases_of_two_data_sets_may_have_one_name(shapes, recipe, classify, tmp_path):
+    site = tmp_path / "site"
+    site.mkdir()
+    rows = ["case_id,patient_id,image,site"]
+    for n in range(4):  # c2 and c3 of the other cohort test
+        Pillow.fromarray(np.full((40, 40), 40 * n, np.uint8)).save(site / f"{n}.png")
+        rows.append(f"c{n},p{n},{n}.png,elsewhere")
+    (site / "cohort.csv").write_text("\n".join(rows) + "\n")
+    path = recipe(
+        classify, strategies={"steady": {}}, unlabelled={"cohort": str(site / "cohort.csv")}
+    )
+    fit(path, out=tmp_path / "run", strategies=[Steady])
+    kept = json.loads((tmp_path / "run" / "run.json").read_text())["strategies"]["steady"]
+    assert kept["unlabelled"] == 4
+    assert kept["sites"] == ["bright", "dark", "elsewhere"]
+
+
+def test_the_same_data_set_gives_what_neither_teaches_nor_is_judged(shapes, recipe, classify):
+    def rows(**said):
+        path = recipe(classify, **said)
+        read, _ = check_recipe(read_yaml(path), path)
+        cohort = cohort_of(read, path, folder=shapes)
+        teach, tune, test = divide(cohort, read)
+        spelt = {"cohort": f"../{shapes.name}/cohort.csv"}
+        with_more = read.model_copy(update={"unlabelled": Unlabelled.model_validate(spelt)})
+        return unlabelled_rows(with_more, teach, [*tune, *test], path=path, folder=shapes)[0], teach
+
+    more, teach = rows(where={"site": ["dark"]})
+    assert not {row.case_id for row in more} & {row.case_id for row in teach}
+    assert {row.variables["site"] for row in more} >= {"bright"}
+    with pytest.raises(RecipeError, match="is left to teach"):
+        rows()
 
 
 def test_blank_labels_teach_without_them_where_the_recipe_says_so(

@@ -86,9 +86,7 @@ class Adversarial(Strategy):
 
     def faults(self, recipe: Recipe, task: Task) -> list[str]:
         """Two domains are needed."""
-        labels = recipe.labels
-        some = recipe.unlabelled is not None or labels.blank or labels.share < 1
-        if self.settings.by is None and not some and labels.count is None:
+        if self.settings.by is None and not recipe.some_unlabelled:
             return [
                 "tells cases with a label from those without one, and the recipe has none of these;"
                 " name a cohort under unlabelled, set labels.blank, or write by: and a variable"

@@ -133,9 +133,7 @@ def _misfits(
     out: list[str] = []
     if one.tasks and task.name not in one.tasks:
         out.append(f"goes with the tasks {', '.join(one.tasks)}, not with {task.name}")
-    labels = recipe.labels
-    share = labels.share < 1 or labels.blank or not (labels.count is None and labels.cases is None)
-    if one.needs_unlabelled and recipe.unlabelled is None and not share:
+    if one.needs_unlabelled and not recipe.some_unlabelled:
         out.append(
             "learns from cases without a label too, and the recipe has none; name a cohort under "
             "unlabelled, set labels.blank, or take labels away with labels.share"

@@ -4,6 +4,7 @@ What rests keeps the statistics of its normalisation and has no dropout: a batch
 weights are frozen but whose statistics still follow the batches is another layer at each step.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -21,7 +22,7 @@ EXAMPLES = 2
 """Cases on which the layers of a network are found."""
 
 
-class Tuning(Strategy):
+class Tuning(Strategy, ABC):
     """A strategy that lets some weights learn, and adds others.
 
     Of a subclass, `learning` names what learns after whatever it added to the network.
@@ -29,9 +30,9 @@ class Tuning(Strategy):
 
     role: ClassVar[Role] = "tuning"
 
+    @abstractmethod
     def learning(self, net: nn.Module, context: Context) -> tuple[nn.Module, Collection[str]]:
         """The network, with parts added, and the names of its parameters that learn."""
-        raise NotImplementedError
 
     def prepared(self, net: nn.Module, context: Context) -> nn.Module:
         """The network in which the rest is frozen."""

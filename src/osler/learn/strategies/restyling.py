@@ -44,9 +44,7 @@ class Restyling(Strategy):
 
     def faults(self, recipe: Recipe, task: Task) -> list[str]:
         """It needs cases to take styles from."""
-        labels = recipe.labels
-        some = recipe.unlabelled is not None or labels.blank or labels.share < 1
-        if self.settings.by is None and not some and labels.count is None:
+        if self.settings.by is None and not recipe.some_unlabelled:
             return [
                 "takes styles from cases without a label, and the recipe has none; name a cohort "
                 "under unlabelled, set labels.blank, or write by: and a variable of the cohort"
