@@ -1,0 +1,1 @@
+"""Text and vision-language: encoders, drafted reports that are checked, questions, retrieval."""
