@@ -22,10 +22,10 @@ from osler.learn import training
 from osler.learn.loop import train
 from osler.learn.networks import build
 from osler.learn.recipe import check_recipe, read_yaml
-from osler.learn.search_plan import with_values
 from osler.learn.strategies.catalogue import strategies_of
 from osler.learn.strategies.strategy import Context, Training
 from osler.learn.teaching import cohort_of, divide, encode_rows, opened
+from osler.learn.tuning_plan import with_values
 from osler.metrics.classification import auroc
 
 REPLICATES = 1000

@@ -28,10 +28,10 @@ from osler import metrics
 from osler.learn.labelling import keep_labels
 from osler.learn.networks import build
 from osler.learn.recipe import Labels, check_recipe, read_yaml
-from osler.learn.search_plan import with_values
 from osler.learn.strategies.freezing import heads_of
 from osler.learn.strategies.prototypes import features_of_samples
 from osler.learn.teaching import cohort_of, divide, encode_rows, opened
+from osler.learn.tuning_plan import with_values
 from osler.tasks.task import Sample
 
 

@@ -34,8 +34,8 @@ from osler.bundles import load
 from osler.bundles.answering import task_of
 from osler.learn.fitting import fit
 from osler.learn.recipe import check_recipe, read_yaml
-from osler.learn.search_plan import with_values, write_recipe
 from osler.learn.teaching import cohort_of
+from osler.learn.tuning_plan import with_values, write_recipe
 from osler.tasks.task import Task
 
 REPLICATES = 500

@@ -1,4 +1,4 @@
-"""The commands ``osler fit`` and ``osler search``: training by a recipe."""
+"""The commands ``osler fit`` and ``osler tune``: training by a recipe."""
 
 import signal
 from collections.abc import Iterator
@@ -74,24 +74,24 @@ def fit(
         console.print_run(osler.fit(recipe, out=out, resume=resume))
 
 
-def search(
+def tune(
     recipe: Annotated[
-        Path, typer.Argument(metavar="RECIPE", help='A YAML file with a section "search:".')
+        Path, typer.Argument(metavar="RECIPE", help='A YAML file with a section "tune:".')
     ],
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", metavar="DIR", help="Folder of the search  [default: runs/NAME-search]"
+            "--out", "-o", metavar="DIR", help="Folder of the trials  [default: runs/NAME-tuned]"
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in DIR.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the trials in DIR.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Try values of a recipe's keys and write the best as a recipe. Needs the extra "search"."""
+    """Try values of a recipe's keys and write the best as a recipe. Needs the extra "tune"."""
     from osler.cli import _errors
 
     with _errors(debug=debug):
-        from osler.learn import search as run
+        from osler.learn import tune as run
 
         found = run(recipe, out=out, resume=resume)
         typer.echo(

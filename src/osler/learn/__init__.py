@@ -7,12 +7,12 @@ if TYPE_CHECKING:
     from osler.learn.cross_fitting import cross_fit
     from osler.learn.fitting import Run, fit
     from osler.learn.rounds import Round, learn_in_rounds
-    from osler.learn.searching import Search, search
+    from osler.learn.tuning import Tuned, tune
 
-__all__ = ("Round", "Run", "Search", "cross_fit", "fit", "learn_in_rounds", "search")
+__all__ = ("Round", "Run", "Tuned", "cross_fit", "fit", "learn_in_rounds", "tune")
 
 _HOMES = {
-    "Run": "fitting", "fit": "fitting", "Search": "searching", "search": "searching",
+    "Run": "fitting", "fit": "fitting", "Tuned": "tuning", "tune": "tuning",
     "cross_fit": "cross_fitting", "Round": "rounds", "learn_in_rounds": "rounds",
 }  # fmt: skip
 

@@ -15,7 +15,7 @@ from osler.learn.distributed import is_first
 from osler.learn.ensemble_bundle import ensemble_bundle
 from osler.learn.fitting import Run
 from osler.learn.recipe import FUNDUS, check_recipe, read_yaml
-from osler.learn.search_plan import with_values, write_recipe
+from osler.learn.tuning_plan import with_values, write_recipe
 from osler.tasks.task import Figure, Row, Task
 
 REPLICATES = 2000

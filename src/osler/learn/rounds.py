@@ -9,7 +9,7 @@ from typing import Any
 
 from osler.errors import RecipeError
 from osler.learn.recipe import check_recipe, read_yaml
-from osler.learn.search_plan import write_recipe
+from osler.learn.tuning_plan import write_recipe
 
 RECORD = "rounds.json"
 

@@ -25,7 +25,7 @@ _LISTENERS: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=(
 def listening(listener: Listener) -> Iterator[None]:
     """While it lasts, ``listener(step, figures)`` is called after each validation of any run.
 
-    An error that it raises ends the run: so a search gives up what does not promise.
+    An error that it raises ends the run: so tuning gives up what does not promise.
     """
     token = _LISTENERS.set((*_LISTENERS.get(), listener))
     try:

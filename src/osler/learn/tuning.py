@@ -1,4 +1,4 @@
-"""``osler.learn.search``: values of a recipe's keys, tried until the best are known."""
+"""``osler.learn.tune``: values of a recipe's keys, tried until the best are known."""
 
 import contextlib
 import hashlib
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from osler.errors import MissingExtraError, RecipeError
-from osler.learn.search_plan import (
+from osler.learn.tuning_plan import (
     Plan,
     Range,
     Value,
@@ -25,7 +25,7 @@ from osler.learn.search_plan import (
 if TYPE_CHECKING:
     import optuna
 
-STORE, RECORD, BEST = "search.db", "search.json", "best.yaml"
+STORE, RECORD, BEST = "trials.db", "trials.json", "best.yaml"
 _REFUSED = "refused"  # the attribute of a trial that could not be run, and why
 _SCORES = "scores.json"
 
@@ -52,8 +52,8 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
-    """What came of a search.
+class Tuned:
+    """What came of tuning.
 
     Attributes:
         best: the finished trial with the best score.
@@ -70,44 +70,44 @@ class _Pruned(Exception):
     """A trial is given up."""
 
 
-def search(
+def tune(
     recipe: Path | str,
     *,
     out: Path | str | None = None,
     fit: Fit | None = None,
     resume: bool = False,
-) -> Search:
+) -> Tuned:
     """Try values of a recipe's keys, and write the recipe with the best of them.
 
     The best is the one whose run reached the greatest validation score. That score chose it, so it
     flatters; judge what ``best.yaml`` gives on cases that took no part.
 
     Args:
-        recipe: a recipe with a section ``search:`` (`osler.learn.search_plan.Plan`), or a file of
-            ``search:`` and ``recipe:``, the path of one.
-        out: folder of the search; ``runs/NAME-search`` by default. Each trial's run is a
-            sub-folder; ``search.db`` is Optuna's, ``search.json`` the plain record.
+        recipe: a recipe with a section ``tune:`` (`osler.learn.tuning_plan.Plan`), or a file of
+            ``tune:`` and ``recipe:``, the path of one.
+        out: folder of the trials; ``runs/NAME-tuned`` by default. Each trial's run is a
+            sub-folder; ``trials.db`` is Optuna's, ``trials.json`` the plain record.
         fit: ``fit(recipe, out=folder, resume=...)`` runs a trial; `osler.learn.fit` by default.
             Where it gives a number, that is the score; otherwise it is the best of the
             validations that the training loop made meanwhile.
-        resume: go on with the folder's search: the trial that was interrupted goes on from its
+        resume: go on with the folder's trials: the trial that was interrupted goes on from its
             checkpoint, and what follows is what would have followed.
 
     Raises:
         MissingExtraError: Optuna is not installed.
         RecipeError: the plan is wrong, the recipe does not run as it is, nothing is validated, or
-            the folder holds another search.
+            the folder holds other trials.
     """
     path = Path(recipe)
     plan, base, beside = read_plan(path)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise RecipeError("a search runs in one process; start it without torchrun")
+        raise RecipeError("tuning runs in one process; start it without torchrun")
     if fit is None:
         from osler.learn.fitting import fit as default
 
         fit = default
     name = str(base.get("name", path.stem))
-    folder = Path(out) if out is not None else Path("runs") / f"{name}-search"
+    folder = Path(out) if out is not None else Path("runs") / f"{name}-tuned"
     folder.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
     with _quiet() as optuna:
@@ -122,12 +122,12 @@ def search(
     finished = [one for one in trials if one.state == "finished" and one.score is not None]
     if not finished:
         raise RecipeError(
-            f"no trial of the search in '{folder}' was finished; raise search.trials or "
-            "search.minutes, or set search.prune to false"
+            f"no trial in '{folder}' was finished; raise tune.trials or "
+            "tune.minutes, or set tune.prune to false"
         )
     best = max(finished, key=lambda one: one.score if one.score is not None else -math.inf)
     write_recipe(with_values(base, best.values), folder / BEST, beside=beside)
-    return Search(best, folder / BEST, trials)
+    return Tuned(best, folder / BEST, trials)
 
 
 @contextlib.contextmanager
@@ -136,7 +136,7 @@ def _quiet() -> Iterator[Any]:
     try:
         import optuna
     except ImportError as error:
-        raise MissingExtraError("optuna", extra="search", purpose="search") from error
+        raise MissingExtraError("optuna", extra="tune", purpose="tune a recipe") from error
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -149,13 +149,13 @@ def _study(optuna: Any, plan: Plan, base: Mapping[str, Any], folder: Path, *, re
     """The folder's study, with the trial that was interrupted put first."""
     store = folder / STORE
     if store.exists() and not resume:
-        os.replace(store, folder / "search.before.db")
+        os.replace(store, folder / "trials.before.db")
     pruner: Any = optuna.pruners.NopPruner()
     if plan.prune:
         steps, trials = plan.spare
         pruner = optuna.pruners.MedianPruner(n_startup_trials=trials, n_warmup_steps=steps)
     study = optuna.create_study(
-        storage=f"sqlite:///{store.resolve()}", study_name="search", direction="maximize",
+        storage=f"sqlite:///{store.resolve()}", study_name="tune", direction="maximize",
         pruner=pruner, load_if_exists=True,
     )  # fmt: skip
     digest = hashlib.sha256(
@@ -163,7 +163,7 @@ def _study(optuna: Any, plan: Plan, base: Mapping[str, Any], folder: Path, *, re
     ).hexdigest()
     if study.user_attrs.setdefault("plan", digest) != digest:
         raise RecipeError(
-            f"the search in '{folder}' was of another recipe or other ranges; choose another "
+            f"the trials in '{folder}' are of another recipe or other ranges; choose another "
             "folder, or start anew without --resume"
         )
     study.set_user_attr("plan", digest)
@@ -190,7 +190,7 @@ def _try(
 ) -> None:  # fmt: skip
     """One trial."""
     done = _done(study)
-    # seeded for each trial, so that an interrupted search draws what it would have drawn
+    # seeded for each trial, so that an interrupted run draws what it would have drawn
     seed = (plan.seed * 1_000_003 + len(done)) % 2**32
     samplers = optuna.samplers
     study.sampler = (
@@ -270,7 +270,7 @@ def _score(trial: "optuna.Trial", folder: Path, fit: Fit) -> float:
         return float(said)
     if not scores:
         raise RecipeError(
-            "the recipe validates nothing, so a search has nothing to choose by; hold a fold or "
+            "the recipe validates nothing, so tuning has nothing to choose by; hold a fold or "
             "part out (learner.hold, hold.tune) and let learner.validate_every be below "
             "learner.steps"
         )
@@ -298,6 +298,6 @@ def _write(study: "optuna.Study", folder: Path) -> None:
          **({"why": one.why} if one.why else {})}
         for one in _trials(study, folder)
     ]  # fmt: skip
-    part = folder / "search.part"
+    part = folder / "trials.part"
     part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(part, folder / RECORD)

@@ -1,4 +1,4 @@
-"""A search finds the best, ends what does not promise, and goes on where it was interrupted."""
+"""Tuning finds the best, ends what does not promise, and goes on where it was interrupted."""
 
 import json
 import math
@@ -9,10 +9,10 @@ import yaml
 from torch import nn
 
 from osler.errors import RecipeError
-from osler.learn import search
+from osler.learn import tune
 from osler.learn.learner import Learner
 from osler.learn.loop import train
-from osler.learn.search_plan import Plan, own_values, read_plan, with_values, write_recipe
+from osler.learn.tuning_plan import Plan, own_values, read_plan, with_values, write_recipe
 
 pytest.importorskip("optuna")
 
@@ -23,7 +23,7 @@ RECIPE = {
     "learner": {"steps": 8, "batch": 4, "rate": 0.1, "warmup": 0, "validate_every": 4, "ema": 0.0,
                 "checkpoint_minutes": 0, "precision": "float32"},
 }  # fmt: skip
-SEARCH = {
+PLAN = {
     "trials": 6,
     "seed": 3,
     "sampler": "random",
@@ -32,11 +32,11 @@ SEARCH = {
 }
 
 
-def written(folder, *, search=None, recipe=None):
+def written(folder, *, plan=None, recipe=None):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "cohort.csv").write_text("case_id\n")
-    path = folder / "search.yaml"
-    content = {**(recipe or RECIPE), "search": {**SEARCH, **(search or {})}}
+    path = folder / "tune.yaml"
+    content = {**(recipe or RECIPE), "tune": {**PLAN, **(plan or {})}}
     path.write_text(yaml.safe_dump(content))
     return path
 
@@ -73,7 +73,7 @@ def table(found):
 
 def test_it_finds_the_best_and_writes_its_recipe(tmp_path):
     fit = Fit()
-    found = search(written(tmp_path), out=tmp_path / "out", fit=fit)
+    found = tune(written(tmp_path), out=tmp_path / "out", fit=fit)
     assert len(found.trials) == len(fit.calls) == 6
     assert fit.calls[0]["rate"] == 0.1  # the recipe as it is comes first
     assert found.best.score == max(one.score for one in found.trials)
@@ -83,7 +83,7 @@ def test_it_finds_the_best_and_writes_its_recipe(tmp_path):
         **RECIPE, "cohort": "../cohort.csv",
         "learner": {**RECIPE["learner"], "rate": found.best.values["learner.rate"]},
     }  # fmt: skip
-    record = json.loads((tmp_path / "out" / "search.json").read_text())
+    record = json.loads((tmp_path / "out" / "trials.json").read_text())
     assert [one["score"] for one in record] == [one.score for one in found.trials]
     again = Fit()  # the same by hand: the best score of the run's own log
     again(found.recipe, out=tmp_path / "again", resume=False)
@@ -95,21 +95,21 @@ def test_it_finds_the_best_and_writes_its_recipe(tmp_path):
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_interrupted_it_tries_what_it_would_have_tried(tmp_path, sampler):
     trials = 12 if sampler == "tpe" else 5  # the estimators learn from ten on
-    path = written(tmp_path, search={"sampler": sampler, "trials": trials})
-    straight = search(path, out=tmp_path / "straight", fit=Fit())
+    path = written(tmp_path, plan={"sampler": sampler, "trials": trials})
+    straight = tune(path, out=tmp_path / "straight", fit=Fit())
     for number in (2 * 8 + 6, 7):
         with pytest.raises(KeyboardInterrupt):
-            search(path, out=tmp_path / "cut", fit=Fit(interrupted_at=number), resume=True)
+            tune(path, out=tmp_path / "cut", fit=Fit(interrupted_at=number), resume=True)
     last = Fit()
-    cut = search(path, out=tmp_path / "cut", fit=last, resume=True)
+    cut = tune(path, out=tmp_path / "cut", fit=last, resume=True)
     assert table(cut) == table(straight)
     assert last.steps < 8 * trials - 22  # the trial under way went on from its checkpoint
 
 
 def test_what_does_not_promise_is_ended(tmp_path):
-    path = written(tmp_path, search={"prune": True, "spare": [0, 2], "trials": 10})
+    path = written(tmp_path, plan={"prune": True, "spare": [0, 2], "trials": 10})
     fit = Fit()
-    found = search(path, out=tmp_path / "out", fit=fit)
+    found = tune(path, out=tmp_path / "out", fit=fit)
     pruned = [one for one in found.trials if one.state == "pruned"]
     assert pruned
     assert fit.steps < 80
@@ -118,11 +118,9 @@ def test_what_does_not_promise_is_ended(tmp_path):
 
 
 def test_it_goes_on_for_more_trials(tmp_path):
-    search(written(tmp_path, search={"trials": 2}), out=tmp_path / "out", fit=Fit())
+    tune(written(tmp_path, plan={"trials": 2}), out=tmp_path / "out", fit=Fit())
     fit = Fit()
-    found = search(
-        written(tmp_path, search={"trials": 3}), out=tmp_path / "out", fit=fit, resume=True
-    )
+    found = tune(written(tmp_path, plan={"trials": 3}), out=tmp_path / "out", fit=fit, resume=True)
     assert len(found.trials) == 3
     assert len(fit.calls) == 1
 
@@ -135,23 +133,23 @@ def test_a_trial_that_cannot_be_run_is_noted(tmp_path):
                 raise RecipeError("the memory of the machine is full")
             super().__call__(recipe, out=out, resume=resume)
 
-    found = search(written(tmp_path, search={"trials": 3}), out=tmp_path / "out", fit=Large())
+    found = tune(written(tmp_path, plan={"trials": 3}), out=tmp_path / "out", fit=Large())
     assert [one.state for one in found.trials] == ["finished", "refused", "finished"]
     assert found.trials[1].why == "the memory of the machine is full"
     assert found.trials[1].score is None
 
 
-def test_a_recipe_that_does_not_run_ends_the_search(tmp_path):
+def test_a_recipe_that_does_not_run_ends_it(tmp_path):
     def wrong(recipe, *, out, resume):
         raise RecipeError("no such cohort")
 
     with pytest.raises(RecipeError, match="no such cohort"):
-        search(written(tmp_path), out=tmp_path / "out", fit=wrong)
+        tune(written(tmp_path), out=tmp_path / "out", fit=wrong)
 
 
 def test_without_validation_there_is_nothing_to_choose_by(tmp_path):
     with pytest.raises(RecipeError, match="validates nothing"):
-        search(written(tmp_path), out=tmp_path / "out", fit=lambda *_, **__: None)
+        tune(written(tmp_path), out=tmp_path / "out", fit=lambda *_, **__: None)
 
 
 def test_a_fit_may_give_the_score_itself(tmp_path):
@@ -159,27 +157,27 @@ def test_a_fit_may_give_the_score_itself(tmp_path):
         rate = yaml.safe_load(Path(recipe).read_text())["learner"]["rate"]
         return -abs(math.log(rate / 0.02))
 
-    found = search(
-        written(tmp_path, search={"sampler": "tpe", "trials": 20}), out=tmp_path / "out", fit=fit
+    found = tune(
+        written(tmp_path, plan={"sampler": "tpe", "trials": 20}), out=tmp_path / "out", fit=fit
     )
     assert 0.007 < found.best.values["learner.rate"] < 0.06
 
 
-def test_another_search_in_the_same_folder_is_refused(tmp_path):
-    search(written(tmp_path, search={"trials": 1}), out=tmp_path / "out", fit=Fit())
-    other = written(tmp_path, search={"trials": 1, "seed": 4})
+def test_other_trials_in_the_same_folder_is_refused(tmp_path):
+    tune(written(tmp_path, plan={"trials": 1}), out=tmp_path / "out", fit=Fit())
+    other = written(tmp_path, plan={"trials": 1, "seed": 4})
     with pytest.raises(RecipeError, match="another recipe or other ranges"):
-        search(other, out=tmp_path / "out", fit=Fit(), resume=True)
-    search(other, out=tmp_path / "out", fit=Fit())  # anew
-    assert (tmp_path / "out" / "search.before.db").exists()
+        tune(other, out=tmp_path / "out", fit=Fit(), resume=True)
+    tune(other, out=tmp_path / "out", fit=Fit())  # anew
+    assert (tmp_path / "out" / "trials.before.db").exists()
 
 
-def test_a_search_beside_its_recipe(tmp_path):
+def test_a_plan_beside_its_recipe(tmp_path):
     (tmp_path / "recipes").mkdir()
     written(tmp_path / "recipes")
     (tmp_path / "recipes" / "toy.yaml").write_text(yaml.safe_dump(RECIPE))
-    path = tmp_path / "search.yaml"
-    path.write_text(yaml.safe_dump({"recipe": "recipes/toy.yaml", "search": SEARCH}))
+    path = tmp_path / "tune.yaml"
+    path.write_text(yaml.safe_dump({"recipe": "recipes/toy.yaml", "tune": PLAN}))
     plan, base, beside = read_plan(path)
     assert base == RECIPE
     assert beside == tmp_path / "recipes" / "toy.yaml"
@@ -189,8 +187,8 @@ def test_a_search_beside_its_recipe(tmp_path):
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"trails": 3}, r"search\.trails: no such key; the nearest is 'trials'"),
-        ({"ranges": {}}, r"search\.ranges"),
+        ({"trails": 3}, r"tune\.trails: no such key; the nearest is 'trials'"),
+        ({"ranges": {}}, r"tune\.ranges"),
         ({"ranges": {"learner.rte": {"choices": [1, 2]}}}, r"the nearest is 'learner\.rate'"),
         ({"ranges": {"setings.x": {"choices": [1, 2]}}}, "the nearest is 'settings'"),
         ({"ranges": {"learner.rate": {"low": 0, "high": 1.0}}}, r"lets 'learner\.rate' be 0"),
@@ -203,17 +201,17 @@ def test_a_search_beside_its_recipe(tmp_path):
 )  # fmt: skip
 def test_a_wrong_plan_is_refused_before_anything_runs(tmp_path, section, message):
     with pytest.raises(RecipeError, match=message):
-        search(written(tmp_path, search=section), out=tmp_path / "out")
+        tune(written(tmp_path, plan=section), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_without_a_search_is_refused(tmp_path):
+def test_a_file_without_a_plan_is_refused(tmp_path):
     path = tmp_path / "plain.yaml"
     path.write_text(yaml.safe_dump(RECIPE))
-    with pytest.raises(RecipeError, match="no section 'search:'"):
-        search(path)
+    with pytest.raises(RecipeError, match="no section 'tune:'"):
+        tune(path)
     with pytest.raises(RecipeError, match="cannot be read"):
-        search(tmp_path / "absent.yaml")
+        tune(tmp_path / "absent.yaml")
 
 
 def test_the_recipes_own_values_come_first_where_they_lie_in_the_ranges():
@@ -243,14 +241,14 @@ def test_without_optuna_it_says_what_to_install(tmp_path, monkeypatch):
     from osler.errors import MissingExtraError
 
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(MissingExtraError, match=r"osler\[search\]"):
-        search(written(tmp_path), out=tmp_path / "out", fit=Fit())
+    with pytest.raises(MissingExtraError, match=r"osler\[tune\]"):
+        tune(written(tmp_path), out=tmp_path / "out", fit=Fit())
 
 
 def test_several_processes_are_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(RecipeError, match="without torchrun"):
-        search(written(tmp_path), out=tmp_path / "out", fit=Fit())
+        tune(written(tmp_path), out=tmp_path / "out", fit=Fit())
 
 
 def test_the_command_says_what_is_wrong(tmp_path):
@@ -258,8 +256,8 @@ def test_the_command_says_what_is_wrong(tmp_path):
 
     from osler.cli import app
 
-    path = written(tmp_path, search={"trails": 1})
-    result = CliRunner().invoke(app, ["search", str(path), "--out", str(tmp_path / "out")])
+    path = written(tmp_path, plan={"trails": 1})
+    result = CliRunner().invoke(app, ["tune", str(path), "--out", str(tmp_path / "out")])
     assert result.exit_code == 2
     assert "the nearest is 'trials'" in result.output
 

@@ -1,4 +1,4 @@
-"""What a search tries: the ``search:`` section of a recipe, checked before anything is run."""
+"""What tuning tries: the ``tune:`` section of a recipe, checked before anything is run."""
 
 import copy
 import difflib
@@ -77,7 +77,7 @@ class Range(BaseModel):
 
 
 class Plan(BaseModel):
-    """A search.
+    """What is tried.
 
     Attributes:
         ranges: a key of the recipe, its parts joined by points (``learner.rate``), to its range.
@@ -104,29 +104,29 @@ class Plan(BaseModel):
 
 
 def read_plan(path: Path) -> tuple[Plan, dict[str, Any], Path]:
-    """The plan of a search, the recipe that it varies, and the file whose folder its paths mean.
+    """The plan of tuning, the recipe that it varies, and the file whose folder its paths mean.
 
-    The file is a recipe with a section ``search:``, or ``search:`` beside ``recipe:``, the path of
+    The file is a recipe with a section ``tune:``, or ``tune:`` beside ``recipe:``, the path of
     one.
 
     Raises:
         RecipeError: the file or the recipe cannot be read, or the plan is wrong.
     """
     content = _mapping(path)
-    if "search" not in content:
-        raise RecipeError(f"'{path}' has no section 'search:', so there is nothing to search")
-    section = content.pop("search")
+    if "tune" not in content:
+        raise RecipeError(f"'{path}' has no section 'tune:', so there is nothing to tune")
+    section = content.pop("tune")
     base, beside = content, path
     if set(content) == {"recipe"}:
         beside = path.parent / str(content["recipe"])
         base = _mapping(beside)
     if not isinstance(base.get("learner"), Mapping):
-        raise RecipeError(f"the recipe of the search '{path}' has no section 'learner:'")
+        raise RecipeError(f"the recipe that '{path}' tunes has no section 'learner:'")
     try:
         plan = Plan.model_validate(section)
     except ValidationError as error:
         lines = "\n  ".join(_explained(problem) for problem in error.errors())
-        raise RecipeError(f"the search '{path}' is wrong:\n  {lines}") from error
+        raise RecipeError(f"the section 'tune:' of '{path}' is wrong:\n  {lines}") from error
     _check(plan, base, path)
     return plan, base, beside
 
@@ -144,7 +144,7 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 
 def _explained(problem: Any) -> str:
-    where = ".".join(str(part) for part in ("search", *problem["loc"]))
+    where = ".".join(str(part) for part in ("tune", *problem["loc"]))
     if problem["type"] != "extra_forbidden":
         return f"{where}: {problem['msg']}"
     room = Range if problem["loc"][0] == "ranges" else Plan
@@ -160,7 +160,7 @@ def _check(plan: Plan, base: Mapping[str, Any], path: Path) -> None:
             if parts[0] not in base:
                 near = difflib.get_close_matches(parts[0], [*base, "learner"], n=1, cutoff=0.0)
                 raise RecipeError(
-                    f"the search '{path}' varies '{key}', and the recipe has no key '{parts[0]}'; "
+                    f"'{path}' tunes '{key}', and the recipe has no key '{parts[0]}'; "
                     f"the nearest is '{near[0]}'"
                 )
             continue
@@ -168,8 +168,7 @@ def _check(plan: Plan, base: Mapping[str, Any], path: Path) -> None:
         if name not in Learner.model_fields:
             near = difflib.get_close_matches(name, list(Learner.model_fields), n=1, cutoff=0.0)
             raise RecipeError(
-                f"the search '{path}' varies '{key}', which is no key; the nearest is "
-                f"'learner.{near[0]}'"
+                f"'{path}' tunes '{key}', which is no key; the nearest is 'learner.{near[0]}'"
             )
         for value in one.ends():
             try:
@@ -177,9 +176,7 @@ def _check(plan: Plan, base: Mapping[str, Any], path: Path) -> None:
             except ValidationError as error:
                 if any(problem["loc"] == (name,) for problem in error.errors()):
                     why = error.errors()[0]["msg"]
-                    raise RecipeError(
-                        f"the search '{path}' lets '{key}' be {value!r}: {why}"
-                    ) from error
+                    raise RecipeError(f"'{path}' lets '{key}' be {value!r}: {why}") from error
 
 
 def own_values(plan: Plan, base: Mapping[str, Any]) -> dict[str, Value] | None:
@@ -206,7 +203,7 @@ def with_values(base: Mapping[str, Any], values: Mapping[str, Value]) -> dict[st
         for room in rooms:
             at = at.setdefault(room, {})
             if not isinstance(at, dict):
-                raise RecipeError(f"the search varies '{key}', and '{room}' has no keys of its own")
+                raise RecipeError(f"'tune:' varies '{key}', and '{room}' has no keys of its own")
         at[name] = value
     return out
 
