@@ -54,6 +54,7 @@ SYSTEMS: tuple[System, ...] = (
     System("cabnet", "osler.models.cabnet:CABNet"),
     # cross-modal
     System("mmformer", "osler.models.mmformer:MMFormer"),
+    System("fusion", "osler.models.fusion:Fusion"),
     # image and language
     System("flair", "osler.models.flair:flair"),
     System("keepfit", "osler.models.keepfit:keepfit"),
@@ -61,6 +62,7 @@ SYSTEMS: tuple[System, ...] = (
     System("clip", "osler.models.clip:clip"),
     System("medclip", "osler.models.medclip:medclip"),
     System("medclip-resnet-50", "osler.models.medclip:medclip_resnet"),
+    System("image-text", "osler.models.image_text:ImageTextPair"),
     # generation and registration
     System("autoencoder-kl", "osler.models.autoencoder_kl:Autoencoder"),
     System("latent-diffusion", "osler.models.latent_diffusion:Denoiser"),
@@ -70,6 +72,7 @@ SYSTEMS: tuple[System, ...] = (
     System("voxelmorph-2d", "osler.models.voxelmorph:flat"),
     # generative language
     System("question-net", "osler.models.question_net:QuestionNet"),
+    System("tiny-vlm", "osler.models.tiny_vlm:TinyVLM"),
     System("blip", "osler.models.generative:blip"),
     System("blip-2", "osler.models.generative:blip2"),
     System("instructblip", "osler.models.generative:instructblip"),

@@ -75,7 +75,7 @@ class MaskedEncoder(nn.Module):
 
     def forward(self, tokens: Tensor, present: Tensor) -> Tensor:
         """Tokens ``(B, N, D)`` and which are present ``(B, N)`` to ``(B, 1 + N, D)``."""
-        x = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        x = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)
         there = torch.cat([torch.ones_like(present[:, :1]), present], dim=1)
         for block in self.blocks:
             x = block(x, there)
