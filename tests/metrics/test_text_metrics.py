@@ -1,6 +1,8 @@
 """Oracles write the formulas out; worked examples are those of the papers."""
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from osler.errors import InputError
-from osler.metrics import bleu, cider, exact_match, relaxed_match, rouge_l, tokens
+from osler.metrics import (
+    bleu,
+    bleu_counts,
+    bleu_of,
+    cider,
+    exact_match,
+    relaxed_match,
+    rouge_l,
+    rouge_n,
+    tokens,
+)
 
 WORDS = st.lists(st.sampled_from("abcd"), max_size=9).map(" ".join)
 CASES = st.lists(st.tuples(st.lists(WORDS, min_size=1, max_size=3), WORDS), min_size=1, max_size=4)
@@ -192,3 +204,36 @@ def test_wrong_arguments_are_named() -> None:
         rouge_l(["a"], "a", beta=0)
     with pytest.raises(InputError, match="'tolerance'"):
         relaxed_match("1", "1", tolerance=-1)
+
+
+def test_figures_are_those_of_the_packages_that_papers_use() -> None:
+    """`make_text_reference.py` asked rouge-score, sacreBLEU and pycocoevalcap."""
+    known = json.loads((Path(__file__).with_name("text_reference.json")).read_text("utf-8"))
+    references = [texts for texts, _ in known["cases"]]
+    candidates = [text for _, text in known["cases"]]
+    assert bleu(references, candidates) == pytest.approx(known["bleu"])
+    assert cider(references, candidates) == pytest.approx(known["cider_d"])
+    for n in (1, 2):
+        ours = [rouge_n(*case, n=n) or 0.0 for case in known["cases"]]
+        assert ours == pytest.approx(known[f"rouge{n}"])
+    assert [rouge_l(*case) for case in known["cases"]] == pytest.approx(known["rougeL"])
+
+
+@given(CASES)
+def test_bleu_of_summed_counts_is_bleu(cases: list) -> None:
+    references, candidates = [texts for texts, _ in cases], [text for _, text in cases]
+    counts = bleu_counts(references, candidates)
+    assert bleu_of(counts.sum(axis=0)) == bleu(references, candidates)
+    alone = [bleu(references[n : n + 1], candidates[n : n + 1]) for n in range(len(cases))]
+    assert [bleu_of(row) for row in counts] == alone
+
+
+@given(st.lists(WORDS, min_size=1, max_size=3), WORDS, st.integers(1, 3))
+def test_rouge_n_is_that_of_counting(texts: list[str], said: str, n: int) -> None:
+    best = None
+    for text in texts:
+        theirs, mine = slow_grams(text, n), slow_grams(said, n)
+        if theirs:
+            both = sum(min(theirs.count(g), mine.count(g)) for g in set(theirs))
+            best = max(best or 0.0, 2 * both / (len(theirs) + len(mine)))
+    assert rouge_n(texts, said, n=n) == (None if best is None else pytest.approx(best))

@@ -94,7 +94,17 @@ from osler.metrics.survival import (
     survival_calibration,
     uno_c,
 )
-from osler.metrics.text import bleu, cider, exact_match, relaxed_match, rouge_l, tokens
+from osler.metrics.text import (
+    bleu,
+    bleu_counts,
+    bleu_of,
+    cider,
+    exact_match,
+    relaxed_match,
+    rouge_l,
+    rouge_n,
+    tokens,
+)
 
 __all__ = (
     "BrierParts",
@@ -119,6 +129,8 @@ __all__ = (
     "average_precision",
     "balanced_accuracy",
     "bleu",
+    "bleu_counts",
+    "bleu_of",
     "bootstrap_interval",
     "bootstrap_mean",
     "box_iou",
@@ -176,6 +188,7 @@ __all__ = (
     "relaxed_match",
     "reliability",
     "rouge_l",
+    "rouge_n",
     "sensitivity",
     "set_coverage",
     "specificity",

@@ -16,6 +16,9 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from osler.errors import InputError
 
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
@@ -67,23 +70,54 @@ def bleu(
         .. [2] Lin & Och, "ORANGE: a method for evaluating automatic evaluation metrics for machine
            translation", COLING 2004.
     """
+    counts = bleu_counts(references, candidates, order=order)
+    return bleu_of(counts.sum(axis=0), smooth=smooth) if len(counts) else None
+
+
+def bleu_counts(
+    references: Sequence[Sequence[str]], candidates: Sequence[str], *, order: int = 4
+) -> NDArray[np.int64]:
+    """What BLEU counts in each case; the sum over cases is what `bleu_of` takes.
+
+    Figures of many resamples of the same cases are so had without counting again.
+
+    Args:
+        references: one or more a case.
+        candidates: one a case.
+        order: n.
+
+    Returns:
+        ``(N, 2 n + 2)``: k-grams that are right and k-grams there are, for k from 1 to n, then the
+        candidate's length and that of the reference nearest in length.
+
+    Raises:
+        InputError: as for `bleu`.
+    """
     cases = _cases(references, candidates)
     if order < 1:
         raise InputError(f"'order' is {order}; expected 1 or more")
-    if not cases:
-        return None
-    right, whole = [0] * order, [0] * order
-    length = wanted = 0
-    for texts, given in cases:
-        length += len(given)
-        wanted += min((abs(len(text) - len(given)), len(text)) for text in texts)[1]
+    out = np.zeros((len(cases), 2 * order + 2), np.int64)
+    for row, (texts, given) in zip(out, cases, strict=True):
         for k in range(order):
             most: Grams = Counter()
             for text in texts:
                 most |= _grams(text, k + 1)
             mine = _grams(given, k + 1)
-            right[k] += (mine & most).total()
-            whole[k] += mine.total()
+            row[2 * k : 2 * k + 2] = (mine & most).total(), mine.total()
+        row[-2] = len(given)
+        row[-1] = min((abs(len(text) - len(given)), len(text)) for text in texts)[1]
+    return out
+
+
+def bleu_of(counts: NDArray[np.int64], *, smooth: bool = False) -> tuple[float, ...]:
+    """BLEU-1 to BLEU-n of summed `bleu_counts`.
+
+    Args:
+        counts: ``(2 n + 2,)``.
+        smooth: as for `bleu`.
+    """
+    order = len(counts) // 2 - 1
+    length, wanted = int(counts[-2]), int(counts[-1])
     if not length:
         return (0.0,) * order
     brevity = min(1.0, math.exp(1 - wanted / length))
@@ -91,11 +125,42 @@ def bleu(
     logs = 0.0
     for k in range(order):
         extra = 1 if smooth and k else 0
-        if not right[k] + extra:
+        right, whole = (int(one) + extra for one in counts[2 * k : 2 * k + 2])
+        if not right:
             return (*out, *(0.0,) * (order - k))
-        logs += math.log((right[k] + extra) / (whole[k] + extra))
+        logs += math.log(right / whole)
         out.append(brevity * math.exp(logs / (k + 1)))
     return tuple(out)
+
+
+def rouge_n(references: Sequence[str], candidate: str, *, n: int = 1) -> float | None:
+    r"""ROUGE-N of one case: F1 of the runs of n tokens that it shares with a reference [1]_.
+
+    Each run is counted at most as often as it stands in both; of several references the greatest.
+    0 for a candidate without such runs. Average over cases with `summarise`.
+
+    Args:
+        references: one or more.
+        candidate: the text to score.
+        n: tokens of a run.
+
+    Returns:
+        0 to 1, or None where no reference has n tokens.
+
+    Raises:
+        InputError: there is no reference, or ``n`` is below 1.
+
+    References:
+        .. [1] Lin, "ROUGE: a package for automatic evaluation of summaries", ACL workshop 2004.
+    """
+    if n < 1:
+        raise InputError(f"'n' is {n}; expected 1 or more")
+    ((texts, given),) = _cases([references], [candidate])
+    wanted = [grams for text in texts if (grams := _grams(text, n))]
+    if not wanted:
+        return None
+    mine = _grams(given, n)
+    return max(2 * (mine & one).total() / (mine.total() + one.total()) for one in wanted)
 
 
 def rouge_l(references: Sequence[str], candidate: str, *, beta: float = 1.0) -> float | None:

@@ -17,6 +17,7 @@ TASKS: Final[tuple[tuple[str, str], ...]] = (
     ("segmentation", "osler.tasks.segmentation:Segmentation"),
     ("report", "osler.tasks.reporting:Report"),
     ("question-answering", "osler.tasks.question_answering:QuestionAnswering"),
+    ("writing", "osler.tasks.writing:Writing"),
     ("detection", "osler.tasks.detection:Detection"),
     ("survival", "osler.tasks.survival:Survival"),
     ("forecasting", "osler.tasks.forecasting:Forecasting"),

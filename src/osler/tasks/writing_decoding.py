@@ -1,0 +1,113 @@
+"""From a network that scores the next token to a text: the likeliest token each time, or beams."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from osler.tasks.writing_tokens import BEGIN, END, PAD
+
+Ask = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""What was written before each place ``(T,)`` to scores ``(V, T)`` of what comes there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A text as numbers.
+
+    Attributes:
+        numbers: without the end.
+        logs: logarithm of the probability of each, and of the end where it came.
+        ended: whether the end came before the places ran out.
+    """
+
+    numbers: tuple[int, ...]
+    logs: tuple[float, ...]
+    ended: bool
+
+
+def greedy(ask: Ask, length: int, *, draft: Sequence[int] = ()) -> Written:
+    """The likeliest token at each place, given those before it.
+
+    All places are guessed at once and asked about again until nothing changes: what stands after
+    right tokens is right, so at least one place is settled each time, and often many. The text is
+    that of asking place by place, whatever the draft.
+
+    Source: Santilli et al., "Accelerating transformer inference for translation via parallel
+    decoding", ACL 2023 (Jacobi iteration).
+
+    Args:
+        ask: the network.
+        length: places, the end's included.
+        draft: a guess to begin with.
+    """
+    guess = np.full(length, PAD, np.int64)
+    guess[: min(len(draft), length)] = np.asarray(draft[:length], np.int64)
+    logs = np.zeros(length)
+    settled = 0
+    while settled < length:
+        scores = log_softmax(ask(before(guess)))
+        best = scores.argmax(axis=0)
+        differ = np.flatnonzero(best[settled:] != guess[settled:])
+        stop = settled + int(differ[0]) + 1 if len(differ) else length
+        logs[settled:stop] = scores[best[settled:stop], np.arange(settled, stop)]
+        guess[settled:] = best[settled:]
+        ends = np.flatnonzero(guess[settled:stop] == END)
+        if len(ends):
+            place = settled + int(ends[0])
+            return Written(_ints(guess[:place]), _floats(logs[: place + 1]), ended=True)
+        settled = stop
+    return Written(_ints(guess), _floats(logs), ended=False)
+
+
+def beam(ask: Ask, length: int, *, beams: int) -> Written:
+    """The text of the greatest mean log probability a token among those that ``beams`` ways find.
+
+    Args:
+        ask: the network.
+        length: places, the end's included.
+        beams: texts that are followed at a time.
+    """
+    open_: list[tuple[tuple[int, ...], tuple[float, ...]]] = [((), ())]
+    done: list[Written] = []
+    for place in range(length):
+        grown = []
+        for numbers, logs in open_:
+            guess = np.full(length, PAD, np.int64)
+            guess[:place] = numbers
+            column = log_softmax(ask(before(guess))[:, place : place + 1])[:, 0]
+            for one in np.argsort(-column, kind="stable")[:beams]:
+                grown.append(((*numbers, int(one)), (*logs, float(column[one]))))
+        grown.sort(key=lambda way: (-sum(way[1]), way[0]))
+        open_ = []
+        for numbers, logs in grown[:beams]:
+            if numbers[-1] == END:
+                done.append(Written(numbers[:-1], logs, ended=True))
+            else:
+                open_.append((numbers, logs))
+        if not open_ or len(done) >= beams:
+            break
+    done += [Written(numbers, logs, ended=False) for numbers, logs in open_ if not done]
+    return max(done, key=lambda one: sum(one.logs) / len(one.logs))
+
+
+def before(guess: NDArray[np.int64]) -> NDArray[np.float32]:
+    """What stands before each place: the beginning, then the guess."""
+    return np.concatenate([[BEGIN], guess[:-1]]).astype(np.float32)
+
+
+def log_softmax(scores: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Log probabilities of tokens ``(V, T)``; padding and the beginning are never written."""
+    out = np.asarray(scores, np.float64).copy()
+    out[[PAD, BEGIN]] = -np.inf
+    out -= out.max(axis=0)
+    return np.asarray(out - np.log(np.exp(out).sum(axis=0)))
+
+
+def _ints(values: NDArray[np.int64]) -> tuple[int, ...]:
+    return tuple(int(one) for one in values)
+
+
+def _floats(values: NDArray[np.float64]) -> tuple[float, ...]:
+    return tuple(float(one) for one in values)
