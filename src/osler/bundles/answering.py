@@ -60,10 +60,11 @@ def answer(bundle: Bundle, case: Case, *, tasks: "Sequence[type[Task]]" = ()) ->
     """
     begun = time.monotonic()
     task = task_of(bundle.card, tasks=tasks)
+    task.opened(bundle)
     sample = task.encode(case)
     outputs = task.calibrated(task.run(bundle.run, sample))
     source = Source("bundle", bundle.card.name, bundle.card.version)
-    found = task.decode(outputs, sample, source=source)
+    found = task.attributed(bundle.run, sample, task.decode(outputs, sample, source=source))
     for finding in found:
         case.add(finding)
     by = f"{bundle.card.name} {bundle.card.version}"

@@ -25,15 +25,18 @@ def export_onnx(
     outputs: Sequence[str],
     step: int | None,
     half: bool = True,
+    batch: bool = False,
 ) -> bytes:
     """Write a network as an ONNX graph.
 
     Args:
         net: takes the example's tensors in order, gives a tensor or a tuple of them.
-        example: input name to a tensor ``(1, C, H, W)``.
+        example: input name to a tensor ``(1, C, H, W)``, or ``(B, C, ...)`` with ``batch``.
         outputs: names of the outputs.
         step: height and width may be any multiples of it; None keeps the example's size.
         half: store large weights in half precision (they are used in single precision).
+        batch: any number of cases at a time; the example holds several, and ``step`` is
+            None.
 
     Raises:
         MissingExtraError: ``onnx`` or ``onnxscript`` is not installed.
@@ -50,6 +53,10 @@ def export_onnx(
         height = torch.export.Dim("height", min=2, max=256)
         width = torch.export.Dim("width", min=2, max=256)
         shapes = tuple({2: step * height, 3: step * width} for _ in example)
+    elif batch:
+        cases = torch.export.Dim("cases", min=1, max=4096)
+        shapes = tuple({0: cases} for _ in example)
+    if shapes is not None:
         kinds = {one.kind for one in inspect.signature(net.forward).parameters.values()}
         if inspect.Parameter.VAR_POSITIONAL in kinds:
             shapes = (shapes,)  # the exporter sees all of them as one argument

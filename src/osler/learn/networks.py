@@ -18,7 +18,7 @@ from osler.errors import RecipeError
 from osler.learn.advice import out_of_memory
 from osler.learn.joining import Joined
 from osler.learn.recipe import Recipe, TableNetwork
-from osler.tasks.case_input import SIGNAL, TABLE
+from osler.tasks.case_input import PRESENT, SIGNAL, TABLE
 from osler.tasks.task import Task
 
 _COLOUR = 3  # channels of a network that has no option for them
@@ -61,6 +61,8 @@ def _joined(net: nn.Module, beside: TableNetwork, task: Task) -> nn.Module:
     """The network with those of the other parts of a case, where its task has such parts."""
     specs = {one.name: one for one in task.inputs()}
     first = next(iter(specs))
+    if PRESENT in specs:  # one network reads all that is there
+        return net
     if first not in (SIGNAL, TABLE) and TABLE not in specs:
         return net
     parts = {first: net}
@@ -183,9 +185,19 @@ def _options_named(name: str, options: Mapping[str, Any]) -> Iterator[None]:
 def sizes(name: str, task: Task) -> dict[str, Any]:
     """What the task knows of a network's sizes, under the network's own names for them."""
     wanted = dict(task.wanted())
-    if task.inputs()[0].name == TABLE:
+    if "inputs" in wanted:
+        _takes_inputs(name)
+    elif task.inputs()[0].name == TABLE:
         wanted["categories"] = ()  # they are channels of 0 and 1
     return _named(name, wanted)
+
+
+def _takes_inputs(name: str) -> None:
+    if "inputs" not in _parameters(name):
+        raise RecipeError(
+            f"the network '{name}' reads one item, and settings.inputs names several; the network "
+            "that reads any of them is 'fusion' (its option 'encoder' says what reads a picture)"
+        )
 
 
 def _named(name: str, wanted: Mapping[str, Any]) -> dict[str, Any]:

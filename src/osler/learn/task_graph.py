@@ -1,13 +1,15 @@
 """The ONNX graph of a task's network: its inputs and outputs by name, and how far it is from it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from osler.learn.export import export_onnx, largest_difference
-from osler.tasks.task import Arrays, Sample, Task
+from osler.tasks.case_input import PRESENT
+from osler.tasks.task import Arrays, InputSpec, Sample, Task
 
 
 class _Answer(nn.Module):
@@ -24,18 +26,38 @@ class _Answer(nn.Module):
 
 def exported(net: nn.Module, task: Task, samples: Sequence[Sample]) -> tuple[bytes, float]:
     """The ONNX graph of a network and how far it is from it on real cases."""
-    answer = _Answer(net, task).eval()
+    answer = _Answer(task.exportable(net), task).eval()
     example, step = {}, None
+    several = any(spec.name == PRESENT for spec in task.inputs())
+    cases = _count_unlike_sizes(task.inputs()) if several else 1
     for spec in task.inputs():
         size = spec.size
         if size is None:
             size = tuple(spec.multiple * (2 + axis) for axis in range(spec.axes))
             step = spec.multiple
-        example[spec.name] = torch.rand(1, len(spec.channels), *size)
+        example[spec.name] = torch.rand(cases, len(spec.channels), *size)
     names = [one.name for one in task.outputs()]
-    graph = export_onnx(answer, example, outputs=names, step=step)
+    graph = export_onnx(answer, example, outputs=names, step=step, batch=several)
     feeds = [_feed(task, sample) for sample in samples]
     return graph, largest_difference(answer, graph, [feed for feed in feeds if feed])
+
+
+def files_beside(net: nn.Module, task: Task, folder: Path) -> tuple[dict[str, bytes], float]:
+    """The further files of a task's bundle, and how far its graphs are from their modules."""
+    files, worst = dict(task.more_files(net, folder)), 0.0
+    for name, (module, example, outputs) in task.more_graphs(net).items():
+        graph = export_onnx(module.eval(), example, outputs=outputs, step=None)
+        feed: Arrays = {key: value.numpy() for key, value in example.items()}
+        worst = max(worst, largest_difference(module, graph, [feed]))
+        files[name] = graph
+    return files, worst
+
+
+def _count_unlike_sizes(specs: Sequence[InputSpec]) -> int:
+    """A number of cases that no other side has, so that the exporter takes none for the other."""
+    sizes = {side for one in specs for side in (len(one.channels), *(one.size or ()))}
+    sizes |= {side // 2 for side in sizes} | {len(specs), len(specs) - 1}
+    return next(count for count in (5, 7, 11, *range(13, 9999)) if count not in sizes)
 
 
 def _feed(task: Task, sample: Sample) -> Arrays:
@@ -52,5 +74,6 @@ def _feed(task: Task, sample: Sample) -> Arrays:
     try:
         task.run(predict, sample)
     except _Enough:
-        return seen[0]
+        asked = {one.name for one in task.inputs()}  # not what only the truth adds
+        return {name: array for name, array in seen[0].items() if name in asked}
     return seen[0] if seen else {}

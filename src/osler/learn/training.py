@@ -1,7 +1,7 @@
 """Training of any task: from a recipe to what a bundle is made of."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from osler.learn.strategies.strategy import (
     TensorBatches,
     Training,
 )
-from osler.learn.task_graph import exported
+from osler.learn.task_graph import exported, files_beside
 from osler.learn.teaching import Batches, divide, encode_rows, opened
 from osler.tasks.task import Arrays, Figure, Row, Sample, Task
 
@@ -56,6 +56,7 @@ class Trained:
         taught: the record of the files that taught and tuned (`osler.data.taught`).
         strategies: what the strategies of the recipe keep of the run, by name.
         let_differ: the difference that its strategies let through.
+        beside: further files of the bundle, by name.
     """
 
     task: Task
@@ -69,6 +70,7 @@ class Trained:
     taught: bytes
     strategies: dict[str, dict[str, Any]]
     let_differ: float = 0.0
+    beside: dict[str, bytes] = field(default_factory=dict)
 
 
 def learn(
@@ -143,12 +145,13 @@ def learn(
         task.figures(list(rows.values()), patients, seed=1, replicates=REPLICATES) if rows else []
     )
     graph, difference = exported(net, task, (test or cases.teach)[:3])
+    beside, further = files_beside(net, task, folder)
     return Trained(
-        task, net, graph, figures, rows, state.seconds, difference,
+        task, net, graph, figures, rows, state.seconds, max(difference, further),
         {"teach": len(cases.teach), "unlabelled": len(cases.unlabelled),
          "tune": len(cases.tune), "test": len(test)},
         cases.taught, {way.name: context.record for way, context in each},
-        max((way.lets_differ for way in ways), default=0.0),
+        max((way.lets_differ for way in ways), default=0.0), beside,
     )  # fmt: skip
 
 
@@ -343,6 +346,11 @@ def _change(
     images = [(room, name) for room in (inputs, targets) for name in task.images if name in room]
     masks = [name for name in task.masks if name in targets]
     if not images:
+        return
+    if task.apart:
+        for room, name in images:
+            drawn = draw_changes(len(room[name]), room[name].shape[2:], changes, generator)
+            room[name], _ = drawn.apply(room[name])
         return
     widths = [room[name].shape[1] for room, name in images]
     together = torch.cat([room[name] for room, name in images], dim=1)

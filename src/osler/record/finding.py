@@ -226,6 +226,10 @@ class Label(Finding):
             order of ``probabilities``.
         coverage: the level of ``prediction_set``, such as 0.9.
         meanings: value to the words for it, such as ``{"2": "moderate"}``.
+        contributions: of an answer from several inputs: input to how much it moved ``probability``
+            (Shapley value); with the probability without any input they sum to it. Empty where
+            that is not known.
+        without: input to what ``probability`` would have been, had that input been missing.
     """
 
     value: str
@@ -233,6 +237,8 @@ class Label(Finding):
     prediction_set: tuple[str, ...] = ()
     coverage: float | None = None
     meanings: Mapping[str, str] = field(default_factory=dict)
+    contributions: Mapping[str, float] = field(default_factory=dict)
+    without: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def meaning(self) -> str:
@@ -294,10 +300,14 @@ class Risk(Finding):
     Attributes:
         value: probability, 0 to 1.
         horizon_days: the time it is about, in days; None where it has no limit.
+        contributions: as for `Label`, of ``value``.
+        without: as for `Label`, of ``value``.
     """
 
     value: float
     horizon_days: float | None = None
+    contributions: Mapping[str, float] = field(default_factory=dict)
+    without: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

@@ -17,10 +17,13 @@ from osler.tasks.case_input import (
     example_input,
     input_specs,
     item_of,
+    moved_images,
+    network_inputs,
     planned_input,
     run_input,
     table_row,
 )
+from osler.tasks.fusion_contributions import contributions
 from osler.tasks.image_input import ImageInput
 from osler.tasks.labels import identifier, label_of, needed_label
 from osler.tasks.prediction_set import prediction_set
@@ -39,6 +42,7 @@ from osler.tasks.task import (
 )
 
 _OUTPUT = "scores"
+_ITEMS = frozenset({"image", "signal", "table", "inputs"})
 _POSITIVE = frozenset({"1", "yes", "true", "positive", "present"})
 _NEGATIVE = frozenset({"0", "no", "false", "negative", "absent"})
 
@@ -76,7 +80,7 @@ class ClassificationSettings(CaseInput):
     @model_validator(mode="before")
     @classmethod
     def _an_image(cls, said: Any) -> Any:
-        if isinstance(said, dict) and not {"image", "signal", "table"} & said.keys():
+        if isinstance(said, dict) and not _ITEMS & said.keys():
             return {**said, "image": ImageInput(size=(224, 224))}
         return said
 
@@ -95,9 +99,14 @@ class Classification(Task):
     name: ClassVar[str] = "classification"
     title: ClassVar[str] = "Classification"
     Settings: ClassVar[type[Settings]] = ClassificationSettings
-    images: ClassVar[tuple[str, ...]] = ("image",)
 
     settings: ClassificationSettings
+
+    def __init__(
+        self, settings: Any, *, calibration: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        super().__init__(settings, calibration=calibration)
+        self.images, self.apart = moved_images(self.settings), self.settings.inputs is not None
 
     def planned(self, samples: Callable[[], Iterable[Case]]) -> Self:
         """Fill in the labels and how often each is taught."""
@@ -148,6 +157,9 @@ class Classification(Task):
 
     def network(self) -> tuple[str, Mapping[str, Any]]:
         return default_network(self.settings)
+
+    def wanted(self) -> Mapping[str, Any]:
+        return network_inputs(self.settings, self.outputs()) or super().wanted()
 
     def encode(self, case: Case, *, truth: bool = False) -> Sample:
         inputs = encode_input(case, self.settings)
@@ -277,6 +289,20 @@ class Classification(Task):
                 coverage=said.coverage if kept else None,
             )
         ]  # fmt: skip
+
+    def attributed(self, predict: Predict, sample: Sample, found: list[Finding]) -> list[Finding]:
+        said = self.settings
+        if said.inputs is None:
+            return found
+        made = contributions(
+            predict, sample.inputs, said.inputs,
+            lambda outputs: self.probabilities(self.calibrated(outputs)).tolist(),
+        )  # fmt: skip
+        for number, one in enumerate(found):
+            assert isinstance(one, Label)
+            many = said.kind == "multi-label"
+            made.give(one, number if many else said.labels.index(one.value))
+        return found
 
     def judge(self, outputs: Arrays, sample: Sample) -> Row:
         p = [float(one) for one in self.probabilities(outputs)]

@@ -52,7 +52,7 @@ class Detection(Task):
     name: ClassVar[str] = "detection"
     title: ClassVar[str] = "Detection"
     Settings: ClassVar[type[Settings]] = DetectionSettings
-    images: ClassVar[tuple[str, ...]] = ("image",)
+    images: tuple[str, ...] = ("image",)
     masks: ClassVar[tuple[str, ...]] = ("ignore",)
     boxes: ClassVar[tuple[str, ...]] = ("boxes",)
 

@@ -68,7 +68,7 @@ class QuestionAnswering(Task):
     name: ClassVar[str] = "question-answering"
     title: ClassVar[str] = "Questions about a picture"
     Settings: ClassVar[type[Settings]] = QuestionSettings
-    images: ClassVar[tuple[str, ...]] = ("image",)
+    images: tuple[str, ...] = ("image",)
 
     settings: QuestionSettings
 

@@ -84,7 +84,7 @@ class LearntRegistration(Task):
     name: ClassVar[str] = "registration"
     title: ClassVar[str] = "Registration"
     Settings: ClassVar[type[Settings]] = RegistrationSettings
-    images: ClassVar[tuple[str, ...]] = ("moving", "fixed")
+    images: tuple[str, ...] = ("moving", "fixed")
 
     settings: RegistrationSettings
 

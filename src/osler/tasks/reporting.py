@@ -64,7 +64,7 @@ class Report(Task):
     name: ClassVar[str] = "report"
     title: ClassVar[str] = "Reports in keywords"
     Settings: ClassVar[type[Settings]] = ReportSettings
-    images: ClassVar[tuple[str, ...]] = ("image",)
+    images: tuple[str, ...] = ("image",)
 
     settings: ReportSettings
 

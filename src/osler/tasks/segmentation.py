@@ -40,7 +40,7 @@ class Segmentation(Task):
     name: ClassVar[str] = "segmentation"
     title: ClassVar[str] = "Segmentation"
     Settings: ClassVar[type[Settings]] = SegmentationSettings
-    images: ClassVar[tuple[str, ...]] = ("image",)
+    images: tuple[str, ...] = ("image",)
     masks: ClassVar[tuple[str, ...]] = ("labels",)
 
     settings: SegmentationSettings

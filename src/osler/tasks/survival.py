@@ -18,10 +18,13 @@ from osler.tasks.case_input import (
     example_input,
     input_specs,
     item_of,
+    moved_images,
+    network_inputs,
     planned_input,
     run_input,
     table_row,
 )
+from osler.tasks.fusion_contributions import contributions
 from osler.tasks.labels import identifier, needed_label
 from osler.tasks.survival_figures import Asked, survival_figures
 from osler.tasks.survival_models import (
@@ -118,9 +121,14 @@ class Survival(Task):
     name: ClassVar[str] = "survival"
     title: ClassVar[str] = "Survival"
     Settings: ClassVar[type[Settings]] = SurvivalSettings
-    images: ClassVar[tuple[str, ...]] = ("image",)
 
     settings: SurvivalSettings
+
+    def __init__(
+        self, settings: Any, *, calibration: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        super().__init__(settings, calibration=calibration)
+        self.images, self.apart = moved_images(self.settings), self.settings.inputs is not None
 
     def planned(self, samples: Callable[[], Iterable[Case]]) -> Self:
         """Fill in scales, intervals, horizons and the grid, from the teaching cases alone."""
@@ -166,6 +174,9 @@ class Survival(Task):
 
     def network(self) -> tuple[str, Mapping[str, Any]]:
         return default_network(self.settings)
+
+    def wanted(self) -> Mapping[str, Any]:
+        return network_inputs(self.settings, self.outputs()) or super().wanted()
 
     def encode(self, case: Case, *, truth: bool = False) -> Sample:
         sample = Sample(
@@ -241,8 +252,7 @@ class Survival(Task):
         return cox_incidence(baselines, values, marks)
 
     def decode(self, outputs: Arrays, sample: Sample, *, source: Source) -> list[Finding]:
-        said = self.settings
-        marks = sorted({*said.horizons, *(said.grid if said.curve else [])})
+        said, marks = self.settings, self._marks()
         table = self.incidence(outputs[_OUTPUT], marks)
         item = item_of(sample.need_case(), said)
         found: list[Finding] = []
@@ -255,6 +265,26 @@ class Survival(Task):
                         horizon_days=mark * _DAYS[said.unit],
                     )
                 )  # fmt: skip
+        return found
+
+    def _marks(self) -> list[float]:
+        said = self.settings
+        return sorted({*said.horizons, *(said.grid if said.curve else [])})
+
+    def attributed(self, predict: Predict, sample: Sample, found: list[Finding]) -> list[Finding]:
+        wanted, marks = self.settings.inputs, self._marks()
+        if wanted is None:
+            return found
+
+        def chances(outputs: Arrays) -> list[float]:
+            risks = self.incidence(self.calibrated(outputs)[_OUTPUT], marks)
+            chosen: list[float] = np.clip(risks, 0, 1).ravel().tolist()
+            return chosen
+
+        made = contributions(predict, sample.inputs, wanted, chances)
+        for number, one in enumerate(found):
+            assert isinstance(one, Risk)
+            made.give(one, number)
         return found
 
     def judge(self, outputs: Arrays, sample: Sample) -> Row:

@@ -9,6 +9,7 @@ Everything here runs on numpy; only `Task.criterion` sees torch, and imports it 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -133,6 +134,8 @@ class Task(ABC):
         title: as a person reads it.
         Settings: the keys that a recipe may set under ``settings:``.
         images: names of inputs (and targets) that augmentation changes as images, linearly.
+        apart: each of the images is changed by itself, as pictures of several things are; else all
+            alike, as those that lie on one grid.
         masks: names of targets that move with them, taken from the nearest voxel.
         boxes: names of targets ``(K, 2 n)`` that move with them, first corner and the one opposite
             in pixels of the example, stop exclusive; they may come to reach beyond it.
@@ -143,7 +146,8 @@ class Task(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     Settings: ClassVar[type[Settings]]
-    images: ClassVar[tuple[str, ...]] = ()
+    images: tuple[str, ...] = ()
+    apart: bool = False
     masks: ClassVar[tuple[str, ...]] = ()
     boxes: ClassVar[tuple[str, ...]] = ()
 
@@ -210,6 +214,34 @@ class Task(ABC):
         """
         return net
 
+    def exportable(self, net: Any) -> Any:
+        """The part of the trained network that answers a case, which the graph is made of."""
+        return net
+
+    def more_graphs(self, net: Any) -> Mapping[str, tuple[Any, Mapping[str, Any], Sequence[str]]]:
+        """Further graphs of the bundle, such as an encoder of texts.
+
+        Args:
+            net: the trained network.
+
+        Returns:
+            The file's name to a module (torch), an example of its inputs by name, and the names of
+            its outputs.
+        """
+        return {}
+
+    def more_files(self, net: Any, folder: Path) -> Mapping[str, bytes]:
+        """Further files of the bundle, by name.
+
+        Args:
+            net: the trained network.
+            folder: of the run, where it may keep what is not of the bundle.
+        """
+        return {}
+
+    def opened(self, bundle: Any) -> None:
+        """Take note of the bundle that the task answers from, whose further files it may ask."""
+
     # From cases to arrays ------------------------------------------------------------------------
 
     @abstractmethod
@@ -268,6 +300,18 @@ class Task(ABC):
     @abstractmethod
     def decode(self, outputs: Arrays, sample: Sample, *, source: Source) -> list[Finding]:
         """Findings in the case's native grid, from calibrated scores."""
+
+    def attributed(self, predict: Predict, sample: Sample, found: list[Finding]) -> list[Finding]:
+        """The findings of a case with what each of its inputs contributed, where that is known.
+
+        It asks the network many times; training and evaluation do without.
+
+        Args:
+            predict: the network.
+            sample: the case.
+            found: of `decode`.
+        """
+        return found
 
     @abstractmethod
     def judge(self, outputs: Arrays, sample: Sample) -> Row:
