@@ -4,6 +4,7 @@ There is no default: without an engine every report is written by rule. What an 
 text and nothing else; it is bounded, stripped of control characters, and checked by who asks.
 """
 
+import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -20,6 +21,16 @@ MOST_ASKED: Final = 400_000
 
 MOST_WRITTEN: Final = 60_000
 """Most characters that are taken of an answer; the rest is cut off."""
+
+# <|im_start|>, <start_of_turn>, <s>, <image>, [INST] and their like, of any model
+_MARKS: Final = re.compile(
+    r"<[|｜][^<>|｜\s]{1,40}[|｜]>|</?(?:s|bos|eos|pad|unk|image|video|audio|img|tool_call|think)>"
+    r"|<(?:start|end)_of_(?:turn|image|text)>|<(?:image|patch)_[a-z_]{1,30}>"
+    r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|IMG)\]|<</?SYS>>",
+    re.IGNORECASE,
+)
+# what a model that thinks aloud writes before its answer
+_THOUGHT: Final = re.compile(r"\A\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
 
 KINDS: Final = (
     "none",
@@ -94,7 +105,9 @@ class Engine(ABC):
                 )
         if limit < 1:
             raise RecipeError(f"an engine writes at least one token, not {limit}")
-        text = clean(self._write(messages, images=images, limit=limit, seed=seed))[:MOST_WRITTEN]
+        turns = [Message(one.role, inert(one.text)) for one in messages]
+        text = self._write(turns, images=images, limit=limit, seed=seed)
+        text = _THOUGHT.sub("", clean(text[: 4 * MOST_WRITTEN]))[:MOST_WRITTEN]
         if not text.strip():
             raise EngineError(f"the engine '{self.name}' wrote nothing")
         return text.strip()
@@ -130,7 +143,7 @@ def open_engine(said: str, *, timeout: float = 120.0) -> Engine | None:
         said: ``"none"``; ``"transformers:FOLDER"``, a folder of the transformers library with
             weights in safetensors; ``"llama.cpp:FILE.gguf"``; or
             ``"openai:http://host:port/v1#MODEL"``, a server with the OpenAI interface, such as
-            vLLM, Ollama or llama-server.
+            vLLM, Ollama or llama-server (``"openai+images:"`` where its model sees images).
         timeout: seconds that one answer may take in all.
 
     Returns:
@@ -154,11 +167,19 @@ def open_engine(said: str, *, timeout: float = 120.0) -> Engine | None:
         from osler.language.engine_llama import LlamaEngine
 
         return LlamaEngine(where, timeout=timeout)
-    if kind == "openai" and where:
+    if kind in ("openai", "openai+images") and where:
         from osler.language.engine_server import ServerEngine
 
-        return ServerEngine(where, timeout=timeout)
+        return ServerEngine(where, timeout=timeout, sees_images=kind == "openai+images")
     raise RecipeError(f"'{kind[:40]}' is no language engine; say {', '.join(KINDS)}")
+
+
+def inert(text: str) -> str:
+    """Text without the marks by which models tell turns, roles and images apart.
+
+    What a record quotes could else close the user's turn and open the system's.
+    """
+    return _MARKS.sub(" ", text)
 
 
 def clean(text: str, *, keep: str = "\n\t") -> str:
