@@ -1,7 +1,10 @@
-"""Make odir-keywords.csv beside this file from the data folder (``$OSLER_DATA``).
+"""Make odir-keywords.csv and odir-fusion.csv beside this file from the data (``$OSLER_DATA``).
 
-Each eye of ODIR's 400 patients with its diagnostic keywords; both eyes of a patient share a fold.
-The photographs are for research only: no weight that is handed on may be trained on them.
+odir-keywords.csv: each eye of ODIR's 400 patients with its diagnostic keywords. odir-fusion.csv:
+each patient with both eyes, age and sex, and eight diseases as labels. Those labels were derived
+from the keywords, so the keywords are no column of it: as an input they would tell the answer.
+Both eyes of a patient share a fold, and a patient has the same one in both tables. The photographs
+are for research only: no weight that is handed on may be trained on them.
 
     python recipes/cohorts/make_odir.py
 """
@@ -14,6 +17,9 @@ from osler.data.cohort import data_folder
 
 HERE = Path(__file__).parent
 FOLDS = 5
+DISEASES = (
+    "normal", "diabetes", "glaucoma", "cataract", "amd", "hypertension", "myopia", "other",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -35,6 +41,24 @@ def main() -> None:
                     "fold": fold[name], "photo": f"odir/{one[f'{side}_image']}",
                     "label:keywords": one[f"{side}_keywords"],
                 })  # fmt: skip
+    write_patients(patients, fold)
+
+
+def write_patients(patients: list[dict[str, str]], fold: dict[str, int]) -> None:
+    """Write odir-fusion.csv: a patient a row, without the keywords."""
+    labels = [f"label:{name}" for name in DISEASES]
+    columns = ["case_id", "patient_id", "fold", "left", "right", "age", "sex", *labels]
+    with (HERE / "odir-fusion.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer.writeheader()
+        for one in patients:
+            name = one["patient_id"]
+            writer.writerow({
+                "case_id": f"odir-{name}", "patient_id": f"odir-{name}", "fold": fold[name],
+                "left": f"odir/{one['left_image']}", "right": f"odir/{one['right_image']}",
+                "age": one["age"], "sex": one["sex"],
+                **{f"label:{disease}": one[disease] for disease in DISEASES},
+            })  # fmt: skip
 
 
 if __name__ == "__main__":
