@@ -9,7 +9,6 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +16,7 @@ import typer
 
 import osler
 from osler import (
+    cli_compare,
     cli_data,
     cli_deidentify,
     cli_evaluate,
@@ -26,6 +26,7 @@ from osler import (
     cli_open,
     cli_register,
 )
+from osler.cli_open import Language
 from osler.errors import BundleError, InputError, OslerError, OutputError, RecipeError
 from osler.terminal import one_line
 
@@ -51,19 +52,13 @@ app.add_typer(cli_models.app, name="models")
 app.command()(cli_deidentify.deidentify)
 app.command()(cli_evaluate.evaluate)
 app.command()(cli_explain.explain)
+app.command()(cli_compare.compare)
 app.command()(cli_fit.fit)
 app.command()(cli_fit.tune)
 app.command()(cli_open.info)
 app.command()(cli_open.convert)
 app.command()(cli_open.view)
 app.command()(cli_register.register)
-
-
-class Language(StrEnum):
-    """Languages of the sentences."""
-
-    EN = "en"
-    ZH = "zh"
 
 
 Inputs = Annotated[

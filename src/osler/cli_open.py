@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,14 @@ _NUMBERS: dict[str, type[int] | type[float]] = {
     "max_bytes": int,
 }  # fmt: skip
 _OF_URLS = ("timeout", "max_seconds", "max_bytes", "anonymous", "endpoint", "plain_credentials")
+
+
+class Language(StrEnum):
+    """Languages of the sentences."""
+
+    EN = "en"
+    ZH = "zh"
+
 
 Source = Annotated[
     str, typer.Argument(metavar="PATH", help="A file of any kind, a folder, or a URL.")

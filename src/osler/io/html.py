@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 FILE: Final = "report.html"
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 _NOT_FUNDUS: Final = "not a fundus photograph"
-_SECTIONS: Final = ("impression", "findings", "quality")
+_SECTIONS: Final = ("impression", "history", "findings", "quality")
 _GROUPS: Final = ("lesions", "vessels", "anatomy", "grade", "other")
 
 

@@ -70,6 +70,7 @@ MEASURES: Final[Mapping[str, tuple[str, str]]] = {
     "lesion-area": ("Area", "面积"),
     "lesion-fovea-distance": ("Distance to the fovea", "距中心凹距离"),
     "lesion-quadrants": ("Quadrants", "累及象限数"),
+    "change": ("Change since the earlier photograph", "较之前照片的变化"),
 }
 
 # Flags as the steps write them: (English, Chinese).
@@ -100,6 +101,11 @@ FLAGS: Final[Mapping[str, tuple[str, str]]] = {
         "the file states the other eye than the photograph seems to show",
         "文件所注眼别与照片所示不符",
     ),
+    "earlier": ("in the earlier photograph", "见于较早的照片"),
+    "within-uncertainty": (
+        "neither photograph excludes the other's grade",
+        "两次照片均不能排除对方的分级",
+    ),
 }
 
 # UCUM: (English, Chinese) as printed after a number.
@@ -119,6 +125,8 @@ UNITS: Final[Mapping[str, tuple[str, str]]] = {
     "mm2": ("mm²", "mm²"),
     "um2": ("µm²", "µm²"),
     "[pix_i]2": ("px²", "像素²"),
+    "d": ("days", "天"),
+    "/a": ("a year", "每年"),
 }
 
 # Whole numbers in these units are printed without places.

@@ -19,7 +19,7 @@ LESIONS: Final = (
 class Sentence:
     """One sentence in both languages, and the ids of what it restates."""
 
-    section: Literal["quality", "findings", "impression"]
+    section: Literal["quality", "findings", "impression", "history"]
     en: str
     zh: str
     evidence: tuple[str, ...]
