@@ -16,6 +16,7 @@ import typer
 
 import osler
 from osler import (
+    cli_ask,
     cli_compare,
     cli_data,
     cli_deidentify,
@@ -49,6 +50,7 @@ bundles_app = typer.Typer(help="The models that came with Osler.", invoke_withou
 app.add_typer(bundles_app, name="bundles")
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_models.app, name="models")
+app.command()(cli_ask.ask)
 app.command()(cli_deidentify.deidentify)
 app.command()(cli_evaluate.evaluate)
 app.command()(cli_explain.explain)

@@ -1,0 +1,159 @@
+"""An engine's answer held against what it cites: numbers, sides, grades, and what none can see."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from osler.language.answers import Answer
+from osler.language.facts import Fact, bounded
+from osler.language.questions import understood
+from osler.language.tools import Given, Toolbox
+
+_NUMBER: Final = re.compile(r"(?<![\w.])[-−]?\d+(?:[.,]\d+)?(?:e[-+]?\d+)?(\s*%)?", re.IGNORECASE)
+_WORDS: Final = {
+    "zero": 0, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,
+    "nine": 9, "ten": 10, "eleven": 11, "twelve": 12, "dozen": 12, "hundred": 100,
+    "thousand": 1000, "half": 0.5, "twice": 2, "double": 2,
+}  # fmt: skip
+_SIGNS: Final = {c: n for n, c in enumerate("零一二三四五六七八九十")} | {"两": 2}
+_SIGN: Final = re.compile(r"([零一二两三四五六七八九十]+)\s*(?=[级期个处枚条块倍度成岁%])")
+_GRADE_WORDS: Final = {
+    "mild": "1",
+    "moderate": "2",
+    "severe": "3",
+    "轻度": "1",
+    "中度": "2",
+    "重度": "3",
+}
+
+
+def refused(answer: Answer, by_rule: Answer, tools: Toolbox, given: Iterable[Given]) -> str:
+    """Why an engine's answer is not taken; empty where it is.
+
+    Args:
+        answer: the engine's.
+        by_rule: the answer to the same question by rule.
+        tools: over the case.
+        given: what tools gave the engine.
+    """
+    calls = list(given)
+    if not answer.evidence:
+        return "it cites no finding"
+    known = {*tools.case.findings, *tools.case.items}
+    if not set(answer.evidence) <= known:
+        return "it cites what the case does not have"
+    cited = [f for f in tools.facts if f.id in answer.evidence]
+    numbers = [*_of_facts(cited), *_of_calls(calls, answer.evidence)]
+    for said, value, places in _numbers(answer.text):
+        if not any(_same(value, one, places) for one in numbers):
+            return f"the number {said[:20]} is in no finding that it cites"
+    return (
+        _outside(answer, calls)
+        or _grade(answer, cited)
+        or _yes_no(answer, by_rule)
+        or _other_side(answer, tools)
+    )
+
+
+def _numbers(text: str) -> Iterable[tuple[str, float, int]]:
+    """Numbers of a text: as it stands, its value, and the places after the point."""
+    for match in _NUMBER.finditer(text):
+        plain = match[0].replace("−", "-").replace(",", ".").rstrip("% \u00a0")
+        places = len(plain.partition(".")[2]) if "e" not in plain.lower() else 12
+        value = float(plain)
+        yield match[0], value, places
+    for word in re.findall(r"[a-z]+", text.casefold()):
+        if word in _WORDS:
+            yield word, float(_WORDS[word]), 6
+    for match in _SIGN.finditer(text):
+        yield match[1], _chinese(match[1]), 6
+
+
+def _chinese(signs: str) -> float:
+    if "十" in signs:
+        tens, _, ones = signs.partition("十")
+        return 10.0 * (_SIGNS.get(tens, 1) if tens else 1) + (_SIGNS.get(ones, 0) if ones else 0)
+    return float("".join(str(_SIGNS[s]) for s in signs))
+
+
+def _same(said: float, value: float, places: int) -> bool:
+    """Whether a number is another one, rounded to the places that are said (or a percentage)."""
+    unit = 0.5 * 10.0**-places + 1e-9
+    return abs(said - value) <= unit or (0 <= value <= 1 and abs(said - 100 * value) <= unit)
+
+
+def _of_facts(cited: Iterable[Fact]) -> Iterable[float]:
+    for fact in cited:
+        for value in (fact.value, fact.probability, fact.coverage, *fact.possible):
+            yield from _floats(value)
+
+
+def _of_calls(calls: Iterable[Given], evidence: tuple[str, ...]) -> Iterable[float]:
+    for one in calls:
+        # a page of findings is no licence to say any of their numbers of any of them
+        if one.tool != "list_findings" and (not one.evidence or set(one.evidence) & set(evidence)):
+            yield from _floats(dict(one.values))
+
+
+def _floats(value: Any) -> Iterable[float]:
+    if isinstance(value, bool) or value is None:
+        return
+    if isinstance(value, int | float):
+        yield float(value)
+    elif isinstance(value, str):
+        for match in re.findall(r"-?\d+(?:\.\d+)?", value[:2000])[:100]:
+            yield float(match)
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from _floats(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _floats(one)
+
+
+def _outside(answer: Answer, calls: Iterable[Given]) -> str:
+    """Speaks of what nothing looked for, unless a quoted text does."""
+    named = understood(answer.text).outside
+    if not named:
+        return ""
+    quoted = " ".join(str(one.values.get("quoted", "")) for one in calls).casefold()
+    heard = understood(quoted[:600]).outside if quoted else ()
+    beyond = [one for one in named if one not in heard]
+    return f"it speaks of {bounded(beyond[0])}, which no finding tells" if beyond else ""
+
+
+def _grade(answer: Answer, cited: Iterable[Fact]) -> str:
+    """A grade in words that is not the one that the cited label has, or leaves open."""
+    text = answer.text.casefold()
+    for fact in cited:
+        if fact.id != "dr-grade":
+            continue
+        allowed = {str(fact.value), *fact.possible}
+        for word, grade in _GRADE_WORDS.items():
+            if word in text and grade not in allowed:
+                return f"the grade “{word}” is not the one that was found"
+        proliferative = re.search(r"(?<!non-)(?<!non )(?<!non)proliferative|(?<!非)增殖", text)
+        if proliferative and "4" not in allowed:
+            return "the grade “proliferative” is not the one that was found"
+    return ""
+
+
+def _yes_no(answer: Answer, by_rule: Answer) -> str:
+    """Yes where the findings say no, or the other way round."""
+    pairs = (("yes", "no"), ("是", "否"))
+    for yes, no in pairs:
+        mine, other = (a.text.casefold().lstrip() for a in (answer, by_rule))
+        for said, found in ((yes, no), (no, yes)):
+            if re.match(rf"{said}(?![a-z])", mine) and re.match(rf"{found}(?:\. |：)", other):
+                return f"it says {said}, and the findings say {found}"
+    return ""
+
+
+def _other_side(answer: Answer, tools: Toolbox) -> str:
+    """A side other than the one that is shown."""
+    sides = {f.value for f in tools.facts if f.id == "laterality"}
+    text = answer.text.casefold()
+    for side, words in (("R", r"\bright eye|右眼"), ("L", r"\bleft eye|左眼")):
+        if re.search(words, text) and sides and side not in sides:
+            return "it names the other eye than the one that is shown"
+    return ""
