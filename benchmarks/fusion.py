@@ -68,11 +68,11 @@ class Study:
     asked: NDArray[np.bool_]
     table: list[str]
     notes: dict[str, Any]
-    steps: int = 150
-    batch: int = 24
+    steps: int = 250
+    batch: int = 16
 
 
-def odir(data: Path, size: int = 96) -> Study:
+def odir(data: Path, size: int = 64) -> Study:
     """Both eyes, age and sex. The diagnostic keywords made the labels, so they are no input."""
     rows = _rows(data / "odir/patients.csv")
     labels = [
@@ -115,7 +115,7 @@ _OUTCOME = re.compile(
 _TESTS = ("temperature", "pO2_saturation", "neutrophil_count", "lymphocyte_count")
 
 
-def chest(data: Path, target: str, *, note: str = "masked", size: int = 96) -> Study:
+def chest(data: Path, target: str, *, note: str = "masked", size: int = 64) -> Study:
     """A chest X-ray, age, laboratory values and a note, to what became of the patient.
 
     All frontal images of a patient teach; the earliest is asked about. Sentences of the note that
