@@ -79,12 +79,22 @@ class Importer:
 
 def importers() -> tuple[Importer, ...]:
     """What is imported, in the order in which it is tried."""
-    from osler.data import bids, coco, dicom_folder, fhir_bulk, image_folder, medmnist, nnunet
+    from osler.data import (
+        bids,
+        coco,
+        dicom_folder,
+        fhir_bulk,
+        image_folder,
+        llava,
+        medmnist,
+        nnunet,
+    )
 
     return (
         Importer("nnunet", nnunet.accepts, nnunet.read, "folder in nnU-Net's layout"),
         Importer("bids", bids.accepts, bids.read, "BIDS data set"),
         Importer("medmnist", medmnist.accepts, medmnist.read, "MedMNIST archive (.npz)"),
+        Importer("llava", llava.accepts, llava.read, "file of conversations (.json, .jsonl)"),
         Importer("coco", coco.accepts, coco.read, "COCO file of instances (.json)"),
         Importer("fhir", fhir_bulk.accepts, fhir_bulk.read, "FHIR bulk export (.ndjson)"),
         Importer("dicom", dicom_folder.accepts, dicom_folder.read, "folder of DICOM series"),
