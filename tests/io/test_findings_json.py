@@ -214,7 +214,7 @@ def test_no_folder_and_no_header_of_the_source_is_told(tmp_path: Path) -> None:
 
 
 def test_a_later_version_is_refused(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text('{"schema_version": 4}')
+    (tmp_path / FILE).write_text('{"schema_version": 5}')
     with pytest.raises(UnsupportedError, match="update osler"):
         read_findings(tmp_path)
 
@@ -273,3 +273,23 @@ def test_damaged_documents_give_a_case_or_a_named_error(
         told = str(error)
     # that lists are of one length is more than a schema can say
     assert not told or "give each moment one" in told or not checker.is_valid(document)
+
+
+def test_what_inputs_contributed_comes_back(tmp_path: Path) -> None:
+    case = every_kind()
+    moved = {"left": 0.25, "age": -0.05}
+    case.add(Label(id="l4", name="L", source=ME, value="yes", probability=0.7, contributions=moved, without={"left": 0.4, "age": 0.8}))  # fmt: skip  # noqa: E501
+    case.add(Risk(id="r4", name="R", source=ME, value=0.5, contributions=moved, without={"left": 0.2}))  # fmt: skip  # noqa: E501
+    document = checked(case)
+    assert document["schema_version"] == 4
+    by_id = {row["id"]: row for row in document["findings"]}
+    assert by_id["l4"]["contributions"] == moved
+    assert "contributions" not in by_id["l"]
+    old = json.loads(SCHEMA.with_name("findings-2.schema.json").read_text("utf-8"))
+    assert not jsonschema.Draft202012Validator(old).is_valid(document)
+    again = read_findings(write(case, tmp_path))
+    for id, kind in (("l4", Label), ("r4", Risk)):
+        one = again.get(id, kind)
+        assert one is not None
+        assert one.contributions == moved
+        assert one.without == case.findings[id].without  # type: ignore[union-attr]

@@ -1,6 +1,6 @@
 """A case as ``findings.json``, and back: every finding with its source, doubts and evidence.
 
-The format is described in ``docs/findings.md`` and checked by ``schemas/findings-3.schema.json``.
+The format is described in ``docs/findings.md`` and checked by ``schemas/findings-4.schema.json``.
 """
 
 import json
@@ -38,16 +38,18 @@ from osler.record import (
 )
 
 FILE: Final = "findings.json"
-SCHEMA_VERSION: Final = 3
-SCHEMA: Final = Path(__file__).parent / "schemas" / "findings-3.schema.json"
+SCHEMA_VERSION: Final = 4
+SCHEMA: Final = Path(__file__).parent / "schemas" / "findings-4.schema.json"
 
 
 _SINCE: Final[Mapping[type[Finding], int]] = {Contour: 2, Markers: 2, DerivedImage: 3}
 """Kinds that came later, and the version that has them."""
 
+_SECTIONS_SINCE_4: Final = ("advice", "history")
+
 _TUPLES: Final = (
     *("evidence", "flags", "position", "start", "stop", "prediction_set"),
-    *("labels", "durations", "channels", "notes"),
+    *("labels", "durations", "channels", "notes", "span", "interval"),
 )
 
 _KINDS: Final[Mapping[str, type[Finding]]] = {
@@ -85,6 +87,12 @@ def as_document(case: Case) -> dict[str, Any]:
 
 def _since(finding: Finding) -> int:
     """The first version that holds it."""
+    if isinstance(finding, Label | Risk) and (finding.contributions or finding.without):
+        return 4
+    if any(getattr(finding, name, None) is not None for name in ("span", "interval")):
+        return 4
+    if isinstance(finding, Passage) and finding.section in _SECTIONS_SINCE_4:
+        return 4
     volume = isinstance(finding, Mask | Heatmap) and masks.is_volume(finding)
     return 3 if volume else _SINCE.get(type(finding), 1)
 
@@ -134,12 +142,19 @@ def _finding(finding: Finding, files: Mapping[str, str]) -> dict[str, Any]:
         out["matrix"] = finding.matrix.tolist()
         out.pop("displacement", None)
         out.pop("unit", None)
+    elif isinstance(finding, Label | Risk):
+        for key in ("contributions", "without"):
+            if not out[key]:  # as versions before the fourth have it
+                del out[key]
     elif isinstance(finding, Markers):
         out["times"] = finding.times.tolist()
     elif isinstance(finding, DerivedImage):
         out["image"] = derived_images.described(finding.image)
     if finding.id in files:
         out["file"] = files[finding.id]
+    for key in ("span", "interval", "level"):
+        if out.get(key, 0) is None:
+            del out[key]  # a span has what a text states alone, an interval some risks
     return out
 
 
