@@ -239,6 +239,9 @@ def predict(
         str | None,
         typer.Option("--prompt", metavar="TEXT", help="Sentence around each name, with {}."),
     ] = None,
+    knowledge: Annotated[
+        bool, typer.Option("--knowledge", help="Also say of each name what it looks like.")
+    ] = False,
     tokenizer: Annotated[
         Path | None,
         typer.Option("--tokenizer", metavar="DIR", help="If it is not beside the checkpoint."),
@@ -293,11 +296,14 @@ def predict(
             raise RecipeError(f"'{bundle}' is a network; --dicom and --fhir are for bundles")
         if network and background:
             raise RecipeError(f"'{bundle}' is a network; --background is for bundles")
-        if not network and (features or labels or prompt or set_):
+        if not network and (features or set_):
             raise RecipeError(
-                f"'{bundle}' is a bundle; --features, --labels, --prompt and --set are for "
-                "networks ('osler models list')"
+                f"'{bundle}' is a bundle; --features and --set are for networks ('osler models "
+                "list')"
             )
+        names = tuple(one.strip() for one in (labels or "").split(",") if one.strip())
+        if (prompt or knowledge) and not names:
+            raise RecipeError("--prompt and --knowledge go with --labels")
         with console.Progress(shown=not quiet) as progress:
             told: dict[str, Any] = {
                 "trace": debug,
@@ -312,10 +318,9 @@ def predict(
                     out,
                     ask=networks.Ask(
                         features=features,
-                        labels=tuple(
-                            one.strip() for one in (labels or "").split(",") if one.strip()
-                        ),
+                        labels=names,
                         prompt=prompt,
+                        knowledge=knowledge,
                         boxes=tuple(cli_models.numbers(one, "--box", 4) for one in box or []),
                         points=tuple(cli_models.numbers(one, "--point", 2) for one in point or []),
                         probabilities=probabilities,
@@ -330,6 +335,10 @@ def predict(
             elif general := asking.general(bundle):
                 if probabilities:
                     raise RecipeError("--probabilities is for bundles of the fundus")
+                if names:
+                    from osler.bundles.image_text import asked
+
+                    general = asked(general, names, caption=prompt, knowledge=knowledge)
                 prompts = cli_models.prompts(box, point, background)
                 result = asking.run(
                     general, inputs, out, dicom=dicom, fhir=fhir, prompts=prompts, **told
@@ -340,6 +349,8 @@ def predict(
                 raise RecipeError(
                     f"'{bundle}' reads the fundus; 'osler read' writes DICOM and FHIR of it"
                 )
+            elif names:
+                raise RecipeError(f"'{bundle}' reads the fundus; it has no text for --labels")
             else:
                 result = predictions.run(bundle, inputs, out, probabilities=probabilities, **told)
         if not quiet:

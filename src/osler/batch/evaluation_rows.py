@@ -84,7 +84,9 @@ class Judge:
         if output is not None:
             raise RecipeError(f"'{card.name}' has one answer; leave out the output '{output}'")
         digest = hashlib.sha256(card.to_json()).hexdigest()
-        return cls(bundle, task_of(card, tasks=tasks), digest, taught)
+        task = task_of(card, tasks=tasks)
+        task.opened(bundle)
+        return cls(bundle, task, digest, taught)
 
     def row(self, case: "Case") -> dict[str, Any]:
         """What the case gives to the figures, as JSON gives it back."""

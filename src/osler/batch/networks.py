@@ -28,6 +28,7 @@ class Ask:
         features: what it saw, a row a picture, in ``features.parquet``.
         labels: names to tell apart without training; for networks of image and language.
         prompt: sentence around each name, with ``{}`` in its place; None takes the card's.
+        knowledge: say of each name what it looks like, too.
         boxes: ``(x0, y0, x1, y1)`` in pixels of the picture; for promptable networks.
         points: ``(x, y)`` in pixels of the picture, each of them inside what is wanted.
         probabilities: also write ``STEM.npz`` where masks are written.
@@ -39,6 +40,7 @@ class Ask:
     features: bool = False
     labels: tuple[str, ...] = ()
     prompt: str | None = None
+    knowledge: bool = False
     boxes: tuple[tuple[float, ...], ...] = ()
     points: tuple[tuple[float, ...], ...] = ()
     probabilities: bool = False
@@ -91,7 +93,7 @@ def run(
     """
     out = Path(out)
     paths = plan.inputs(inputs, out)
-    net = _built(name, list(checkpoints), dict(options or {}))
+    net = built(name, list(checkpoints), dict(options or {}))
     work = _work(net, ask, out)
     make_folder(out)
     batch = Batch()
@@ -119,7 +121,7 @@ def run(
     return batch
 
 
-def _built(name: str, checkpoints: list[Path], options: dict[str, Any]) -> Any:
+def built(name: str, checkpoints: list[Path], options: dict[str, Any]) -> Any:
     from osler import models
 
     if Path(name).is_dir() and not checkpoints:
@@ -284,7 +286,9 @@ class _ZeroShot(_Work):
 
     def __post_init__(self) -> None:
         _Work.__post_init__(self)
-        self.classes = self.net.classes(self.ask.labels, caption=self.ask.prompt)
+        self.classes = self.net.classes(
+            self.ask.labels, caption=self.ask.prompt, knowledge=self.ask.knowledge
+        )
 
     def prepare(self, picture: _Picture) -> None:
         """Nothing: the network prepares its pictures itself."""

@@ -39,6 +39,7 @@ class Bundle:
         self.card = card
         self.folder = folder
         self._session: InferenceSession | None = None
+        self._others: dict[str, InferenceSession] = {}
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -84,7 +85,39 @@ class Bundle:
                 self._session = session
             return self._session
 
-    def _created(self) -> "InferenceSession":
+    def read(self, name: str) -> bytes:
+        """The content of a file of the bundle, as its card has it.
+
+        Raises:
+            BundleError: it is not listed, missing or changed.
+        """
+        return read_file(self.folder, self.card, name)
+
+    def beside(self, name: str, feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """Run a further graph of the bundle, such as ``text.onnx``, once.
+
+        Args:
+            name: of the file.
+            feed: its inputs by name.
+
+        Returns:
+            Its outputs in order.
+
+        Raises:
+            BundleError: the file is not of the bundle or is damaged, or the graph fails.
+        """
+        with self._lock:
+            if name not in self._others:
+                self._others[name] = self._created(name)
+        try:
+            return list(self._others[name].run(None, dict(feed)))
+        except Exception as error:
+            shapes = ", ".join(f"'{key}' {value.shape}" for key, value in feed.items())
+            raise BundleError(
+                f"'{name}' of bundle '{self.card.name}' failed on {shapes}: {error}"
+            ) from error
+
+    def _created(self, name: str = MODEL_FILE) -> "InferenceSession":
         import onnxruntime as ort
 
         ort.disable_telemetry_events()
@@ -105,12 +138,12 @@ class Bundle:
         if _PROVIDERS["cpu"] not in providers:
             providers.append(_PROVIDERS["cpu"])
         # the bytes that were hashed are the bytes that are loaded
-        content = read_file(self.folder, self.card, MODEL_FILE)
+        content = read_file(self.folder, self.card, name)
         try:
             return ort.InferenceSession(content, options, providers=providers)
         except Exception as error:
             raise BundleError(
-                f"{self.folder / MODEL_FILE}: ONNX Runtime {ort.__version__} does not take it "
+                f"{self.folder / name}: ONNX Runtime {ort.__version__} does not take it "
                 f"({error}); update onnxruntime, or export the model anew"
             ) from error
 

@@ -112,7 +112,7 @@ def fit(
     refuse_difference(read.name, trained.difference, most=trained.let_differ)
     run = finish(
         _card(read, trained, used), trained.graph, folder, recipe=read.model_dump(mode="json"),
-        data=used, difference=trained.difference, beside={TAUGHT: trained.taught},
+        data=used, difference=trained.difference, beside={TAUGHT: trained.taught, **trained.beside},
         strategies=trained.strategies,
     )  # fmt: skip
     (folder / "cases.json").write_text(

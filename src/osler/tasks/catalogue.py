@@ -16,6 +16,7 @@ TASKS: Final[tuple[tuple[str, str], ...]] = (
     ("classification", "osler.tasks.classification:Classification"),
     ("segmentation", "osler.tasks.segmentation:Segmentation"),
     ("report", "osler.tasks.reporting:Report"),
+    ("image-text", "osler.tasks.image_text:ImageTextTask"),
     ("question-answering", "osler.tasks.question_answering:QuestionAnswering"),
     ("writing", "osler.tasks.writing:Writing"),
     ("detection", "osler.tasks.detection:Detection"),

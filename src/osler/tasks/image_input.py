@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from osler.errors import GeometryError, InputError
 from osler.record import Case, Image
+from osler.tasks.field import find_field
 from osler.tasks.grid import Grid, grid_of, index_map, resampled
 from osler.tasks.named_item import named_item
 from osler.tasks.native_grid import resample
@@ -46,6 +47,8 @@ class ImageInput(Settings):
         size: ``([D,] H, W)`` to which everything is resized; None keeps sizes.
         spacing: ``(D, H, W)`` millimetres to which volumes are resampled; None keeps them.
         intensity: of every channel alike.
+        field: of a photograph of the fundus, the box of its lit field alone, so that black borders
+            and the camera's frame do not matter.
     """
 
     items: Annotated[list[str], Field(min_length=1)] = ["image"]
@@ -61,6 +64,7 @@ class ImageInput(Settings):
         | None
     ) = None
     intensity: Intensity = Intensity()
+    field: bool = False
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -122,6 +126,8 @@ def encode_image(
     planes = []
     for image in found:
         array = _channels(image, wanted, case)
+        if wanted.field and array.ndim == 3:
+            array = _in_field(array)
         array = adjusted(array, wanted.intensity)
         if len(found) > 1:
             array = _aligned(array, image, first, case)
@@ -132,6 +138,12 @@ def encode_image(
     if wanted.size is not None and tuple(out.shape[1:]) != tuple(wanted.size):
         out = resized(out, wanted.size)
     return np.ascontiguousarray(out, np.float32), native, source, target
+
+
+def _in_field(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The box of the lit field of a photograph ``(C, H, W)``, values 0 to 255."""
+    h0, w0, h1, w1 = find_field(np.clip(array, 0, 255).astype(np.uint8)).box
+    return np.ascontiguousarray(array[:, h0:h1, w0:w1])
 
 
 def _channels(image: Image, wanted: ImageInput, case: Case) -> NDArray[np.float32]:
