@@ -21,7 +21,15 @@ from torch.nn import functional
 from osler.errors import RecipeError
 from osler.models.checkpoints.layout import Layout, Shapes
 from osler.models.checkpoints.shapes import commonest, count
-from osler.models.mmformer_parts import LEVELS, Decoder, Encoder, Transformer, conv, enlarged
+from osler.models.fusion import drop_inputs
+from osler.models.mmformer_parts import (
+    LEVELS,
+    Decoder,
+    Encoder,
+    Transformer,
+    conv,
+    enlarged,
+)
 
 NAME = "mmformer"
 BRATS = ("flair", "t1ce", "t1", "t2")
@@ -45,6 +53,8 @@ class MMFormer(nn.Module):
             ``published`` reads the joined tokens as the official code does, four that follow each
             other in one input for each place, which its published weights need.
         answer: a score for each place, or for the whole.
+        input_dropout: share of the inputs dropped in training, never all of a sample.
+        deep_supervision: in training, the scores of coarser scales are given too.
     """
 
     def __init__(
@@ -63,25 +73,37 @@ class MMFormer(nn.Module):
         dropout: float = 0.1,
         order: Literal["places", "published"] = "places",
         answer: Answer = "segmentation",
+        input_dropout: float = 0.0,
+        deep_supervision: bool = False,
     ) -> None:
         super().__init__()
+        self.input_dropout, self.deep_supervision = input_dropout, deep_supervision
         self.modalities, self.order, self.answer = tuple(modalities), order, answer
         self.dims = {name: _own(dims, name) for name in self.modalities}
+        self.channels = {name: int(_own(channels, name)) for name in self.modalities}
         self.grids = {
-            name: _grid(_own(image_size, name), self.dims[name]) for name in self.modalities
+            name: _grid(_own(image_size, name), self.dims[name])
+            for name in self.modalities
         }
         self._check()
         deepest = width * 2 ** (LEVELS - 1)
         for name in self.modalities:
             flat = self.dims[name]
-            self.add_module(f"{name}_encoder", Encoder(flat, _own(channels, name), width))
+            self.add_module(
+                f"{name}_encoder", Encoder(flat, _own(channels, name), width)
+            )
             self.add_module(f"{name}_encode_conv", conv(flat, deepest, embed_dim, 1))
             self.add_module(
-                f"{name}_transformer", Transformer(embed_dim, depth, num_heads, hidden, dropout)
+                f"{name}_transformer",
+                Transformer(embed_dim, depth, num_heads, hidden, dropout),
             )
             tokens = math.prod(self.grids[name])
-            self.register_parameter(f"{name}_pos", nn.Parameter(torch.zeros(1, tokens, embed_dim)))
-        self.multimodal_transformer = Transformer(embed_dim, depth, num_heads, hidden, dropout)
+            self.register_parameter(
+                f"{name}_pos", nn.Parameter(torch.zeros(1, tokens, embed_dim))
+            )
+        self.multimodal_transformer = Transformer(
+            embed_dim, depth, num_heads, hidden, dropout
+        )
         if answer == "classification":
             self.head = nn.Linear(embed_dim, num_classes)
         else:
@@ -97,7 +119,9 @@ class MMFormer(nn.Module):
     def _add_decoders(self, num_classes: int, width: int, embed_dim: int) -> None:
         deepest = width * 2 ** (LEVELS - 1)
         flat, many = self.dims[self.modalities[0]], len(self.modalities)
-        for name in self.modalities:  # brings each input's own tokens back to its last map
+        for (
+            name
+        ) in self.modalities:  # brings each input's own tokens back to its last map
             self.add_module(f"{name}_decode_conv", conv(flat, embed_dim, deepest, 1))
         self.multimodal_decode_conv = conv(flat, many * embed_dim, many * deepest, 1)
         self.decoder_fuse = Decoder(flat, num_classes, width, many)
@@ -106,9 +130,13 @@ class MMFormer(nn.Module):
     def _check(self) -> None:
         for name in self.modalities:
             if not name.isidentifier() or name in ("present", "multimodal", "decoder"):
-                raise RecipeError(f"'{name}' cannot be the name of an input; it is no plain word")
+                raise RecipeError(
+                    f"'{name}' cannot be the name of an input; it is no plain word"
+                )
         if len(set(self.modalities)) != len(self.modalities) or not self.modalities:
-            raise RecipeError("the names of the inputs must differ, and there must be one")
+            raise RecipeError(
+                "the names of the inputs must differ, and there must be one"
+            )
         if set(self.dims.values()) - {2, 3}:
             raise RecipeError("inputs are pictures (dims=2) or volumes (dims=3)")
         same = len(set(self.grids.values())) == 1
@@ -149,9 +177,13 @@ class MMFormer(nn.Module):
                 kept = tokens[name] * there[:, column, None, None]
             else:
                 same = self.answer == "segmentation"
-                grid = [side // 16 for side in near.shape[2:]] if same else self.grids[name]
+                grid = (
+                    [side // 16 for side in near.shape[2:]]
+                    if same
+                    else self.grids[name]
+                )
                 place = self._positions(name, grid)
-                kept = place.new_zeros(len(near), place.shape[1], place.shape[2])
+                kept = place.new_zeros(near.shape[0], place.shape[1], place.shape[2])
             joined.append(kept)
             positions.append(place)
             seen.append(there[:, column, None].expand(-1, place.shape[1]))
@@ -168,11 +200,15 @@ class MMFormer(nn.Module):
         if unknown or not images:
             raise RecipeError(
                 f"the inputs are {', '.join(self.modalities)}; "
-                + (f"there is no {', '.join(sorted(unknown))}" if unknown else "none is given")
+                + (
+                    f"there is no {', '.join(sorted(unknown))}"
+                    if unknown
+                    else "none is given"
+                )
             )
         near = next(iter(images.values()))
         given = near.new_tensor([float(name in images) for name in self.modalities])
-        there = given.expand(len(near), -1)
+        there = given.expand(near.shape[0], -1)
         return there if present is None else there * present.to(there)
 
     def _positions(self, name: str, grid: Sequence[int]) -> Tensor:
@@ -205,11 +241,13 @@ class MMFormer(nn.Module):
         """``(B, M * n, D)`` to ``(B, M * D, ...)``: what each place has of every input."""
         many = len(self.modalities)
         if self.order == "published":
-            return tokens.reshape(len(tokens), *grid, -1).movedim(-1, 1)
+            return tokens.reshape(tokens.shape[0], *grid, -1).movedim(-1, 1)
         by_input = tokens.unflatten(1, (many, -1)).transpose(2, 3)
         return by_input.flatten(1, 2).unflatten(2, tuple(grid))
 
-    def auxiliary(self, *, present: Tensor | None = None, **images: Tensor) -> dict[str, Any]:
+    def auxiliary(
+        self, *, present: Tensor | None = None, **images: Tensor
+    ) -> dict[str, Any]:
         """What training compares with the truth beside the scores.
 
         Returns:
@@ -217,29 +255,67 @@ class MMFormer(nn.Module):
             finest; ``alone``, by name the scores from each input alone.
         """
         scores, coarser, maps = self._fused(images, present)
-        scales = [enlarged(one.softmax(dim=1), 2**level) for level, one in enumerate(coarser, 1)]
+        scales = [
+            enlarged(one.softmax(dim=1), 2**level)
+            for level, one in enumerate(coarser, 1)
+        ]
         alone = {name: self.decoder_sep(levels)[0] for name, levels in maps.items()}
         return {"scores": scores, "scales": scales, "alone": alone}
 
-    def forward(self, *, present: Tensor | None = None, **images: Tensor) -> Tensor:
-        """Inputs by name; those that were not taken are left out.
+    def forward(
+        self, x: Tensor | None = None, present: Tensor | None = None, **images: Tensor
+    ) -> Any:
+        """Inputs by name; those that were not taken are left out. Or all of them as one array.
 
         Args:
+            x: ``(B, sum of C, ...)``, all inputs behind each other; with ``present``, what is
+                absent is not looked at.
             present: ``(B, M)``, which inputs each sample has, where that differs within a batch.
             images: ``(B, C, H, W)`` or ``(B, C, D, H, W)``.
 
         Returns:
-            scores ``(B, num_classes, ...)``, or ``(B, num_classes)`` of the whole.
+            scores ``(B, num_classes, ...)``, or ``(B, num_classes)`` of the whole; in training
+            with ``deep_supervision`` a list of them and those of coarser scales.
         """
+        if x is not None:
+            images = self._parted(x, present)
+        if self.training and self.input_dropout:
+            there = self._there(images, present) > 0.5
+            present = drop_inputs(there, self.input_dropout).to(
+                next(iter(images.values()))
+            )
         if self.answer == "segmentation":
-            return self._fused(images, present)[0]
+            scores, coarser, _ = self._fused(images, present)
+            return (
+                [scores, *coarser]
+                if self.training and self.deep_supervision
+                else scores
+            )
         tokens = self.encode(images, present)[2]
         there = self._there(images, present)
         sizes = torch.tensor(
-            [self._tokens(name, images) for name in self.modalities], device=there.device
+            [self._tokens(name, images) for name in self.modalities],
+            device=there.device,
         )
         share = there.repeat_interleave(sizes, dim=1)[..., None]
         return self.head((tokens * share).sum(dim=1) / share.sum(dim=1).clamp(min=1))
+
+    def _parted(self, x: Tensor, present: Tensor | None) -> dict[str, Tensor]:
+        """One array as inputs by name, with zeros for those that are absent."""
+        widths = [self.channels[name] for name in self.modalities]
+        if sum(widths) != x.shape[1]:
+            raise RecipeError(
+                f"the inputs {', '.join(self.modalities)} have {sum(widths)} channels together, "
+                f"not {x.shape[1]}"
+            )
+        out = {}
+        parts = zip(self.modalities, torch.split(x, widths, dim=1), strict=True)
+        for column, (name, part) in enumerate(parts):
+            out[name] = part
+            if present is not None:
+                there = present[:, column].reshape(-1, *[1] * (x.ndim - 1)) > 0.5
+                out[name] = torch.where(there, part, torch.zeros_like(part))
+        return out
 
     def _tokens(self, name: str, images: Mapping[str, Tensor]) -> int:
         if name in images:
@@ -290,7 +366,9 @@ SIZES = {NAME: [(32, 48), (48, 32)]}
 def _options(shapes: Shapes) -> dict[str, Any]:
     """What a published checkpoint tells; heads cannot be seen."""
     names = [
-        one[1] for name in shapes if (one := re.fullmatch(r"(\w+)_encoder\.e1_c1\.bias", name))
+        one[1]
+        for name in shapes
+        if (one := re.fullmatch(r"(\w+)_encoder\.e1_c1\.bias", name))
     ]
     if not names:
         return {}

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.errors import InputError, RecipeError
-from osler.record import Case, Finding, Mask, Source
+from osler.record import Case, Finding, Image, Mask, Source
 from osler.tasks import segmentation_figures, segmentation_prompt
 from osler.tasks.grid import Grid
 from osler.tasks.image_input import encode_image, image_of, resized
 from osler.tasks.labels import identifier, unknown_without
 from osler.tasks.largest_part import keep_largest
+from osler.tasks.missing_items import PRESENT, default_network, encode_present, present_items
 from osler.tasks.native_grid import native_labels, native_masks
 from osler.tasks.sampling import Sampling, between, same_extent
 from osler.tasks.segmentation_plan import Survey
@@ -68,12 +69,13 @@ class Segmentation(Task):
         axes = len(size) if size else 2 if said.image.spacing is None else 3
         fixed = size if said.patch or said.image.size else None
         prompt = segmentation_prompt.CHANNELS if said.prompt != "none" else ()
-        return (
-            InputSpec(
-                "image", (*said.image.channels, *prompt), size=fixed, axes=axes,
-                multiple=1 if fixed else said.multiple,
-            ),
+        image = InputSpec(
+            "image", (*said.image.channels, *prompt), size=fixed, axes=axes,
+            multiple=1 if fixed else said.multiple,
         )  # fmt: skip
+        if not said.missing:
+            return (image,)
+        return (image, InputSpec(PRESENT, said.image.channels, size=(), axes=0))
 
     def outputs(self) -> tuple[OutputSpec, ...]:
         said = self.settings
@@ -87,14 +89,23 @@ class Segmentation(Task):
     def network(self) -> tuple[str, Mapping[str, Any]]:
         if self.settings.planned is not None:
             return self.settings.planned.network, self.settings.planned.options
+        if self.settings.missing:
+            return default_network(self.inputs()[0], self.settings.image)
         if self.inputs()[0].axes == 3:
             return "dynunet", {"widths": [16, 32, 64, 128]}
         return "dynunet-2d", {"widths": [16, 32, 64, 128, 128]}
 
     def encode(self, case: Case, *, truth: bool = False) -> Sample:
         said = self.settings
-        image, native, source, target = encode_image(case, said.image)
-        sample = Sample(case.id, case.patient_id or case.id, {"image": image}, case=case)
+        inputs: Arrays = {}
+        if said.missing:
+            inputs["image"], inputs[PRESENT], native, source, target = encode_present(
+                case, said.image
+            )
+        else:
+            inputs["image"], native, source, target = encode_image(case, said.image)
+        image = inputs["image"]
+        sample = Sample(case.id, case.patient_id or case.id, inputs, case=case)
         sample.home = {"native": native, "source": source, "target": target}
         axes = image.ndim - 1
         if said.patch is not None and len(said.patch) != axes:
@@ -173,6 +184,12 @@ class Segmentation(Task):
                 return one
         return None
 
+    def _first(self, case: Case) -> Image:
+        """The image in whose grid the masks lie: the first of those that there are."""
+        said = self.settings
+        names = present_items(case, said.image) if said.missing else said.image.items
+        return image_of(case, names[0])
+
     def _unknown(self, case: Case, label: str) -> bool:
         """Whether a mask that is missing was not drawn; else nothing is there."""
         return unknown_without(case, label, absent=self.settings.absent, what="mask")
@@ -180,6 +197,7 @@ class Segmentation(Task):
     def example(self, sample: Sample, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
         """A patch, with `foreground` probability around a labelled voxel; the whole else."""
         image = sample.inputs["image"]
+        beside = {name: one for name, one in sample.inputs.items() if name != "image"}
         if "labels" not in sample.targets:  # cut like any other, with nothing to centre on
             blank = {"labels": np.zeros((1, *image.shape[1:]), np.int64)}
             return self.example(replace(sample, targets=blank), rng)[0], {}
@@ -190,7 +208,7 @@ class Segmentation(Task):
             places = np.flatnonzero(labels[0] == 1)
         patch = self.settings.patch
         if patch is None:
-            return {"image": image}, {"labels": labels}
+            return {"image": image, **beside}, {"labels": labels}
         shape = image.shape[1:]
         centre: Sequence[int] | None = None
         if rng.random() < self.settings.foreground:
@@ -207,7 +225,7 @@ class Segmentation(Task):
                 start.append(int(rng.integers(min(low, high), high + 1)))
         cut = (slice(None), *(slice(a, a + side) for a, side in zip(start, patch, strict=True)))
         return (
-            {"image": _filled(image[cut], patch, "edge")},
+            {"image": _filled(image[cut], patch, "edge"), **beside},
             {"labels": _filled(labels[cut], patch, "constant")},
         )
 
@@ -289,13 +307,15 @@ class Segmentation(Task):
         Where ``mirror`` names axes, the mean of the scores of all flips of them.
         """
         image = sample.inputs["image"]
+        beside = {name: one for name, one in sample.inputs.items() if name != "image"}
 
         def ask(windows: NDArray[np.float32]) -> NDArray[Any]:
             total: NDArray[Any] | None = None
             flips = _flips(self.settings.mirror, windows.ndim - 2)
             for axes in flips:
                 turned = np.ascontiguousarray(np.flip(windows, axes)) if axes else windows
-                said = predict({"image": turned})[_OUTPUT]
+                more = {name: np.repeat(one[None], len(turned), 0) for name, one in beside.items()}
+                said = predict({"image": turned, **more})[_OUTPUT]
                 said = np.flip(said, axes) if axes else said
                 total = said if total is None else total + said
             assert total is not None
@@ -352,7 +372,7 @@ class Segmentation(Task):
 
     def decode(self, outputs: Arrays, sample: Sample, *, source: Source) -> list[Finding]:
         said = self.settings
-        image = image_of(sample.need_case(), said.image.items[0])
+        image = self._first(sample.need_case())
         item = image.name
         masks = self.native(outputs, sample)
         found: list[Finding] = [
@@ -372,7 +392,7 @@ class Segmentation(Task):
         neither truth nor prediction has no figure and is counted as left out.
         """
         said, case = self.settings, sample.need_case()
-        image = image_of(case, said.image.items[0])
+        image = self._first(case)
         spacing = image.spacing or (1.0,) * len(image.shape)
         out: Row = {}
         masks = self.native(outputs, sample)

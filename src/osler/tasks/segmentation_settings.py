@@ -60,6 +60,8 @@ class SegmentationSettings(Settings):
 
     Attributes:
         image: which images, on what grid and with which intensities.
+        missing: any of several images may be missing; which are there is a further input of the
+            network, ``present``, so it must be one that takes it, such as ``mmformer``.
         labels: names of the cohort's mask columns, in the order of the network's outputs.
         overlapping: labels may share voxels (a sigmoid each); else they exclude each other
             (softmax with a background).
@@ -87,6 +89,7 @@ class SegmentationSettings(Settings):
     """
 
     image: ImageInput = ImageInput()
+    missing: bool = False
     labels: list[str] = Field(min_length=1)
     overlapping: bool = False
     absent: Literal["none", "unknown"] | None = None
@@ -119,4 +122,10 @@ class SegmentationSettings(Settings):
                 raise ValueError(f"{key} names {unknown}, not among settings.labels")
         if self.prompt != "none" and len(self.labels) != 1:
             raise ValueError("prompt: what is marked is told by the prompt; give one label")
+        if self.missing and (len(self.image.items) < 2 or self.prompt != "none"):
+            raise ValueError("missing: image.items names several images, and there is no prompt")
+        if self.missing and self.plan != "none":
+            raise ValueError(
+                "missing: the plan asks that every case has every image; set plan: none"
+            )
         return self
