@@ -76,7 +76,7 @@ class Fusion(nn.Module):
         _check(inputs, labels, strategy, encoder, width, input_dropout)
         self.names = tuple(str(one["name"]) for one in inputs)
         self.kinds = tuple(str(one["kind"]) for one in inputs)
-        self.strategy, self.input_dropout = strategy, input_dropout
+        self.strategy, self.input_dropout, self.width = strategy, input_dropout, width
         self.groups = _groups(inputs, share=share)
         patches = strategy == "shared-encoder"
         self.encoders = nn.ModuleDict({
