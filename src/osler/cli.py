@@ -22,6 +22,7 @@ from osler import (
     cli_deidentify,
     cli_evaluate,
     cli_explain,
+    cli_extract,
     cli_fit,
     cli_models,
     cli_open,
@@ -54,6 +55,7 @@ app.command()(cli_ask.ask)
 app.command()(cli_deidentify.deidentify)
 app.command()(cli_evaluate.evaluate)
 app.command()(cli_explain.explain)
+app.command()(cli_extract.extract)
 app.command()(cli_compare.compare)
 app.command()(cli_fit.fit)
 app.command()(cli_fit.tune)

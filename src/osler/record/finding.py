@@ -230,6 +230,8 @@ class Label(Finding):
             (Shapley value); with the probability without any input they sum to it. Empty where
             that is not known.
         without: input to what ``probability`` would have been, had that input been missing.
+        span: of a statement taken from a text, its first character in the text ``item`` and one
+            past its last.
     """
 
     value: str
@@ -239,6 +241,7 @@ class Label(Finding):
     meanings: Mapping[str, str] = field(default_factory=dict)
     contributions: Mapping[str, float] = field(default_factory=dict)
     without: Mapping[str, float] = field(default_factory=dict)
+    span: tuple[int, int] | None = None
 
     @property
     def meaning(self) -> str:
@@ -258,6 +261,7 @@ class Measurement(Finding):
         reason: why there is no value; empty where there is one.
         structure: what was measured, such as ``"artery"``; empty where there is only one.
         region: where, such as ``"zone B"``; empty for the whole image.
+        span: of a number taken from a text, as for `Label`.
     """
 
     value: float | None
@@ -266,6 +270,7 @@ class Measurement(Finding):
     reason: str = ""
     structure: str = ""
     region: str = ""
+    span: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         # slots=True rebuilds the class, so zero-argument super() would not find it here
@@ -285,7 +290,7 @@ class Passage(Finding):
     Attributes:
         text: the words.
         language: BCP 47 tag.
-        section: ``"findings"``, ``"impression"`` or ``"quality"``.
+        section: ``"findings"``, ``"impression"``, ``"quality"``, ``"advice"`` or ``"history"``.
     """
 
     text: str
@@ -300,12 +305,16 @@ class Risk(Finding):
     Attributes:
         value: probability, 0 to 1.
         horizon_days: the time it is about, in days; None where it has no limit.
+        interval: lower and upper end of ``value`` at ``level``; None where they are not known.
+        level: of the interval, such as 0.95.
         contributions: as for `Label`, of ``value``.
         without: as for `Label`, of ``value``.
     """
 
     value: float
     horizon_days: float | None = None
+    interval: tuple[float, float] | None = None
+    level: float | None = None
     contributions: Mapping[str, float] = field(default_factory=dict)
     without: Mapping[str, float] = field(default_factory=dict)
 

@@ -28,6 +28,7 @@ SYSTEM_URLS = {
     "DCM": "http://dicom.nema.org/resources/ontology/DCM",
     "RADLEX": "http://radlex.org",
     "UMLS": "http://terminology.hl7.org/CodeSystem/umls",
+    "I10": "http://hl7.org/fhir/sid/icd-10",
     "UCUM": "http://unitsofmeasure.org",
     LOCAL: LOCAL_URL,
 }
@@ -61,6 +62,11 @@ RIGHT = Code("24028007", "SCT", "Right")
 LEFT = Code("7771000", "SCT", "Left")
 YES = Code("373066001", "SCT", "Yes")
 NO = Code("373067005", "SCT", "No")
+
+# What a text says of a finding [P]
+PRESENT = Code("52101004", "SCT", "Present")
+ABSENT = Code("272519000", "SCT", "Absent")
+SUSPECTED = Code("415684004", "SCT", "Suspected")
 
 # Lesions: only haemorrhage has a morphology in [P]. SNOMED CT codes microaneurysms of the retina
 # as a disorder due to diabetes, which is more than a lesion says.
@@ -176,6 +182,9 @@ VALUES = {
 }
 """Finding id of a label to the codes of its values."""
 
+SAID = {"present": PRESENT, "absent": ABSENT, "possible": SUSPECTED}
+"""What a text says of a finding, to its code."""
+
 _CRAE = _local("crae", "Central retinal artery equivalent")
 _CRVE = _local("crve", "Central retinal vein equivalent")
 _DIAMETER = _local("median-diameter", "Median diameter of retinal vessels")
@@ -256,8 +265,9 @@ def label(id: str, name: str = "") -> Code:
 
 
 def value(id: str, value: str, meaning: str = "") -> Code:
-    """The code of one value of the label of this id."""
-    return VALUES.get(id, {}).get(value) or local(f"{id}-{value}", meaning or value)
+    """The code of one value of the label of this id: ``dr-grade``, ``report.dr-grade.R``."""
+    known = next((VALUES[part] for part in (id, *id.split(".")) if part in VALUES), SAID)
+    return known.get(value) or local(f"{id}-{value}", meaning or value)
 
 
 def measure(id: str, name: str = "") -> Code:
