@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from osler import models
     from osler.batch.evaluation import Evaluation
@@ -46,8 +46,11 @@ __all__ = (
 )
 
 
-def load(path: str | Path, **options: Any) -> "Case | Cases":
+def load(path: "str | Path | Mapping[str, Any]", **options: Any) -> "Case | Cases":
     """Open a file as a case, or a folder as the cases in it, without interpreting anything.
+
+    Several files and values become one case where they are given by name, such as
+    ``{"left": "left.jpg", "right": "right.jpg", "age": 61}``.
 
     A folder is sorted by patient and study from the headers alone: DICOM by its identifiers, other
     files one by one or by a ``pattern`` of their paths such as ``"{patient}/{eye}.jpg"``. Volumes
@@ -56,7 +59,8 @@ def load(path: str | Path, **options: Any) -> "Case | Cases":
     Args:
         path: a file of any kind that is read, a folder, or a DICOMDIR; or the URL of a study, a
             FHIR patient or a file, such as ``"dicomweb+https://pacs/dicom-web/studies/1.2.3"``,
-            for which ``osler[network]`` must be installed.
+            for which ``osler[network]`` must be installed; or a mapping of names to files, values
+            (a number, a word) or items, for which see `osler.data.composing.composed`.
         options: what some formats take, as their errors name it, such as ``allow_tilt=True``; for
             a folder also ``pattern``, for a URL also ``token``, ``timeout`` and the like.
 
@@ -70,6 +74,10 @@ def load(path: str | Path, **options: Any) -> "Case | Cases":
     """
     from osler import io
 
+    if not isinstance(path, str | Path):
+        from osler.data.composing import composed
+
+        return composed(path, **options)
     return io.load(path, **options)
 
 
@@ -122,7 +130,7 @@ def write(
 
 def predict(
     bundle: "str | Path | Bundle",
-    source: "str | Path | Case",
+    source: "str | Path | Case | Mapping[str, Any]",
     *,
     tasks: "Sequence[type[Task]]" = (),
 ) -> "Prediction | Case":
@@ -130,7 +138,8 @@ def predict(
 
     Args:
         bundle: the name of a shipped bundle, the path of one, or a loaded one.
-        source: a file, a folder that holds one case (such as a DICOM series), or a case.
+        source: a file, a folder that holds one case (such as a DICOM series), a row of a cohort
+            (``"cohort.csv#CASE"``), a case, or its parts by name as for `load`.
         tasks: tasks of one's own, beside those of Osler.
 
     Returns:
@@ -147,13 +156,13 @@ def predict(
 
     if isinstance(bundle, str | Path):
         bundle = bundles.load(bundle)
+    from osler.batch.asking import ask, one_case
+
     if bundle.card.preprocessing is not None:
         from osler.retina import predict as one
 
-        case = io.load_file(source) if isinstance(source, str | Path) else source
+        case = io.load_file(source) if isinstance(source, str | Path) else one_case(source)
         return one.predict(bundle, case)
-    from osler.batch.asking import ask, one_case
-
     return ask(bundle, one_case(source), tasks=tasks)
 
 

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from osler.batch import interrupt, lock
 from osler.batch.job import Outcome
@@ -45,17 +45,22 @@ def ask(bundle: "Bundle", case: "Case", *, tasks: "Sequence[type[Task]]" = ()) -
     return case
 
 
-def one_case(source: "str | Path | Case") -> "Case":
-    """The one case that lies at a path.
+def one_case(source: "str | Path | Case | Mapping[str, Any]") -> "Case":
+    """The one case that lies at a path, is a row of a table (``cohort.csv#CASE``), or is composed.
 
     Raises:
         InputError: it cannot be used, or several lie there.
     """
     from osler import io
+    from osler.data.composing import case_of_row, composed, row_of
     from osler.record import Case
 
     if isinstance(source, Case):
         return source
+    if isinstance(source, Mapping):
+        return composed(source)
+    if (row := row_of(str(source))) is not None:
+        return case_of_row(*row)
     opened = io.load(source)
     if isinstance(opened, Case):
         return opened
@@ -66,7 +71,7 @@ def one_case(source: "str | Path | Case") -> "Case":
 
 
 @dataclass(frozen=True, slots=True)
-class _Opening:
+class Opening:
     """A case that can be opened: where it lies, its name, and how."""
 
     source: Path
@@ -119,7 +124,7 @@ def run(
     task = task_of(bundle.card, tasks=tasks)  # better said before the first case than at each
     check(prompts, task, bundle.card.name)
     out = Path(out)
-    todo = list(_named(_openings(inputs, prompted=kind_of(task) != "none")))
+    todo = list(_named(openings(inputs, prompted=kind_of(task) != "none")))
 
     def prompt(case: "Case") -> None:
         add(prompts, case, task)
@@ -152,16 +157,20 @@ def run(
     return batch
 
 
-def _openings(inputs: Sequence[str], *, prompted: bool) -> Iterator[_Opening]:
+def openings(inputs: Sequence[str], *, prompted: bool) -> Iterator[Opening]:
     """Every case that the inputs name, in their order; none is opened yet but tables and folders.
 
     Raises:
         InputError: an input names nothing.
     """
     from osler import io
-    from osler.io.naming import case_id
+    from osler.data.composing import case_of_row, row_of
+    from osler.io.naming import case_id, safe_name
 
     for named in inputs:
+        if (row := row_of(named)) is not None:
+            yield Opening(Path(named), safe_name(row[1]), lambda row=row: case_of_row(*row))  # type: ignore[misc]
+            continue
         found = [named]
         if not Path(named).exists() and "://" not in named:
             found = sorted(glob.glob(named, recursive=True))
@@ -175,14 +184,14 @@ def _openings(inputs: Sequence[str], *, prompted: bool) -> Iterator[_Opening]:
                 cases = io.sort(path)
                 for study in cases.studies:
                     name = study.id if len(cases) > 1 else case_id(path.resolve())
-                    yield _Opening(path, name, study.load)
+                    yield Opening(path, name, study.load)
                 if not cases.studies:
                     raise InputError(f"'{path}' holds nothing that can be read")
             else:
-                yield _Opening(path, case_id(path), lambda text=text: one_case(text))  # type: ignore[misc]
+                yield Opening(path, case_id(path), lambda text=text: one_case(text))  # type: ignore[misc]
 
 
-def _rows(path: Path, *, prompted: bool) -> Iterator[_Opening]:
+def _rows(path: Path, *, prompted: bool) -> Iterator[Opening]:
     from osler.data.cohort import read_cohort
     from osler.io.naming import safe_name
 
@@ -191,7 +200,7 @@ def _rows(path: Path, *, prompted: bool) -> Iterator[_Opening]:
     except RecipeError as error:
         raise InputError(str(error)) from error
     for row in cohort.rows:
-        yield _Opening(
+        yield Opening(
             path,
             safe_name(row.case_id),
             lambda row=row: _case_of(row, cohort, prompted=prompted),  # type: ignore[misc]
@@ -208,7 +217,7 @@ def _case_of(row: "Row", cohort: "Cohort", *, prompted: bool) -> "Case":
     return case
 
 
-def _named(openings: Iterator[_Opening]) -> Iterator[_Opening]:
+def _named(openings: Iterator[Opening]) -> Iterator[Opening]:
     """Names that no file system takes for one another; a second ``ct`` becomes ``ct-2``."""
     taken: set[str] = set()
     for one in openings:
@@ -217,11 +226,11 @@ def _named(openings: Iterator[_Opening]) -> Iterator[_Opening]:
             number += 1
             name = f"{one.name}-{number}"
         taken.add(name.casefold())
-        yield _Opening(one.source, name, one.open)
+        yield Opening(one.source, name, one.open)
 
 
 def _one(
-    one: _Opening, bundle: "Bundle", out: Path, prompt: Callable[["Case"], None], *, dicom: bool,
+    one: Opening, bundle: "Bundle", out: Path, prompt: Callable[["Case"], None], *, dicom: bool,
     fhir: bool, trace: bool, tasks: "Sequence[type[Task]]",
 ) -> Outcome:  # fmt: skip
     import osler

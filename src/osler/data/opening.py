@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -15,6 +16,9 @@ from osler.record import Box, Case, Image, Label, Mask, Point, Source, Table
 
 if TYPE_CHECKING:
     from osler.data.cohort import Cohort, Row
+
+DATE = "date:"
+"""Before an item's name: the column that says when it was acquired, where its file does not."""
 
 _MOST_LEVELS = 32  # of a label map whose structures are taken together
 _WHITE = 255  # between it and black lie the greys of a picture; a label map ends before
@@ -46,7 +50,8 @@ def open_row(row: "Row", cohort: "Cohort", *, labels: bool = True, pixels: bool 
     """One row as a case.
 
     A column's file gives the item of the column's name; further items of the same file follow as
-    ``NAME-ITEM``. Variables are the table ``"variables"``, labels findings by a person.
+    ``NAME-ITEM``. Variables are the table ``"variables"``, labels findings by a person. A column
+    ``date:NAME`` says when the item was acquired, where its file does not.
 
     Raises:
         InputError: a file cannot be used; the message names the row.
@@ -57,9 +62,11 @@ def open_row(row: "Row", cohort: "Cohort", *, labels: bool = True, pixels: bool 
             _add_file(case, name, location)
         except InputError as error:
             raise type(error)(f"the cohort '{cohort.path}', {row.where}: {error}") from error
-    if row.variables:
+    values = dict(row.variables)
+    _add_dates(case, values, row, cohort)
+    if values:
         name = "variables" if "variables" not in case else "variables-2"
-        case.items[name] = Table(name, dict(row.variables))
+        case.items[name] = Table(name, values)
     if labels:
         maps: dict[Location, NDArray[Any]] = {}  # several structures may share one
         for name, text in row.labels.items():
@@ -69,6 +76,22 @@ def open_row(row: "Row", cohort: "Cohort", *, labels: bool = True, pixels: bool 
             if isinstance(item, Image):
                 _ = item.array
     return case
+
+
+def _add_dates(case: Case, values: dict[str, Any], row: "Row", cohort: "Cohort") -> None:
+    """Give items the dates of columns ``date:NAME``, where their files say none."""
+    for column in [one for one in values if one.startswith(DATE)]:
+        when = values.pop(column)
+        item = case.items.get(column.removeprefix(DATE))
+        if not isinstance(when, date):
+            raise InputError(
+                f"the cohort '{cohort.path}', {row.where}: '{column}' is no date; write it as "
+                "2024-05-31"
+            )
+        if item is not None and item.acquired is None:
+            if not isinstance(when, datetime):
+                when = datetime(when.year, when.month, when.day)  # of no zone
+            item.acquired = when
 
 
 def _add_file(case: Case, name: str, location: Location) -> None:
