@@ -22,14 +22,7 @@ from osler.errors import RecipeError
 from osler.models.checkpoints.layout import Layout, Shapes
 from osler.models.checkpoints.shapes import commonest, count
 from osler.models.fusion import drop_inputs
-from osler.models.mmformer_parts import (
-    LEVELS,
-    Decoder,
-    Encoder,
-    Transformer,
-    conv,
-    enlarged,
-)
+from osler.models.mmformer_parts import LEVELS, Decoder, Encoder, Transformer, conv, enlarged
 
 NAME = "mmformer"
 BRATS = ("flair", "t1ce", "t1", "t2")
@@ -82,28 +75,20 @@ class MMFormer(nn.Module):
         self.dims = {name: _own(dims, name) for name in self.modalities}
         self.channels = {name: int(_own(channels, name)) for name in self.modalities}
         self.grids = {
-            name: _grid(_own(image_size, name), self.dims[name])
-            for name in self.modalities
+            name: _grid(_own(image_size, name), self.dims[name]) for name in self.modalities
         }
         self._check()
         deepest = width * 2 ** (LEVELS - 1)
         for name in self.modalities:
             flat = self.dims[name]
-            self.add_module(
-                f"{name}_encoder", Encoder(flat, _own(channels, name), width)
-            )
+            self.add_module(f"{name}_encoder", Encoder(flat, _own(channels, name), width))
             self.add_module(f"{name}_encode_conv", conv(flat, deepest, embed_dim, 1))
             self.add_module(
-                f"{name}_transformer",
-                Transformer(embed_dim, depth, num_heads, hidden, dropout),
+                f"{name}_transformer", Transformer(embed_dim, depth, num_heads, hidden, dropout)
             )
             tokens = math.prod(self.grids[name])
-            self.register_parameter(
-                f"{name}_pos", nn.Parameter(torch.zeros(1, tokens, embed_dim))
-            )
-        self.multimodal_transformer = Transformer(
-            embed_dim, depth, num_heads, hidden, dropout
-        )
+            self.register_parameter(f"{name}_pos", nn.Parameter(torch.zeros(1, tokens, embed_dim)))
+        self.multimodal_transformer = Transformer(embed_dim, depth, num_heads, hidden, dropout)
         if answer == "classification":
             self.head = nn.Linear(embed_dim, num_classes)
         else:
@@ -119,9 +104,7 @@ class MMFormer(nn.Module):
     def _add_decoders(self, num_classes: int, width: int, embed_dim: int) -> None:
         deepest = width * 2 ** (LEVELS - 1)
         flat, many = self.dims[self.modalities[0]], len(self.modalities)
-        for (
-            name
-        ) in self.modalities:  # brings each input's own tokens back to its last map
+        for name in self.modalities:  # brings each input's own tokens back to its last map
             self.add_module(f"{name}_decode_conv", conv(flat, embed_dim, deepest, 1))
         self.multimodal_decode_conv = conv(flat, many * embed_dim, many * deepest, 1)
         self.decoder_fuse = Decoder(flat, num_classes, width, many)
@@ -130,13 +113,9 @@ class MMFormer(nn.Module):
     def _check(self) -> None:
         for name in self.modalities:
             if not name.isidentifier() or name in ("present", "multimodal", "decoder"):
-                raise RecipeError(
-                    f"'{name}' cannot be the name of an input; it is no plain word"
-                )
+                raise RecipeError(f"'{name}' cannot be the name of an input; it is no plain word")
         if len(set(self.modalities)) != len(self.modalities) or not self.modalities:
-            raise RecipeError(
-                "the names of the inputs must differ, and there must be one"
-            )
+            raise RecipeError("the names of the inputs must differ, and there must be one")
         if set(self.dims.values()) - {2, 3}:
             raise RecipeError("inputs are pictures (dims=2) or volumes (dims=3)")
         same = len(set(self.grids.values())) == 1
@@ -177,11 +156,7 @@ class MMFormer(nn.Module):
                 kept = tokens[name] * there[:, column, None, None]
             else:
                 same = self.answer == "segmentation"
-                grid = (
-                    [side // 16 for side in near.shape[2:]]
-                    if same
-                    else self.grids[name]
-                )
+                grid = [side // 16 for side in near.shape[2:]] if same else self.grids[name]
                 place = self._positions(name, grid)
                 kept = place.new_zeros(near.shape[0], place.shape[1], place.shape[2])
             joined.append(kept)
@@ -200,11 +175,7 @@ class MMFormer(nn.Module):
         if unknown or not images:
             raise RecipeError(
                 f"the inputs are {', '.join(self.modalities)}; "
-                + (
-                    f"there is no {', '.join(sorted(unknown))}"
-                    if unknown
-                    else "none is given"
-                )
+                + (f"there is no {', '.join(sorted(unknown))}" if unknown else "none is given")
             )
         near = next(iter(images.values()))
         given = near.new_tensor([float(name in images) for name in self.modalities])
@@ -245,9 +216,7 @@ class MMFormer(nn.Module):
         by_input = tokens.unflatten(1, (many, -1)).transpose(2, 3)
         return by_input.flatten(1, 2).unflatten(2, tuple(grid))
 
-    def auxiliary(
-        self, *, present: Tensor | None = None, **images: Tensor
-    ) -> dict[str, Any]:
+    def auxiliary(self, *, present: Tensor | None = None, **images: Tensor) -> dict[str, Any]:
         """What training compares with the truth beside the scores.
 
         Returns:
@@ -255,10 +224,7 @@ class MMFormer(nn.Module):
             finest; ``alone``, by name the scores from each input alone.
         """
         scores, coarser, maps = self._fused(images, present)
-        scales = [
-            enlarged(one.softmax(dim=1), 2**level)
-            for level, one in enumerate(coarser, 1)
-        ]
+        scales = [enlarged(one.softmax(dim=1), 2**level) for level, one in enumerate(coarser, 1)]
         alone = {name: self.decoder_sep(levels)[0] for name, levels in maps.items()}
         return {"scores": scores, "scales": scales, "alone": alone}
 
@@ -281,21 +247,14 @@ class MMFormer(nn.Module):
             images = self._parted(x, present)
         if self.training and self.input_dropout:
             there = self._there(images, present) > 0.5
-            present = drop_inputs(there, self.input_dropout).to(
-                next(iter(images.values()))
-            )
+            present = drop_inputs(there, self.input_dropout).to(next(iter(images.values())))
         if self.answer == "segmentation":
             scores, coarser, _ = self._fused(images, present)
-            return (
-                [scores, *coarser]
-                if self.training and self.deep_supervision
-                else scores
-            )
+            return [scores, *coarser] if self.training and self.deep_supervision else scores
         tokens = self.encode(images, present)[2]
         there = self._there(images, present)
         sizes = torch.tensor(
-            [self._tokens(name, images) for name in self.modalities],
-            device=there.device,
+            [self._tokens(name, images) for name in self.modalities], device=there.device
         )
         share = there.repeat_interleave(sizes, dim=1)[..., None]
         return self.head((tokens * share).sum(dim=1) / share.sum(dim=1).clamp(min=1))
@@ -366,9 +325,7 @@ SIZES = {NAME: [(32, 48), (48, 32)]}
 def _options(shapes: Shapes) -> dict[str, Any]:
     """What a published checkpoint tells; heads cannot be seen."""
     names = [
-        one[1]
-        for name in shapes
-        if (one := re.fullmatch(r"(\w+)_encoder\.e1_c1\.bias", name))
+        one[1] for name in shapes if (one := re.fullmatch(r"(\w+)_encoder\.e1_c1\.bias", name))
     ]
     if not names:
         return {}
