@@ -82,6 +82,10 @@ def fit(
         return fit_fundus(path, folder, resume=resume)
     read, task = check_recipe(content, path, tasks=tasks, strategies=strategies)
     _need_torch()
+    if read.task == "instruction":
+        from osler.learn.instruction import fit_instruction
+
+        return fit_instruction(read, task, path, folder, resume=resume)
     from osler.learn.distributed import is_first
     from osler.learn.teaching import cohort_of
     from osler.learn.training import learn

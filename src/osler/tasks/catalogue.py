@@ -19,6 +19,7 @@ TASKS: Final[tuple[tuple[str, str], ...]] = (
     ("image-text", "osler.tasks.image_text:ImageTextTask"),
     ("question-answering", "osler.tasks.question_answering:QuestionAnswering"),
     ("writing", "osler.tasks.writing:Writing"),
+    ("instruction", "osler.tasks.instruction:Instruction"),
     ("detection", "osler.tasks.detection:Detection"),
     ("survival", "osler.tasks.survival:Survival"),
     ("forecasting", "osler.tasks.forecasting:Forecasting"),

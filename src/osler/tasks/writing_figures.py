@@ -1,6 +1,7 @@
 """Figures of written texts: likeness to a reference, answers that are right, findings named."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,11 +10,31 @@ from osler import metrics
 from osler.metrics import exact_match, relaxed_match, tokens
 from osler.tasks.task import Figure, Row
 from osler.tasks.writing_agreement import named
-from osler.tasks.writing_settings import WritingSettings
+from osler.tasks.writing_settings import NamedFinding
 
 _CLOSED = frozenset({"yes", "no"})
 
 Column = tuple[str, Sequence[float | None], str]
+
+
+class Compared(Protocol):
+    """What of a task's settings the figures need."""
+
+    @property
+    def prompt(self) -> str | None:
+        """What was read; None where it was a picture alone."""
+
+    @property
+    def commonest(self) -> str:
+        """The commonest text of the teaching cases."""
+
+    @property
+    def by_start(self) -> Mapping[str, str]:
+        """The same by the first words of the prompt."""
+
+    @property
+    def findings(self) -> Mapping[str, NamedFinding]:
+        """What a text may name."""
 
 
 def starts_with(prompt: str) -> str:
@@ -22,7 +43,7 @@ def starts_with(prompt: str) -> str:
 
 
 def figures_of(
-    rows: Sequence[Row], patients: Sequence[str], settings: WritingSettings, *, seed: int,
+    rows: Sequence[Row], patients: Sequence[str], settings: Compared, *, seed: int,
     replicates: int,
 ) -> list[Figure]:  # fmt: skip
     """The figures of the texts, and of two that look at no picture and no more than two words."""
@@ -76,9 +97,7 @@ def _columns(rows: Sequence[Row], texts: Sequence[str]) -> list[Column]:
     ]
 
 
-def _agreement(
-    rows: Sequence[Row], texts: Sequence[str], settings: WritingSettings
-) -> list[Column]:
+def _agreement(rows: Sequence[Row], texts: Sequence[str], settings: Compared) -> list[Column]:
     """Per case: findings whose presence is told as it is, and nothing false among them."""
     agree: list[float | None] = []
     false: list[float | None] = []
@@ -98,7 +117,7 @@ def _agreement(
 
 
 def _f1(
-    prefix: str, rows: Sequence[Row], texts: Sequence[str], settings: WritingSettings,
+    prefix: str, rows: Sequence[Row], texts: Sequence[str], settings: Compared,
     patients: Sequence[str], *, seed: int, replicates: int,
 ) -> list[Figure]:  # fmt: skip
     """Precision, recall and F1 of findings named as there, over all findings of all cases."""
