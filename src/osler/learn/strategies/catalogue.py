@@ -38,6 +38,7 @@ STRATEGIES: Final[tuple[tuple[str, str], ...]] = (
     ("histogram-matching", "osler.learn.strategies.histogram_matching:HistogramMatching"),
     ("adversarial", "osler.learn.strategies.adversarial:Adversarial"),
     ("separate-features", "osler.learn.strategies.separate_features:SeparateFeatures"),
+    ("separate-inputs", "osler.learn.strategies.separate_inputs:SeparateInputs"),
     ("mean-teacher", "osler.learn.strategies.mean_teacher:MeanTeacher"),
     ("pseudo-labels", "osler.learn.strategies.pseudo_labels:PseudoLabels"),
     ("partial-labels", "osler.learn.strategies.partial_labels:PartialLabels"),
