@@ -145,6 +145,13 @@ def test_quoted_texts_lose_the_people_in_them_unless_identity_is_asked_for() -> 
     }  # fmt: skip
 
 
+def test_a_name_that_a_page_cuts_is_taken_out_too() -> None:
+    case = asked_case(text="x " * 30 + "Okonkwo " + "y " * 30)
+    for start in range(55, 70):
+        said = Toolbox(case).call("read_text", {"name": "report", "start": start, "count": 5})
+        assert not set("Oknw") & set(said.values["quoted"].replace("[NAME]", ""))
+
+
 @pytest.mark.parametrize(
     ("tool", "arguments"),
     [

@@ -10,6 +10,7 @@ from osler.language.questions import understood
 from osler.language.tools import Given, Toolbox
 
 _NUMBER: Final = re.compile(r"(?<![\w.])[-−]?\d+(?:[.,]\d+)?(?:e[-+]?\d+)?(\s*%)?", re.IGNORECASE)
+_AGAINST: Final = ("side", "grade", "severity", "negation", "quality")
 _WORDS: Final = {
     "zero": 0, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,
     "nine": 9, "ten": 10, "eleven": 11, "twelve": 12, "dozen": 12, "hundred": 100,
@@ -52,6 +53,7 @@ def refused(answer: Answer, by_rule: Answer, tools: Toolbox, given: Iterable[Giv
         or _grade(answer, cited)
         or _yes_no(answer, by_rule)
         or _other_side(answer, tools)
+        or _contradicted(answer, tools)
     )
 
 
@@ -156,4 +158,16 @@ def _other_side(answer: Answer, tools: Toolbox) -> str:
     for side, words in (("R", r"\bright eye|右眼"), ("L", r"\bleft eye|左眼")):
         if re.search(words, text) and sides and side not in sides:
             return "it names the other eye than the one that is shown"
+    return ""
+
+
+def _contradicted(answer: Answer, tools: Toolbox) -> str:
+    """A sentence that the findings which it cites speak against."""
+    from osler.language.checking import check_sentence, split
+
+    for _, sentence in split(answer.text):
+        said = check_sentence(sentence, tools.facts, cites=answer.evidence)
+        wrong = [one for one in said.problems if one.kind in _AGAINST]
+        if wrong:
+            return f"its {wrong[0].kind} is not what the findings say"
     return ""

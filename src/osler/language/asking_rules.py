@@ -18,6 +18,7 @@ from osler.language.tools import Toolbox, ToolError
 from osler.language.visits import side
 from osler.record import Passage, Table, Text
 
+_PAGES: Final = 6  # of a text that are looked through for a word
 _LESIONS: Final = ("microaneurysms", "haemorrhages", "hard-exudates", "soft-exudates")
 _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "lesions": _LESIONS,
@@ -232,10 +233,15 @@ def _abilities(tools: Toolbox, language: str) -> Answer:
 def _text(question: Question, tools: Toolbox) -> Answer:
     """Quote a text of the record: its words are never taken for findings."""
     texts = [i for i in tools.case.items.values() if isinstance(i, Text)]
+    about = question.words
     given = tools.call("read_text", {"name": texts[0].name, "count": 3000})
     quoted = str(given.values["quoted"])
-    about = question.words
     if about:
+        for page in range(1, _PAGES):
+            if 3000 * page >= int(given.values["all"]):
+                break
+            more = {"name": texts[0].name, "start": 3000 * page, "count": 3000}
+            quoted += str(tools.call("read_text", more).values["quoted"])
         kept = [s for s in of_findings.sentences(quoted) if any(w in s.casefold() for w in about)]
         if not kept:
             words = bounded(", ".join(about), most=100)

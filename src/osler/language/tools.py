@@ -35,6 +35,11 @@ _PERSON: Final = re.compile(
     re.IGNORECASE,
 )
 
+MOST_TEXT: Final = 200_000
+"""Most characters of a text that can be quoted."""
+
+_ROUND: Final = 200
+
 Search = Callable[[str, int], Sequence[Mapping[str, Any]]]
 """Words and how many are wanted, to what an index holds: each with a name, a score and words."""
 
@@ -299,8 +304,14 @@ class Toolbox:
         text = self.case.items.get(asked.name)
         if not isinstance(text, Text):
             raise InputError("the case has no text of that name; list the items to see which")
-        words = self._readable(text)
-        piece = words[asked.start : asked.start + asked.count]
+        words = clean(text.text[:MOST_TEXT])
+        end = min(asked.start + asked.count, len(words))
+        piece = words[asked.start : end]
+        if not self.identity and piece:
+            # with what stands round it, so that a name is known though the piece cuts it
+            first = max(0, asked.start - _ROUND)
+            around = words[first : end + _ROUND]
+            piece = _without_people(around, self.case, (asked.start - first, end - first))
         values = {
             "quoted": piece,
             "start": asked.start,
@@ -328,10 +339,6 @@ class Toolbox:
             (table.name,),
             None,
         )
-
-    def _readable(self, text: Text) -> str:
-        words = clean(text.text[:1_000_000])
-        return words if self.identity else _without_people(words, self.case)
 
     def _list_items(self, asked: ListItems) -> "_Result":
         rows = []
@@ -378,9 +385,9 @@ def _wrong(error: Exception) -> str:
     return bounded(f"{where}: {first['msg']}", most=160)
 
 
-def _without_people(words: str, case: Case) -> str:
-    """Text without names, numbers and dates of people, as far as rules find them."""
-    from osler.io.deidentification.free_text import Scrubber
+def _without_people(words: str, case: Case, piece: tuple[int, int] | None = None) -> str:
+    """Text (or a piece of it) without names, numbers and dates of people, as rules find them."""
+    from osler.io.deidentification.free_text import Passage, Scrubber, replace
     from osler.io.deidentification.known import Known
 
     known = Known()
@@ -393,4 +400,10 @@ def _without_people(words: str, case: Case) -> str:
             for value in held.get("Value", [])[:4]:
                 name = value.get("Alphabetic", "") if isinstance(value, Mapping) else str(value)
                 known.add_id(str(name)) if tag == "00100020" else known.add_name(str(name))
-    return Scrubber(known).clean(words)
+    start, end = piece or (0, len(words))
+    inside = [
+        Passage(max(one.start, start) - start, min(one.end, end) - start, one.kind)
+        for one in Scrubber(known).passages(words)
+        if one.start < end and one.end > start
+    ]
+    return replace(words[start:end], inside)
