@@ -60,6 +60,7 @@ class Fact:
         meaning: words for a label's value, such as ``"moderate"``; empty for others.
         possible: the values of a label that cannot be excluded, at ``coverage``.
         coverage: the level of ``possible``, such as 0.9.
+        choices: each value that a label could have, and the words for it.
     """
 
     id: str
@@ -75,6 +76,7 @@ class Fact:
     meaning: str = ""
     possible: tuple[str, ...] = ()
     coverage: float | None = None
+    choices: tuple[tuple[str, str], ...] = ()
 
 
 def facts(case: Case, *, language: str = "en") -> list[Fact]:
@@ -141,6 +143,7 @@ def _fact(finding: Finding, side: Literal["R", "L"] | None, language: str) -> Fa
     unit, meaning, negated, probability = "", "", False, finding.probability
     flags, coverage = list(finding.flags), None
     possible: tuple[str, ...] = ()
+    choices: tuple[tuple[str, str], ...] = ()
     if isinstance(finding, Measurement):
         value, unit = finding.value, finding.unit
         said = quantity(finding, language=language)
@@ -153,6 +156,7 @@ def _fact(finding: Finding, side: Literal["R", "L"] | None, language: str) -> Fa
         probability = chance_of(finding, finding.value)
         said = f"{value} ({meaning})" if meaning != value else value
         possible, coverage = tuple(bounded(v) for v in finding.prediction_set), finding.coverage
+        choices = tuple((bounded(v), bounded(m)) for v, m in [*finding.meanings.items()][:40])
     elif isinstance(finding, Risk):
         value, unit = finding.value, "1"
         said = chance(finding.value)
@@ -179,6 +183,7 @@ def _fact(finding: Finding, side: Literal["R", "L"] | None, language: str) -> Fa
         meaning=meaning if meaning != value else "",
         possible=possible[:20],
         coverage=coverage,
+        choices=choices,
     )
 
 

@@ -1,0 +1,350 @@
+"""What a sentence claims: what is there or not, numbers with units, grades, sides, severities."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from osler.language.assertion import judge
+from osler.language.assertion_words import Status
+from osler.language.checking_words import LESIONS, STRUCTURES, concepts_in, topics, unit_after
+from osler.language.terms import Found, Phrases, Token, tokens
+
+Role = Literal["count", "quadrants", "grade", "chance", "coverage", "kept", "measure"]
+
+_NUMBER: Final = re.compile(
+    r"(?<![\w.])(?P<sign>[-−])?(?P<digits>\d{1,12}(?:,\d{3})*(?:\.\d{1,12})?|\.\d{1,12})"
+    r"(?:e(?P<power>[-+]?\d{1,2}))?(?!\w*-\w)"
+)
+_WORDS: Final = {
+    "one": 1, "single": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7,
+    "eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12, "twenty": 20, "dozen": 12,
+}  # fmt: skip
+_HAN: Final = {"一": 1, "两": 2, "二": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8,
+               "九": 9, "十": 10}  # fmt: skip
+_ROMAN: Final = {"i": 1, "ii": 2, "iii": 3, "iv": 4}
+_SPELT: Final = re.compile(r"\b(" + "|".join(_WORDS) + r")\b", re.IGNORECASE)
+_SPELT_HAN: Final = re.compile(
+    "([" + "".join(_HAN) + r"])\s*(?=处|个象限|象限|级|期|枚|个微|个出|个硬|个软)"
+)
+_COUNTED: Final = re.compile(r"\s*(?:处|枚|块|点(?!\d)|个(?!\s*(?:象限|视盘)))")
+_QUADRANTS: Final = re.compile(
+    r"\s*(?:(?:of the four|retinal)\s+)?(?:quadrants?|个?象限)", re.IGNORECASE
+)
+_CHANCE: Final = re.compile(
+    r"probabilit|chance|confiden|likelihood|certain|\bp\s*[=<>≈]|概率|可能性|置信|把握",
+    re.IGNORECASE,
+)
+_KEPT: Final = re.compile(
+    r"exclude|ruled out|rule out|remain possible|prediction set|排除", re.IGNORECASE
+)
+_GRADE_BEFORE: Final = re.compile(
+    r"(?:\b(?:grade[sd]?|stage[sd]?|levels?|class|risks?|icdr|category)\b|分级|风险)"
+    r"(?:\s*(?:is|of|was|as|at|to be|score|为|是|[:：=(（]))*\s*$",
+    re.IGNORECASE,
+)
+_GRADE_AFTER: Final = re.compile(r"\s*[级期]")
+_CHAIN: Final = re.compile(r"\s*(?:to|and|or|至|到|和|或|、|,|–|-|through)\s*", re.IGNORECASE)
+_MORE: Final = re.compile(
+    r"(?:>|≥|\b(?:more than|greater than|over|above|at least|exceed(?:s|ing))"
+    r"|大于|超过|至少|高于)\s*$",
+    re.IGNORECASE,
+)
+_LESS: Final = re.compile(
+    r"(?:<|≤|\b(?:less than|fewer than|under|below|at most)|小于|低于|不足|至多)\s*$", re.IGNORECASE
+)
+_ABOUT: Final = re.compile(
+    r"(?:~|≈|\b(?:about|approximately|approx\.?|around|roughly|nearly|almost|ca\.?)|约|大约|近)\s*$",
+    re.IGNORECASE,
+)
+_SIDE: Final = re.compile(
+    r"\b(?P<R>right|OD)\b(?!\s+(?:away|now|after|at))|\b(?P<L>left|OS)\b(?!\s+(?:out|untreated|over))"
+    r"|(?P<R2>右)|(?P<L2>左)|(?P<both>\bbilateral|\bboth eyes\b|双眼)"
+)
+_SEVERITY: Final = re.compile(
+    r"\b(?P<word>mild|moderate|severe)(?:ly)?\b|(?P<zh>轻度|中度|重度)", re.IGNORECASE
+)
+_PROLIFERATIVE: Final = re.compile(
+    r"(?<!non-)(?<!non )(?<!non)(?<!pre-)(?<!pre)\bproliferative\b|\bPDR\b"
+    r"|(?<!非)(?<!前)增[殖生][期性型]",
+    re.IGNORECASE,
+)
+_QUALITY: Final = (
+    ("reject", re.compile(
+        r"too poor|not gradable|ungradable|cannot be (?:judged|graded|assessed)|inadequate"
+        r"|\b(?:poor|bad|insufficient) (?:image )?quality"
+        r"|quality (?:is|was) (?:poor|bad|insufficient)"
+        r"|过差|无法判读|质量(?:差|较差|很差)", re.IGNORECASE)),
+    ("usable", re.compile(
+        r"usable|acceptable quality|adequate quality"
+        r"|quality (?:is|was) (?:fair|acceptable|adequate)"
+        r"|尚可", re.IGNORECASE)),
+    ("good", re.compile(
+        r"(?<!not )\b(?:good|excellent|high)(?: image)?[- ]quality"
+        r"|quality (?:is|was) (?:good|excellent|high)|质量(?:良好|好|优)|of good", re.IGNORECASE)),
+)  # fmt: skip
+_CUT: Final = re.compile(r"[,;:，；：()（）]")
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """Something that a sentence names.
+
+    Attributes:
+        tag: what.
+        status: whether it is said to be there.
+        start: its first character.
+        stop: one past its last.
+    """
+
+    tag: str
+    status: Status
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number that a sentence says.
+
+    Attributes:
+        said: as written.
+        value: the number.
+        step: half of the last place that is written: what rounding may have taken.
+        role: what it is the number of.
+        unit: as written after it; empty where there is none.
+        bound: ``">"``, ``"<"``, ``"~"``, or empty for the number itself.
+        clause: first character of its part of the sentence, and one past the last.
+        start: its first character.
+        stop: one past its last.
+        near: the tag of the thing that it is about, where one stands in its part.
+    """
+
+    said: str
+    value: float
+    step: float
+    role: Role
+    unit: str
+    bound: str
+    clause: tuple[int, int]
+    start: int
+    stop: int
+    near: str = ""
+
+
+@dataclass(slots=True)
+class Claims:
+    """All that a sentence claims.
+
+    Attributes:
+        mentions: in order.
+        numbers: in order.
+        sides: ``"R"`` and ``"L"`` as named.
+        severities: a word, and the grade that it stands for.
+        quality: the judgement of the photograph; empty where none is made.
+    """
+
+    mentions: list[Mention] = field(default_factory=list)
+    numbers: list[Number] = field(default_factory=list)
+    sides: list[str] = field(default_factory=list)
+    severities: list[tuple[str, str]] = field(default_factory=list)
+    quality: str = ""
+
+    def tags(self, clause: tuple[int, int] | None = None) -> set[str]:
+        """What is named, in a part of the sentence or in all of it."""
+        return {
+            m.tag
+            for m in self.mentions
+            if clause is None or (clause[0] <= m.start and m.stop <= clause[1])
+        }
+
+
+def claims_of(text: str, names: "Phrases[str] | None" = None) -> Claims:
+    """What a sentence claims.
+
+    Args:
+        text: the sentence without its citations.
+        names: names of findings of the case, beside what reports usually name.
+    """
+    said = tokens(text)
+    mentions = _mentions(text, said, names)
+    numbers = sorted(_numbers(text, [(m.start, m.stop) for m in mentions]), key=lambda n: n[3])
+    # "0.55 disc diameters" names no disc
+    units = [(stop, stop + 1 + len(unit_after(text[stop:]))) for *_, stop in numbers]
+    out = Claims([m for m in mentions if not any(a <= m.start and m.stop <= b for a, b in units)])
+    for number in numbers:
+        out.numbers.append(_placed(number, text, out.mentions, out.numbers))
+    for match in _SIDE.finditer(re.sub(r"\bLeft\b|\bRight\b", lambda m: m[0].lower(), text)):
+        sides = ("R", "L") if match["both"] else ("R",) if match["R"] or match["R2"] else ("L",)
+        out.sides.extend(sides)
+    for match in _SEVERITY.finditer(text):
+        word = match["zh"] or match["word"].casefold()
+        out.severities.append((word, _GRADES[word]))
+    if match := _PROLIFERATIVE.search(text):
+        out.severities.append((match[0], "4"))
+    out.quality = next((value for value, said in _QUALITY if said.search(text)), "")
+    return out
+
+
+_GRADES: Final = {
+    "mild": "1",
+    "moderate": "2",
+    "severe": "3",
+    "轻度": "1",
+    "中度": "2",
+    "重度": "3",
+}
+
+
+def _mentions(text: str, said: list[Token], names: "Phrases[str] | None") -> list[Mention]:
+    """What is named, the longest name first where several overlap."""
+    # the name of a finding of the case before what others mean by it
+    found: list[Found[str]] = list(names.find(said)) if names is not None else []
+    found += [*topics().find(said), *concepts_in(said)]
+    taken: set[int] = set()
+    kept: list[Found[str]] = []
+    for one in sorted(found, key=lambda f: (f.first - f.last, f.value.startswith("concept:"))):
+        span = range(one.first, one.last)
+        if taken.isdisjoint(span):
+            kept.append(one)
+            taken.update(span)
+    kept.sort(key=lambda f: f.first)
+    judged, _ = judge(said, kept)
+    return [
+        Mention(f.value, j.status, said[f.first].start, said[f.last - 1].stop)
+        for f, j in zip(kept, judged, strict=True)
+    ]
+
+
+def _numbers(
+    text: str, spans: Sequence[tuple[int, int]]
+) -> Iterator[tuple[str, float, float, int, int]]:
+    """As written, value, half of the last place, and where; none within a name."""
+    for match in _NUMBER.finditer(text):
+        start, stop = match.span()
+        if any(a <= start < b for a, b in spans):
+            continue
+        if not text[:start].strip(" -*•") and re.match(r"[.)、]\s", text[stop : stop + 2]):
+            continue  # the number of a list
+        digits = match["digits"].replace(",", "")
+        power = int(match["power"] or 0)
+        step = 0.5 * 10.0 ** (power - len(digits.partition(".")[2]))
+        value = float(digits) * 10.0**power * (-1 if match["sign"] else 1)
+        yield match[0], value, step, start, stop
+    for match in _SPELT.finditer(text):
+        if any(a <= match.start() < b for a, b in spans):
+            continue
+        value = float(_WORDS[match[0].casefold()])
+        if (
+            value != 1
+            or _QUADRANTS.match(text[match.end() :])
+            or _lesion_follows(text, match.end())
+        ):
+            yield match[0], value, 0.0, match.start(), match.end()
+    for match in _SPELT_HAN.finditer(text):
+        yield match[1], float(_HAN[match[1]]), 0.0, match.start(), match.end(1)
+    for match in re.finditer(r"\b(?:grade|stage)\s+(IV|I{1,3})\b", text, re.IGNORECASE):
+        yield match[1], float(_ROMAN[match[1].casefold()]), 0.0, match.start(1), match.end(1)
+
+
+def _lesion_follows(text: str, stop: int) -> bool:
+    said = tokens(text, stop, min(len(text), stop + 60))[:4]
+    return any(f.value in LESIONS for f in topics().find(said))
+
+
+def _placed(
+    number: tuple[str, float, float, int, int],
+    text: str,
+    mentions: Sequence[Mention],
+    earlier: Sequence[Number],
+) -> Number:
+    said, value, step, start, stop = number
+    clause = _clause(text, start, stop)
+    unit = unit_after(text[stop:])
+    before = text[max(0, start - 40) : start]
+    bound = next(
+        (mark for mark, at in ((">", _MORE), ("<", _LESS), ("~", _ABOUT)) if at.search(before)), ""
+    )
+    role = _role(number, text, clause, unit, mentions, earlier)
+    near = _near(start, stop + len(unit), text, clause, mentions)
+    return Number(said, value, step, role, unit, bound, clause, start, stop, near)
+
+
+def _clause(text: str, start: int, stop: int) -> tuple[int, int]:
+    """The part of the sentence between marks that a number stands in."""
+    begin, end = 0, len(text)
+    for match in _CUT.finditer(text):
+        if match.end() <= start:
+            begin = match.end()
+        elif match.start() >= stop:
+            end = match.start()
+            break
+    return begin, end
+
+
+def _role(
+    number: tuple[str, float, float, int, int],
+    text: str,
+    clause: tuple[int, int],
+    unit: str,
+    mentions: Sequence[Mention],
+    earlier: Sequence[Number],
+) -> Role:
+    _, _, _, start, stop = number
+    after, part = text[stop:], text[clause[0] : clause[1]]
+    percent = unit.casefold() in ("%", "percent")
+    if _KEPT.search(part):
+        return "coverage" if percent else "kept"
+    if _CHANCE.search(text[max(clause[0], start - 30) : start]) or (
+        _CHANCE.search(after[:30].partition(",")[0]) and (percent or "." in number[0])
+    ):
+        return "chance"
+    if _QUADRANTS.match(after):
+        return "quadrants"
+    before = text[max(0, start - 40) : start]
+    if _GRADE_BEFORE.search(before) or (_GRADE_AFTER.match(after) and not unit):
+        return "grade"
+    if earlier and earlier[-1].role in ("grade", "kept"):
+        between = text[earlier[-1].stop : start]
+        if _CHAIN.fullmatch(between):
+            return earlier[-1].role
+    if not unit:
+        if _COUNTED.match(after) or _follows(stop, text, mentions, LESIONS, most=3):
+            return "count"
+        last = next((m for m in reversed(mentions) if m.stop <= start), None)
+        if last and last.tag in ("dme-risk", "dr-grade") and start - last.stop <= 6:
+            return "grade"
+    return "measure"
+
+
+def _follows(
+    stop: int, text: str, mentions: Sequence[Mention], tags: Sequence[str], *, most: int
+) -> bool:
+    """Whether one of some things stands right after a number, but for so many words."""
+    after = next((m for m in mentions if m.start >= stop), None)
+    if after is None or after.tag not in tags:
+        return False
+    between = text[stop : after.start]
+    return (
+        not _CUT.search(between)
+        and len(between.split()) <= most
+        and not re.search(r"\b(?:in|of|for|from|and|to|are|is|were|was)\b", between)
+    )
+
+
+def _near(
+    start: int, stop: int, text: str, clause: tuple[int, int], mentions: Sequence[Mention]
+) -> str:
+    """The thing that a number is about: behind "in", else the nearest in its part."""
+    things = [
+        m for m in mentions if m.tag in STRUCTURES and clause[0] <= m.start and m.stop <= clause[1]
+    ]
+    if not things:
+        return ""
+    if re.match(r"[\s\u00a0%]*(?:in|for|of)\b", text[stop:]):
+        behind = [m for m in things if m.start >= stop]
+        if behind:
+            return behind[0].tag
+    return min(
+        things, key=lambda m: start - m.stop if m.stop <= start else m.start - stop + 0.5
+    ).tag
