@@ -22,6 +22,13 @@ from osler.tasks.survival_figures import (
     gap,
     net_benefit,
 )
+from osler.tasks.survival_intervals import (
+    Known,
+    cox_spread,
+    hazard_spread,
+    risk_interval,
+    slope_of,
+)
 from osler.tasks.survival_losses import cox_loss, interval_loss
 from osler.tasks.survival_models import (
     breslow,
@@ -349,6 +356,10 @@ def test_risks_are_learnt_and_answered_without_torch(runs, model):
     high, low = ([one.value for one in said[x] if one.name == "relapse"] for x in (1.5, -1.5))
     assert all(a > b for a, b in zip(high, low, strict=True))
     assert high == sorted(high)
+    for one in said[1.5]:
+        assert one.level == 0.95
+        assert one.interval[0] <= one.value <= one.interval[1]
+        assert one.interval[1] - one.interval[0] > 0.05 * one.value
     rows = json.loads((run.folder / "cases.json").read_text())
     task = task_of(bundle.card)
     again = task.figures(list(rows.values()), list(rows), seed=1, replicates=50)
@@ -392,3 +403,54 @@ def test_intervals_that_do_not_rise_are_refused():
     for wrong in ({"edges": [1, 2, 3]}, {"horizons": [3, 2]}, {"grid": [-1, 2]}):
         with pytest.raises(ValueError, match=r"rise|begin at 0"):
             SurvivalSettings.model_validate({"table": {"columns": ["x"]}, **wrong})
+
+
+def test_the_quick_slope_is_that_of_the_regression():
+    rng = np.random.default_rng(3)
+    for _ in range(5):
+        column = rng.normal(size=60)
+        times = rng.exponential(5, 60) * np.exp(-0.7 * column)  # no ties, on which the two differ
+        events = rng.random(60) < 0.7
+        full = cox_regression(times, events, column[:, None], ridge=1e-3)
+        assert slope_of(times, events, column) == pytest.approx(full.weights[0], abs=1e-5)
+
+
+@pytest.mark.parametrize("model", ["cox", "hazards"])
+def test_intervals_hold_the_true_risk(model):
+    """Scores that are log hazards: what 60 cohorts make of them covers the truth."""
+    rng = np.random.default_rng(0)
+    marks, edges = np.array([200.0, 500.0, 1000.0]), np.linspace(0, 1500, 6)
+    held = []
+    for number in range(25):
+        score = rng.normal(0, 0.7, 120)
+        time = 1000 * rng.exponential(1, 120) * np.exp(-score)
+        left = rng.exponential(2500, 120)
+        cause = (time <= left).astype(np.int64)
+        seen = np.minimum(time, left)
+        patients = [str(n) for n in range(120)]
+        case = float(rng.normal(0, 0.7))
+        true = 1 - np.exp(-marks / 1000 * np.exp(case))
+        if model == "cox":
+            known = Known(score[:, None], seen, cause, patients)
+            spread = cox_spread(known, 1, marks.tolist(), seed=number)
+            base = breslow(seen, cause == 1, score)
+            stated = cox_incidence([base], np.array([case]), marks)
+            ends = risk_interval(spread, np.array([case]), stated, marks)
+        else:
+            odds = np.log(np.expm1(np.diff(edges)[0] / 1000 * np.exp(np.append(score, case))))
+            table = np.repeat(odds[:, None], 5, axis=1)
+            both = [interval_targets(t, int(c), edges, 1) for t, c in zip(seen, cause, strict=True)]
+            survived, happened = (np.stack([one[k] for one in both]) for k in (0, 1))
+            known = Known(table[:-1], seen, cause, patients, survived, happened)
+            spread = hazard_spread(known, seed=number)
+            stated = hazard_incidence(hazards_of(table[-1][:, None]), edges, marks)
+            ends = risk_interval(spread, table[-1], stated, marks, edges=edges)
+        assert (ends[0] <= stated + 1e-12).all()
+        assert (stated <= ends[1] + 1e-12).all()
+        held.append((ends[0][0] <= true) & (true <= ends[1][0]))
+    assert np.mean(held) >= 0.85
+
+
+def test_too_few_events_give_no_interval():
+    known = Known(np.arange(6.0)[:, None], np.arange(6.0), np.zeros(6, np.int64), list("abcdef"))
+    assert cox_spread(known, 1, [1.0, 2.0]) is None

@@ -1,6 +1,7 @@
 """Survival: the chance of an event by a time, where some cases left before it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -27,6 +28,14 @@ from osler.tasks.case_input import (
 from osler.tasks.fusion_contributions import contributions
 from osler.tasks.labels import identifier, needed_label
 from osler.tasks.survival_figures import Asked, survival_figures
+from osler.tasks.survival_intervals import (
+    LEVEL,
+    Known,
+    Spread,
+    cox_spread,
+    hazard_spread,
+    risk_interval,
+)
 from osler.tasks.survival_models import (
     Floats,
     breslow,
@@ -89,6 +98,7 @@ class SurvivalSettings(CaseInput):
         curve: findings also hold the risk at each time of the grid.
         thresholds: risks from which on one would act, for the net benefit.
         baseline: of each cause (``cox``); found by itself.
+        spread: what makes the intervals of risks; found by itself.
     """
 
     time: str = "time"
@@ -103,6 +113,7 @@ class SurvivalSettings(CaseInput):
     curve: bool = False
     thresholds: list[Annotated[float, Field(gt=0, lt=1)]] = [0.1, 0.2, 0.3, 0.5]
     baseline: list[Baseline] = []
+    spread: Spread | None = None
 
     @model_validator(mode="after")
     def _rising(self) -> Self:
@@ -253,19 +264,32 @@ class Survival(Task):
 
     def decode(self, outputs: Arrays, sample: Sample, *, source: Source) -> list[Finding]:
         said, marks = self.settings, self._marks()
-        table = self.incidence(outputs[_OUTPUT], marks)
+        table = np.clip(self.incidence(outputs[_OUTPUT], marks), 0, 1)
+        ends = self._ends(outputs[_OUTPUT], table, marks)
         item = item_of(sample.need_case(), said)
         found: list[Finding] = []
-        for cause, risks in zip(said.causes, table, strict=True):
-            for mark, risk in zip(marks, risks, strict=True):
+        for k, cause in enumerate(said.causes):
+            for n, mark in enumerate(marks):
                 found.append(
                     Risk(
                         id=f"{identifier(cause)}-{mark:g}-{said.unit}", name=cause, source=source,
-                        item=item, value=float(np.clip(risk, 0, 1)),
-                        horizon_days=mark * _DAYS[said.unit],
+                        item=item, value=float(table[k, n]), horizon_days=mark * _DAYS[said.unit],
+                        interval=(float(ends[0][k, n]), float(ends[1][k, n])) if ends else None,
+                        level=LEVEL if ends else None,
                     )
                 )  # fmt: skip
         return found
+
+    def _ends(
+        self, scores: NDArray[Any], table: Floats, marks: Sequence[float]
+    ) -> tuple[Floats, Floats] | None:
+        """The ends of the risks' intervals; None where they are not known."""
+        said = self.settings
+        if said.spread is None:
+            return None
+        edges = np.array(said.edges) if said.model == "hazards" else None
+        values = np.asarray(scores, np.float64)
+        return risk_interval(said.spread, values, table, np.asarray(marks), edges=edges)
 
     def _marks(self) -> list[float]:
         said = self.settings
@@ -375,8 +399,9 @@ class Survival(Task):
         others.
         """
         said = self.settings
+        found: dict[str, Any] = {"spread": self._spread(held, tune)}
         if said.model != "cox":
-            return self
+            return type(self)(said.model_copy(update=found), calibration=self.calibration)
         baselines = []
         for k, cause in enumerate(said.causes):
             events = sum(int(one.targets["cause"]) == k + 1 for one in tune)
@@ -390,9 +415,28 @@ class Survival(Task):
             score = np.array([float(made[_OUTPUT][k]) for made, _ in pairs])
             marks, hazard = breslow(times, event, score)
             baselines.append(Baseline(times=marks.tolist(), hazard=hazard.tolist()))
-        return type(self)(
-            said.model_copy(update={"baseline": baselines}), calibration=self.calibration
+        found["baseline"] = baselines
+        return type(self)(said.model_copy(update=found), calibration=self.calibration)
+
+    def _spread(self, held: Sequence[Arrays], tune: Sequence[Sample]) -> Spread | None:
+        """From the cases that tuned, which did not teach; None where they had too few events."""
+        said = self.settings
+        causes = np.array([int(one.targets["cause"]) for one in tune])
+        if any((causes == k + 1).sum() < _FEW_EVENTS for k in range(len(said.causes))):
+            return None
+        known = Known(
+            np.stack([one[_OUTPUT] for one in held]).astype(np.float64),
+            np.array([float(one.home["time"]) for one in tune]),
+            causes,
+            [one.patient for one in tune],
         )
+        if said.model == "cox":
+            return cox_spread(known, len(said.causes), sorted({*said.horizons, *said.grid}))
+        survived, happened = (
+            np.stack([one.targets[name] for one in tune]).astype(np.float64)
+            for name in ("survived", "happened")
+        )
+        return hazard_spread(replace(known, survived=survived, happened=happened))
 
 
 def _distinct(values: NDArray[Any]) -> list[float]:
