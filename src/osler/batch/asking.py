@@ -96,7 +96,8 @@ def run(
     """Ask a bundle about every input, and write what it finds.
 
     Each case gets the folder ``out/CASE`` with ``findings.json``, masks in native size (PNG of
-    pictures, NIfTI of volumes) and, where asked for, DICOM and FHIR; ``out/predictions.csv`` has a
+    pictures, NIfTI of volumes), of an answer from several inputs ``report.html`` with what each
+    contributed, and, where asked for, DICOM and FHIR; ``out/predictions.csv`` has a
     row for each.
 
     Args:
@@ -237,6 +238,7 @@ def _one(
     from osler.bundles.answering import answer
     from osler.io.input_file import printable
     from osler.io.tables import safe
+    from osler.record import Label, Risk
 
     start = time.perf_counter()
     try:
@@ -246,7 +248,8 @@ def _one(
         case.id = one.name
         prompt(case)
         found = answer(bundle, case, tasks=tasks)
-        osler.write(case, out, html=False, dicom=dicom, fhir=fhir)
+        several = any(isinstance(f, Label | Risk) and f.contributions for f in found)
+        osler.write(case, out, html=several, dicom=dicom, fhir=fhir)
         row = {"input": safe(printable(one.source)), "case": safe(case.id), **cells(case, found)}
         return Outcome(one.source, one.name, "read", row=row, seconds=time.perf_counter() - start)
     except Exception as error:  # noqa: BLE001 - one bad case must not end the others

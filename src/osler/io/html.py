@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from osler.io.html_contributions import WORDS as MOVED_WORDS
+from osler.io.html_contributions import answers_of
 from osler.io.html_pictures import Drawn, layers_drawn, sheet_of
 from osler.io.html_tables import tables_of
 from osler.io.html_words import WORDS
@@ -87,7 +89,10 @@ def report(case: Case) -> str:
     passage = next(case.of(Passage), None)
     language = known_language(passage.language) if passage else "en"
     words = WORDS[language]
-    photo = photo_of(case)
+    moved = answers_of(case, language=language)
+    # of several inputs no one picture is the case
+    fused = bool(moved) and not any(id in case for id in ("photograph", "quality", "dr-grade"))
+    photo = None if fused else photo_of(case)
     kind = case.get("photograph", Label)
     fundus = kind is None or kind.value != _NOT_FUNDUS
     drawn = list(layers_drawn(case, photo, language=language)) if photo else []
@@ -101,14 +106,16 @@ def report(case: Case) -> str:
         script=script,
         facts=_facts(case, photo, words),
         # what is no fundus photograph is not called one, and shows no eye
-        title=words["title" if fundus else "photograph"],
-        eye=_eye(case, photo, words) if fundus else "",
+        title=case.id if fused else words["title" if fundus else "photograph"],
+        eye=_eye(case, photo, words) if fundus and not fused else "",
         badge=_badge(case, words, language),
         sheet=sheet_of(photo) if photo else None,
         layers=drawn,
         switches=_switches(drawn, words),
         sections=_sections(case, drawn, words, language),
-        grade=_grade(case, words, language),
+        grade=None if fused else _grade(case, words, language),
+        answers=moved,
+        moved_words=MOVED_WORDS[language],
         tables=tables_of(case, language=language),
         definitions=_definitions(case, language),
         doubts=_doubts(case, language),

@@ -58,6 +58,11 @@ class Contributions:
         """Write what concerns one probability into its finding."""
         finding.contributions = dict(zip(self.names, self.values[:, place].tolist(), strict=True))
         finding.without = dict(zip(self.names, self.without[:, place].tolist(), strict=True))
+        parts = ", ".join(
+            f"{name} {by:+.2f} (without it {finding.without[name]:.2f})"
+            for name, by in sorted(finding.contributions.items(), key=lambda pair: -abs(pair[1]))
+        )
+        finding.note = " ".join(filter(None, (finding.note, f"Contributions: {parts}.")))
         if not self.exact:
             finding.flags = (*finding.flags, SAMPLED)
 
