@@ -80,7 +80,8 @@ def import_(
         ),
     ] = None,
     images: Annotated[
-        Path | None, typer.Option("--images", metavar="DIR", help="Where the pictures lie (COCO, LLaVA).")
+        Path | None,
+        typer.Option("--images", metavar="DIR", help="Where the pictures lie (COCO, LLaVA)."),
     ] = None,
     where: Annotated[
         list[str] | None,

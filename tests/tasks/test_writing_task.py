@@ -227,6 +227,14 @@ def test_figures_compare_findings_named_with_findings_present():
     assert figures["statements that are false"] == pytest.approx((0 + 1 / 2) / 2)
 
 
+def test_numbers_are_compared_as_often_as_they_stand(task):
+    pairs = [("3 at 0.42, 3 in all", "3 at 0.42"), ("none", "none"), ("1 mass", "2 masses")]
+    rows = [{"prompt": "q", "reference": a, "said": b, "probability": 0.5} for a, b in pairs]
+    figures = {f.name: f for f in task.figures(rows, list("abc"), seed=1)}
+    assert figures["numbers right"].interval.value == pytest.approx((4 / 5 + 0) / 2)
+    assert figures["numbers right"].cases == 2
+
+
 def test_figures_stand_beside_two_that_see_no_picture(task):
     rows = [
         {"prompt": q.lower(), "reference": a.lower(), "said": "no", "probability": 0.5}
@@ -303,3 +311,17 @@ def test_a_bundle_writes_without_torch(tmp_path):
 def test_log_probabilities_are_of_what_can_be_written():
     scores = np.random.default_rng(0).normal(size=(6, 3))
     assert np.exp(log_softmax(scores)[2:]).sum(axis=0) == pytest.approx(np.ones(3))
+
+
+def test_other_numbers_are_taught_and_the_case_keeps_its_own():
+    task = planned(other_numbers=1.0, prompt_length=60, length=60)
+    sample = task.encode(case("x", "ratio 0.42, count 53", "53 at 0.42"), truth=True)
+    kept = sample.targets["written"].copy()
+    inputs, targets = task.example(sample, np.random.default_rng(0))
+    text = task.tokens.decode(int(n) for n in targets["written"])
+    prompt = task.tokens.decode(int(n) for n in inputs["prompt"])
+    count, ratio = text.split(" at ")
+    assert prompt == f"ratio {ratio}, count {count}"
+    assert text != "53 at 0.42"
+    assert np.array_equal(inputs["written"][1:], targets["written"][:-1])
+    assert np.array_equal(sample.targets["written"], kept)

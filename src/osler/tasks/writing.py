@@ -34,6 +34,7 @@ from osler.tasks.task import (
 from osler.tasks.writing_agreement import is_there, named
 from osler.tasks.writing_decoding import Written, beam, before, greedy
 from osler.tasks.writing_figures import figures_of, starts_with
+from osler.tasks.writing_numbers import with_other_numbers
 from osler.tasks.writing_settings import WritingSettings
 from osler.tasks.writing_tokens import END, PAD, Tokens, learn_merges, plain
 
@@ -150,6 +151,16 @@ class Writing(Task):
             sample.group = text if len(text) <= _LONGEST_NAME else "long"
         sample.inputs["written"] = before(written)
         return sample
+
+    def example(self, sample: Sample, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
+        said = self.settings
+        if "prompt" not in sample.home or rng.random() >= said.other_numbers:
+            return sample.inputs, sample.targets
+        prompt, text = with_other_numbers(sample.home["prompt"], sample.home["text"], rng)
+        written = _padded([*self.tokens.encode(text), END], said.length)
+        asked = _padded(self.tokens.encode(prompt), said.prompt_length).astype(np.float32)
+        inputs = {**sample.inputs, "prompt": asked, "written": before(written)}
+        return inputs, {**sample.targets, "written": written}
 
     def _prompt(self, case: Case) -> str:
         name = self.settings.prompt

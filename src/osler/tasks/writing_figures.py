@@ -1,5 +1,6 @@
 """Figures of written texts: likeness to a reference, answers that are right, findings named."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -77,6 +78,7 @@ def _columns(rows: Sequence[Row], texts: Sequence[str]) -> list[Column]:
     pairs = list(zip(references, texts, strict=True))
     right = [float(exact_match(*pair)) for pair in pairs]
     closed = [" ".join(tokens(one)) in _CLOSED for one in references]
+    numbers = [_numbers_right(*pair) for pair in pairs]
     liked = metrics.cider([[one] for one in references], texts)
     out: list[Column] = [("exact", right, "the same words in the same order")]
     if any(closed):
@@ -86,6 +88,8 @@ def _columns(rows: Sequence[Row], texts: Sequence[str]) -> list[Column]:
             ("exact, open", _among(right, [not one for one in closed]), "of the others"),
             ("relaxed", near, "also a number within 5 %, or the reference among other words"),
         ]
+    if any(one is not None for one in numbers):
+        out.append(("numbers right", numbers, "F1 per case of the numbers that stand in it"))
     return [
         *out,
         *(
@@ -95,6 +99,14 @@ def _columns(rows: Sequence[Row], texts: Sequence[str]) -> list[Column]:
         ("ROUGE-L", [metrics.rouge_l([a], b) for a, b in pairs], "F1 per case"),
         ("CIDEr-D", liked or [None] * len(pairs), "document frequencies of these cases"),
     ]
+
+
+def _numbers_right(reference: str, text: str) -> float | None:
+    """F1 of the numbers of both, each as often as it stands there; None where neither has any."""
+    one, other = (Counter(t for t in tokens(said) if t[-1].isdigit()) for said in (reference, text))
+    if not one and not other:
+        return None
+    return 2 * (one & other).total() / (one.total() + other.total())
 
 
 def _agreement(rows: Sequence[Row], texts: Sequence[str], settings: Compared) -> list[Column]:

@@ -36,6 +36,9 @@ class WritingSettings(Settings):
         merges_at_most: merges of bytes beside the 256 bytes.
         beams: texts that are followed at a time; 1 takes the likeliest token each time.
         smoothing: share of the truth that is spread over all tokens in training.
+        other_numbers: share of the steps' examples in which the numbers that prompt and text share,
+            decimal ones and those of two digits or more, are others, the same in both: it teaches
+            to copy them. Leave it at 0 where the text concludes something from such numbers.
         certain: probability of the whole text below which it is "cannot say"; 0 always writes.
         language: of what is written, BCP 47.
         section: of the passage that it becomes.
@@ -54,6 +57,7 @@ class WritingSettings(Settings):
     merges_at_most: Annotated[int, Field(ge=0, le=20_000)] = 500
     beams: Annotated[int, Field(ge=1, le=16)] = 1
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    other_numbers: Annotated[float, Field(ge=0, le=1)] = 0.0
     certain: Annotated[float, Field(ge=0, lt=1)] = 0.0
     language: str = "en"
     section: str = "findings"
