@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from osler import bundles, metrics
-from osler.bundles.image_text import asked, embedded
+from osler.bundles.image_text import asked
 from osler.bundles.session import Bundle
 from osler.data.cohort import data_folder
 from osler.learn.fitting import fit

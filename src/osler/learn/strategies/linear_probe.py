@@ -8,12 +8,14 @@ import difflib
 from collections.abc import Collection, Sequence
 from typing import ClassVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from osler.errors import RecipeError
 from osler.learn.strategies.freezing import Tuning, example_inputs, heads_of, parameters_of
 from osler.learn.strategies.strategy import Context
-from osler.tasks.task import Settings
+from osler.models.zero_shot import ImageText
+from osler.tasks.task import Settings, Task
 
 
 class LinearProbeSettings(Settings):
@@ -40,12 +42,41 @@ class LinearProbe(Tuning):
 
     settings: LinearProbeSettings
 
+    def built(self, net: nn.Module, task: Task) -> nn.Module:
+        """A network of pictures and texts gets an output layer, which it has none of."""
+        return Probed(net, task) if isinstance(net, ImageText) else net
+
     def learning(self, net: nn.Module, context: Context) -> tuple[nn.Module, Collection[str]]:
         """The weights of the head."""
         heads = named_heads(net, self.settings.heads, self.name)
         heads = heads or heads_of(net, context.task, example_inputs(context))
         context.record["heads"] = heads
         return net, parameters_of(net, heads)
+
+
+class Probed(nn.Module):
+    """The picture's encoder of a network of pictures and texts, with an output layer.
+
+    Args:
+        net: gives features of pictures.
+        task: names the labels and the size of the pictures.
+    """
+
+    def __init__(self, net: ImageText, task: Task) -> None:
+        super().__init__()
+        self.net = net
+        spec, labels = task.inputs()[0], task.outputs()[0].labels
+        blank = torch.zeros(1, len(spec.channels), *(spec.size or (net.image_size,) * 2))
+        was = net.training
+        with torch.no_grad():
+            width = net.eval().features(blank.to(net.logit_scale.device)).shape[1]
+        net.train(was)
+        self.head = nn.Linear(width, len(labels))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``(B, C, H, W)`` to ``(B, L)``."""
+        out: Tensor = self.head(self.net.features(image))
+        return out
 
 
 def named_heads(net: nn.Module, said: Sequence[str], strategy: str) -> list[str]:
