@@ -102,6 +102,10 @@ FLAGS: Final[Mapping[str, tuple[str, str]]] = {
         "文件所注眼别与照片所示不符",
     ),
     "earlier": ("in the earlier photograph", "见于较早的照片"),
+    "two-readings": (
+        "two readings of an unchanged eye differ too: check by eye",
+        "同一只眼未变化时两次判读也会有差异：请目视核对",
+    ),
     "within-uncertainty": (
         "neither photograph excludes the other's grade",
         "两次照片均不能排除对方的分级",

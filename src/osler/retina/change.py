@@ -53,6 +53,7 @@ _CODES: Final = {
     "hard-exudates": vocab.HARD_EXUDATE,
     "soft-exudates": vocab.SOFT_EXUDATE,
 }
+_DOUBT: Final = "two-readings"
 _RATES: Final = "of those counted in the common field, divided by the years between (Nunes 2009)"
 
 
@@ -191,7 +192,7 @@ def _lesions(pair: _Pair, kind: str, several: str) -> Iterator[Finding]:
         return Measurement(
             id=f"change.{what}.{kind}", name=f"{several.capitalize()}, {name}", source=SOURCE,
             item=ITEM, evidence=evidence, value=value, unit=unit, method=method, reason=reason,
-            structure=several, region="common field",
+            structure=several, region="common field", flags=(_DOUBT,),
         )  # fmt: skip
 
     reach = f"within {pair.reach:.1f} pixels"

@@ -80,6 +80,9 @@ def _lesions(case: Case, kind: str, several: str, chinese: str) -> Iterator[Sent
     if rate := measured_value(case, f"change.formation.{kind}"):
         en, zh = f"{en}; {_count(rate)} new a year", f"{zh}；每年新出现 {_count(rate)} 处"
         ids += (rate.id,)
+    if new != "0" or gone != "0":
+        en = f"{en}. Two readings of an unchanged eye differ too, so look at them"
+        zh = f"{zh}。未变化的眼两次判读也会有差异，请目视核对"
     yield Sentence("history", f"{en}.", f"{zh}。", ids)
 
 
