@@ -30,6 +30,9 @@ BERT_OPTIONS = {
 """Options of a BERT's tower, and what transformers calls them in its ``config.json``."""
 
 
+_MOST_READ = 20_000  # texts whose reading by a BERT that rests is remembered
+
+
 class Block(nn.Module):
     """A block of a transformer, normalised before each part.
 
@@ -174,6 +177,7 @@ class ImageTextPair(ImageText):
                 text_dim, text_depth, text_heads, text_hidden, tokens, positions
             )
         self.text.requires_grad_(not self.rests)
+        self._read: dict[bytes, Tensor] = {}
         self.drop = nn.Dropout(dropout)
         self.vision_projection = nn.Linear(width, proj_dim)
         self.text_projection = nn.Linear(text_dim, proj_dim)
@@ -207,7 +211,25 @@ class ImageTextPair(ImageText):
         return functional.normalize(self.text_projection(said).float(), dim=1)
 
     def pooled_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """``(P, T)`` each to the mean over tokens, ``(P, text_dim)``."""
+        """``(P, T)`` each to the mean over tokens, ``(P, text_dim)``.
+
+        What a BERT that rests says of a text is read once and remembered.
+        """
+        if not self.rests or torch.compiler.is_exporting():
+            return self._pooled(input_ids, attention_mask)
+        keys = [bytes(row.numpy()) for row in input_ids.cpu()]
+        new = {key: place for place, key in enumerate(keys) if key not in self._read}
+        if new:
+            places = list(new.values())
+            with torch.inference_mode(mode=False), torch.no_grad():
+                said = self._pooled(input_ids[places], attention_mask[places]).float()
+            if len(self._read) + len(new) > _MOST_READ:
+                self._read.clear()
+                return self._pooled(input_ids, attention_mask)
+            self._read |= dict(zip(new, said.cpu(), strict=True))
+        return torch.stack([self._read[key] for key in keys]).to(input_ids.device)
+
+    def _pooled(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         if self.kind == "words":
             said = self.text(input_ids, attention_mask)
         else:
