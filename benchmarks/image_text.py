@@ -33,7 +33,8 @@ from osler.tasks.image_text_words import keywords_of
 
 HOME = Path(__file__).parents[1]
 SIDE = 96
-STEPS = 300
+STEPS = 240
+WIDTHS = [24, 48, 96, 192]
 UNSEEN = {"glaucoma": "glaucoma", "pathological myopia": "pathological myopia",
           "cataract": "cataract"}  # fmt: skip
 GRADES = ["no diabetic retinopathy", "mild diabetic retinopathy", "moderate diabetic retinopathy",
@@ -107,8 +108,9 @@ def trained(arm: str, seed: int, table: Path, out: Path) -> Bundle:
     said["cohort"] = str(table.resolve())
     said["settings"] |= {"image": {"items": ["photo"], "size": [SIDE, SIDE], "colour": True}}
     said["settings"] |= change.get("settings", {})
+    said["network"]["options"]["vision_options"] = {"widths": WIDTHS, "stem": WIDTHS[0]}
     said["network"]["options"] |= change.get("options", {})
-    said["learner"] |= {"steps": STEPS, "validate_every": 100, "seed": seed, "graph": False}
+    said["learner"] |= {"steps": STEPS, "validate_every": 80, "seed": seed, "graph": False}
     said["learner"] |= change.get("learner", {})
     place = out / f"{arm}-{seed}"
     path = out / f"{arm}-{seed}.yaml"
