@@ -24,8 +24,9 @@ SPECIALS: Final = 3
 
 Pair = tuple[int, int]
 
-# a word with the space before it; every digit alone, so that numbers are spelt and can be copied
-_PART = re.compile(r" ?[^\W\d_]+| ?\d| ?(?:[^\w\s]|_)+|\s+")
+# a word with the space before it; every digit alone, so that numbers are spelt and can be copied;
+# no part is long, or merging it would take the square of its length
+_PART = re.compile(r" ?[^\W\d_]{1,64}| ?\d| ?(?:[^\w\s]|_){1,64}|\s{1,64}")
 _MOST = 100_000  # characters of one text that are looked at
 
 
