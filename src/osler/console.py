@@ -197,7 +197,14 @@ def print_run(run: "Run") -> None:
     if run.metrics:
         typer.echo(run.metrics[0]["data"])
     _print_figures(run.metrics)
-    _print_bundle(str(run.bundle))
+    if (run.bundle / "config.json").is_file():  # a language model, which is no bundle
+        typer.echo(f"model: {run.bundle}")
+        where = shlex.quote(f"transformers:{run.bundle}")
+        typer.echo(f"ask it: osler ask CASE QUESTION --engine {where}")
+    elif (run.bundle / "adapter_config.json").is_file():
+        typer.echo(f"adapter: {run.bundle}")
+    else:
+        _print_bundle(str(run.bundle))
 
 
 def print_folds(done: "CrossValidated[Run, Any]", *, ensemble: bool) -> None:

@@ -372,3 +372,19 @@ def test_the_recipe_is_checked_without_its_model(tmp_path):
     path = recipe(words_cohort(tmp_path), "m")
     read, task = check_recipe(yaml.safe_load(path.read_text()), path)
     assert (read.task, task.settings.rank) == ("instruction", 16)
+
+
+def test_the_command_says_where_the_model_is(words_run, capsys):
+    from osler.console import print_run
+
+    print_run(words_run)
+    said = capsys.readouterr().out
+    assert f"model: {words_run.bundle}" in said
+    assert f"--engine transformers:{words_run.bundle}" in said
+
+
+def test_folds_are_refused(tmp_path):
+    from osler.learn import cross_fit
+
+    with pytest.raises(RecipeError, match="hold out one fold"):
+        cross_fit(recipe(words_cohort(tmp_path), "m"), out=tmp_path / "run")
