@@ -24,6 +24,7 @@ from osler import (
     cli_explain,
     cli_extract,
     cli_fit,
+    cli_mcp,
     cli_models,
     cli_open,
     cli_register,
@@ -59,6 +60,7 @@ app.command()(cli_extract.extract)
 app.command()(cli_compare.compare)
 app.command()(cli_fit.fit)
 app.command()(cli_fit.tune)
+app.command()(cli_mcp.mcp)
 app.command()(cli_open.info)
 app.command()(cli_open.convert)
 app.command()(cli_open.view)

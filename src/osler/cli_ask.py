@@ -58,6 +58,14 @@ def ask(
             "--bundle", metavar="BUNDLE", help="A bundle of question answering, which answers."
         ),
     ] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(
+            "--index",
+            metavar="DIR",
+            help="An index, from 'osler index', that an engine may search.",
+        ),
+    ] = None,
     language: Annotated[
         str | None,
         typer.Option("--language", metavar="en|zh", help="Of the answers  [default: as asked]"),
@@ -98,7 +106,12 @@ def ask(
         spoken = language or "en"
         now = open_case(case, source=source, interpret=interpret, language=spoken)
         then = open_case(before, language=spoken) if before else None
-        tools = Toolbox(now, earlier=then, language=spoken, identity=identity)
+        search = None
+        if index is not None:
+            from osler.batch.case_searching import search_of
+
+            search = search_of(index)
+        tools = Toolbox(now, then, search, language=spoken, identity=identity)
         talk = Conversation(tools, engine=opened, bundle=model, language=language)
         try:
             for text in _questions(question):
@@ -137,4 +150,3 @@ def _print(said: "Answer", text: str, *, as_json: bool) -> None:
         typer.echo(one_line(f"  [{', '.join(said.evidence[:8])}]"))
     if said.note:
         typer.echo(one_line(f"osler: {said.note}"), err=True)
-

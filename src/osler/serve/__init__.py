@@ -1,0 +1,1 @@
+"""The edge to other programs: what they may ask, and of which files."""
