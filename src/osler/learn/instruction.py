@@ -134,14 +134,14 @@ class _Taught:
 
         if learner.checkpointing:
             self.net.base.enable_input_require_grads()
-            self.net.base.gradient_checkpointing_enable({"use_reentrant": False})
+            _recomputing(self.net.base, "enable", {"use_reentrant": False})
         state = train(
             self.net, loss=loss, validate=validate if tune else None,
             learner=learner.model_copy(update={"checkpointing": False}), folder=self.folder,
             resume=resume,
         )  # fmt: skip
         if learner.checkpointing:
-            self.net.base.gradient_checkpointing_disable()
+            _recomputing(self.net.base, "disable")
         return state
 
     def _samples(self, rows: Any) -> list[Sample]:
@@ -212,6 +212,12 @@ class _Taught:
         start = given["input_ids"].shape[1]
         text = self.speaker.tokenizer.decode(written[0][start:], skip_special_tokens=True)
         return self.task.judge(as_output(str(text)), sample)
+
+
+def _recomputing(model: Any, what: str, *options: Any) -> None:
+    """Switch activation checkpointing, under the name that this release of transformers has."""
+    new = getattr(model, f"activation_checkpointing_{what}", None)
+    (new or getattr(model, f"gradient_checkpointing_{what}"))(*options)
 
 
 def _refuse(recipe: Recipe) -> None:

@@ -144,23 +144,36 @@ class Speaker:
                 continue
             pictures = [{"type": "image"}] * (images if n == first else 0)
             messages.append({"role": role, "content": [*pictures, {"type": "text", "text": words}]})
-        try:
-            return str(
-                self.speaker.apply_chat_template(
-                    messages, tokenize=False, add_generation_prompt=asks
+        fault: Exception | None = None
+        for tried in (messages, _without_system(messages)):
+            try:
+                return str(
+                    self.speaker.apply_chat_template(
+                        tried, tokenize=False, add_generation_prompt=asks
+                    )
                 )
-            )
-        except Exception as error:  # whatever a template makes of a conversation
-            raise RecipeError(
-                f"the template of the model takes no such conversation: {error}; leave out "
-                "settings.system, or mend the turns of history"
-            ) from error
+            except Exception as error:  # noqa: BLE001 - Gemma's takes no turn of a system
+                fault = error
+        raise RecipeError(
+            f"the template of the model takes no such conversation: {fault}; mend the turns of "
+            "history"
+        ) from fault
 
     def _without_marks(self, text: str) -> str:
         """Text in which nothing ends a turn or stands for an image: what a case says is data."""
         for mark in self._marks:
             text = text.replace(mark, " ")
         return text
+
+
+def _without_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The system's words at the head of the user's first turn."""
+    if len(messages) < 2 or messages[0]["role"] != "system":
+        return messages
+    first, second, *rest = messages
+    one, two = first["content"], second["content"]
+    joined = f"{one}\n\n{two}" if isinstance(one, str) else [*one, *two]
+    return [{**second, "content": joined}, *rest]
 
 
 def collated(examples: Sequence[Example], *, pad: int) -> tuple[dict[str, Tensor], Tensor]:
