@@ -28,6 +28,7 @@ from osler import (
     cli_models,
     cli_open,
     cli_register,
+    cli_search,
 )
 from osler.cli_open import Language
 from osler.errors import BundleError, InputError, OslerError, OutputError, RecipeError
@@ -65,6 +66,8 @@ app.command()(cli_open.info)
 app.command()(cli_open.convert)
 app.command()(cli_open.view)
 app.command()(cli_register.register)
+app.command()(cli_search.index)
+app.command()(cli_search.search)
 
 
 Inputs = Annotated[

@@ -225,7 +225,7 @@ def _pdf(words: str) -> bytes:
 
 
 def test_an_encapsulated_document(tmp_path: Path) -> None:
-    pytest.importorskip("pypdf", reason="pypdf is not installed: pip install 'osler[text]'")
+    pytest.importorskip("pypdf", reason="pypdf is not installed: pip install 'osler[pdf]'")
     ds = new(PDF)
     ds.EncapsulatedDocument = _pdf("Findings: no lesion.")
     case = load(save(ds, tmp_path / "doc.dcm"))
@@ -248,7 +248,7 @@ def test_real_structure_set_of_pydicom() -> None:
 
 
 def test_documents_written(tmp_path: Path) -> None:
-    pytest.importorskip("pypdf", reason="pypdf is not installed: pip install 'osler[text]'")
+    pytest.importorskip("pypdf", reason="pypdf is not installed: pip install 'osler[pdf]'")
     image = write_series(tmp_path)
     words = "Findings: no (visible) lesion – naïve \\ path.\n" + "a word " * 900
     path = write_document(Text("report", words), tmp_path / "doc.dcm", about=image)

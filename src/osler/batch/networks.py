@@ -122,6 +122,7 @@ def run(
 
 
 def built(name: str, checkpoints: list[Path], options: dict[str, Any]) -> Any:
+    """A network by its name and weights, or from a folder that ``osler models import`` wrote."""
     from osler import models
 
     if Path(name).is_dir() and not checkpoints:

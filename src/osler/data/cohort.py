@@ -183,10 +183,10 @@ def _root_of(path: Path, columns: Iterable[str], lines: Sequence[Line]) -> Path:
         for name, cell in pairs
         if not is_url(cell) and (name.startswith("item:") or "/" in cell or looks_like_path(cell))
     ][:50]
-    if local and not any((path.parent / cell).exists() for cell in local):
+    if local and not any(exists(path.parent / cell) for cell in local):
         with suppress(RecipeError):
             folder = data_folder()
-            if any((folder / cell).exists() for cell in local):
+            if any(exists(folder / cell) for cell in local):
                 return folder
     return path.parent
 
@@ -200,7 +200,7 @@ def _kind(column: str, lines: Iterable[Line], root: Path) -> str:
     if any(looks_like_path(text) for text in texts):
         return "item"
     # names without an extension, such as the folders of DICOM series; a few tell
-    return "item" if any("/" in t and (root / t).exists() for t in texts[:5]) else "variable"
+    return "item" if any("/" in t and exists(root / t) for t in texts[:5]) else "variable"
 
 
 def _typed(lines: Sequence[Line], columns: Iterable[str]) -> list[Line]:

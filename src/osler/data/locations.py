@@ -56,7 +56,10 @@ def locate(text: str, root: Path) -> Location:
 
 def exists(location: Location) -> bool:
     """Whether a file or folder is there; a URL is taken at its word."""
-    return isinstance(location, str) or location.exists()
+    try:
+        return isinstance(location, str) or location.exists()
+    except (OSError, ValueError):  # a text that is too long for a name, or no name at all
+        return False
 
 
 def marked(text: str, root: Path) -> Marked | None:

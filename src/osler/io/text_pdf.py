@@ -33,7 +33,7 @@ def read_pdf(file: InputFile, format: str, *, max_pixels: int) -> Content:
         import pypdf
         from pypdf.errors import DependencyError, FileNotDecryptedError, WrongPasswordError
     except ImportError:
-        raise MissingExtraError("pypdf", extra="text", purpose="read PDF") from None
+        raise MissingExtraError("pypdf", extra="pdf", purpose="read PDF") from None
     if file.size > MAX_BYTES:
         raise TooLargeError(f"'{file.name}' has {file.size:,} bytes, too many for a report")
     with hushed("pypdf"), decoding(file, format):

@@ -60,7 +60,7 @@ def _text(file: InputFile) -> tuple[str, bool]:
     except MissingExtraError:
         raise UnsupportedError(
             f"'{file.name}' is a PDF document, and 'pypdf' is not installed; to clean it, run: "
-            "pip install 'osler[text]'"
+            "pip install 'osler[pdf]'"
         ) from None
     (item,) = content.items
     if not isinstance(item, Text):
