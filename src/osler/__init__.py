@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from osler.bundles import Bundle
     from osler.data.cohort import Cohort
     from osler.explain.explaining import Explanation
+    from osler.explain.inputs import InputsExplanation
     from osler.io import Cases
+    from osler.language.engine import Engine
     from osler.learn import Run
     from osler.learn.strategies.strategy import Strategy
     from osler.record import Case
@@ -81,12 +83,15 @@ def load(path: "str | Path | Mapping[str, Any]", **options: Any) -> "Case | Case
     return io.load(path, **options)
 
 
-def read(path: str | Path, *, language: str = "en") -> "Case":
+def read(path: str | Path, *, language: str = "en", engine: "str | Engine" = "none") -> "Case":
     """Open a fundus photograph and interpret it.
 
     Args:
         path: an image file, or a DICOM file.
         language: of the sentences, ``"en"`` or ``"zh"``.
+        engine: what words a second report beside the one by rule, each sentence of it checked:
+            ``"transformers:FOLDER"``, ``"llama.cpp:FILE.gguf"``,
+            ``"openai:http://host:port/v1#MODEL"``, or one that is open.
 
     Returns:
         The case with its findings, each with its source and its evidence.
@@ -97,7 +102,15 @@ def read(path: str | Path, *, language: str = "en") -> "Case":
     """
     from osler import io, retina
 
-    return retina.interpret(io.load_file(path), language=language)
+    case = retina.interpret(io.load_file(path), language=language)
+    if engine != "none":
+        from osler.language.drafting import draft
+        from osler.language.engine import open_engine
+
+        opened = open_engine(engine) if isinstance(engine, str) else engine
+        if opened is not None:
+            draft(case, opened, language=language)
+    return case
 
 
 def write(
@@ -218,12 +231,12 @@ def evaluate(
 
 def explain(
     bundle: "str | Path | Bundle | Any",
-    source: "str | Path | Case",
+    source: "str | Path | Case | Mapping[str, Any]",
     *,
     method: str | None = None,
     label: str | None = None,
     layer: str | None = None,
-) -> "Explanation":
+) -> "Explanation | InputsExplanation":
     """Say where an answer comes from, how far that can be believed, and on what evidence.
 
     A photograph of the fundus is read first, so that the path from its lesions to a grade stands
@@ -232,14 +245,15 @@ def explain(
     Args:
         bundle: the name of a shipped bundle, the path of one, a loaded one; or a network of
             ``osler.models`` (or its folder, from ``osler models import``).
-        source: a file, or a case with the image.
+        source: a file, a row of a cohort (``"cohort.csv#CASE"``), a case, or its parts by name.
         method: such as ``"occlusion"`` (any bundle), ``"grad-cam"``, ``"integrated-gradients"`` or
             ``"attention-rollout"`` (networks); ``osler.explain.METHODS`` has all.
         label: the answer to explain; None takes the one that is given.
         layer: of a class activation map; None finds one.
 
     Returns:
-        The map in the native grid with its faithfulness, and the evidence; ``write`` keeps it.
+        The map in the native grid with its faithfulness, and the evidence; ``write`` keeps it. Of
+        a bundle of several named inputs, what each contributed to each answer.
 
     Raises:
         RecipeError: there is no such method, label or layer, or it does not fit the model.
@@ -247,21 +261,19 @@ def explain(
         InputError: the file cannot be used.
     """
     from osler import retina
-    from osler.errors import RecipeError
+    from osler.batch.asking import one_case
     from osler.explain import explaining
     from osler.record import Case
 
     model = explaining.opened(bundle)
-    case = load(source) if isinstance(source, str | Path) else source
-    if not isinstance(case, Case):
-        raise RecipeError(f"'{source}' holds several studies; name one")
+    case = source if isinstance(source, Case) else one_case(source)
     if explaining.reads_fundus(model) and "photograph" not in case:
         retina.interpret(case)
     return explaining.explain(model, case, method=method, label=label, layer=layer)
 
 
 def fit(
-    recipe: str | Path,
+    recipe: "str | Path | Mapping[str, Any]",
     *,
     out: str | Path | None = None,
     resume: bool = False,
@@ -271,7 +283,8 @@ def fit(
     """Train a bundle by a recipe; needs the extra ``osler[train]``.
 
     Args:
-        recipe: a YAML file such as those under ``recipes/``.
+        recipe: a YAML file such as those under ``recipes/``, or its keys (then paths are relative
+            to the current folder).
         out: the folder of the run; None takes ``runs/NAME``.
         resume: go on from the last checkpoint in ``out``.
         tasks: tasks of one's own, beside those of Osler.

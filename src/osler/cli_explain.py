@@ -16,7 +16,11 @@ def explain(
         ),
     ],
     source: Annotated[
-        str, typer.Argument(metavar="INPUT", help="A photograph, picture or volume.")
+        str,
+        typer.Argument(
+            metavar="INPUT",
+            help="A photograph, picture or volume; of several inputs a row: COHORT.csv#CASE.",
+        ),
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="The folder to write into.")
@@ -26,9 +30,9 @@ def explain(
         typer.Option(
             "--method",
             metavar="NAME",
-            help="occlusion or attention (bundles); grad-cam, grad-cam++, layer-cam, score-cam, "
-            "attention-rollout, integrated-gradients, gradient-times-input, smooth-grad "
-            "(networks)  [default: occlusion, or grad-cam]",
+            help="occlusion or attention (bundles); contributions (of several inputs); grad-cam, "
+            "grad-cam++, layer-cam, score-cam, attention-rollout, integrated-gradients, "
+            "gradient-times-input, smooth-grad (networks)  [default: occlusion, or grad-cam]",
         ),
     ] = None,
     label: Annotated[
@@ -55,16 +59,22 @@ def explain(
     Writes explanation.html, explanation.json, overlay.png and heatmap.npz (of a volume also
     heatmap.nii.gz) into DIR/CASE. Beside the map stand deletion and insertion curves, and how like
     it is to the map of random weights; for a photograph of the fundus also the path from its
-    lesions, by the rules of the guidelines, to a grade.
+    lesions, by the rules of the guidelines, to a grade. Of a bundle of several named inputs it
+    says what each contributed (Shapley values), and what would have been said without it.
     """
     from osler.cli import _errors, _say
 
     with _errors(debug=debug, asked=BundleError):
         import osler
+        from osler.explain.inputs import InputsExplanation
+        from osler.terminal import one_line
 
         said = osler.explain(bundle, source, method=method, label=label, layer=layer)
         folder = said.write(out)
         if quiet:
+            return
+        if isinstance(said, InputsExplanation):
+            _say("\n".join([*map(one_line, said.sentences), f"written to {folder}"]))
             return
         faithful = said.faithful
         _say(

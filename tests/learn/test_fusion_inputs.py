@@ -1,6 +1,7 @@
 """Named inputs of every kind, any missing: from a recipe to a bundle's answer without torch."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -8,9 +9,12 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image as Pillow
+from typer.testing import CliRunner
 
+import osler
 from osler import bundles
 from osler.bundles.answering import answer, task_of
+from osler.cli import app
 from osler.data.cohort import read_cohort
 from osler.data.opening import open_row
 from osler.errors import InputError, RecipeError
@@ -163,6 +167,43 @@ def test_the_only_eye_does_not_stand_for_the_other(place, bundle):
     named = Image("photo", left.array, laterality="R")
     present = task.encode(Case("x", "x", {"photo": named})).inputs[PRESENT]
     assert present.tolist() == [0, 1, 0, 0, 0, 0]
+
+
+def test_an_explanation_says_what_each_contributed_and_draws_a_map(place, bundle, tmp_path):
+    case = row(place, "c1")
+    said = osler.explain(bundle, case)
+    assert [one.name for one in said.findings] == ["ill", "old"]
+    assert said.map is None
+    assert not case.findings
+    said = osler.explain(bundle, case, method="occlusion", label="ill")
+    assert said.map.heatmap.item in ("left", "right")
+    assert said.map.heatmap.values.shape == case.image("left").shape
+    folder = said.write(tmp_path)
+    kept = json.loads((folder / "explanation.json").read_text("utf-8"))
+    assert kept["answers"][0]["contributions"] == said.findings[0].contributions
+    assert "What each input contributed" in (folder / "explanation.html").read_text("utf-8")
+    assert (folder / "map" / case.id / "overlay.png").is_file()
+    with pytest.raises(RecipeError, match="there is no answer 'tall'; there are: 'ill', 'old'"):
+        osler.explain(bundle, case, label="tall")
+    with pytest.raises(RecipeError, match="several inputs"):
+        osler.explain(bundle, case, method="grad-cam")
+
+
+def test_a_row_of_a_table_through_the_command_line(place, bundle, tmp_path):
+    source = f"{place / 'cohort.csv'}#c1"
+    done = CliRunner().invoke(
+        app, ["explain", str(bundle.folder), source, "--out", str(tmp_path / "why")]
+    )
+    assert done.exit_code == 0, done.output
+    assert re.search(r"ill: (yes|no) \(0\.\d{3}\)\n(  \w+ +[+-]0\.\d{3}  without it 0\.\d{3}\n){6}",
+                     done.output)  # fmt: skip
+    done = CliRunner().invoke(
+        app, ["predict", str(bundle.folder), source, "--out", str(tmp_path / "said")]
+    )
+    assert done.exit_code == 0, done.output
+    folder = tmp_path / "said" / "c1"
+    assert "What each input contributed" in (folder / "report.html").read_text("utf-8")
+    assert json.loads((folder / "findings.json").read_text("utf-8"))["schema_version"] == 4
 
 
 def test_an_answer_needs_no_torch(place, bundle):

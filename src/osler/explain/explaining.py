@@ -21,6 +21,7 @@ from osler.record import Case, Heatmap
 
 if TYPE_CHECKING:
     from osler.explain.evidence import EvidencePath
+    from osler.explain.inputs import InputsExplanation
     from osler.tasks.task import Task
 
 OUTSIDE: Final = ("occlusion", "attention")
@@ -133,10 +134,12 @@ def explain(
     label: str | None = None,
     layer: str | None = None,
     tasks: "Sequence[type[Task]]" = (),
-) -> Explanation:
+) -> "Explanation | InputsExplanation":
     """Say where an answer comes from, and how far that can be believed.
 
-    The map is added to the case as the finding ``explanation``. For a photograph of the fundus that
+    The map is added to the case as the finding ``explanation``. Of a bundle of several named inputs
+    it is said what each contributed; with the method ``"occlusion"`` a map goes with it, of the
+    image that moved the answer most. For a photograph of the fundus that
     has been read, the path of evidence goes with it.
 
     Args:
@@ -154,7 +157,29 @@ def explain(
         InputError: the case cannot be used.
     """
     begun = time.perf_counter()
+    if isinstance(bundle, Bundle) and takes_inputs(bundle):
+        from osler.explain.inputs import explain_inputs
+
+        return explain_inputs(
+            bundle, case, method=method, label=label, layer=layer, tasks=tasks, mapped=mapped
+        )
     subject = _subject(bundle, case, label, tasks)
+    return mapped(subject, case, method=method, layer=layer, begun=begun)
+
+
+def takes_inputs(model: Any) -> bool:
+    """Whether a bundle answers from several named inputs."""
+    return isinstance(model, Bundle) and bool(model.card.settings.get("inputs"))
+
+
+def mapped(
+    subject: Subject, case: Case, *, method: str | None, layer: str | None, begun: float
+) -> Explanation:
+    """The map of a subject, with its faithfulness, added to the case.
+
+    Raises:
+        RecipeError: there is no such method or layer, or the method does not fit the model.
+    """
     method = method or ("occlusion" if subject.net is None else "grad-cam")
     _check(method, subject, layer)
     made = _map(subject, subject.score, method, layer)

@@ -15,6 +15,7 @@ from osler.explain.occlusion import Score
 from osler.explain.redrawn import Redrawn
 from osler.explain.subject import Subject, chosen, curves_for, windows_for
 from osler.record import Case, Image, Source
+from osler.tasks.fusion_input import homeward
 from osler.tasks.image_input import resized
 from osler.tasks.task import Arrays, OutputSpec, Predict, Sample, Task, sigmoid, softmax
 
@@ -29,6 +30,7 @@ def on_case(
     case: Case,
     *,
     label: str | None = None,
+    input: str | None = None,
     tasks: "Sequence[type[Task]]" = (),
 ) -> Subject:
     """One answer of a bundle of any task to a case with an image.
@@ -37,6 +39,7 @@ def on_case(
         bundle: one whose card names a task and its settings.
         case: with the items that the settings name.
         label: name of a label of the first output; None takes what the bundle says.
+        input: of several named inputs, the image that is looked at.
         tasks: tasks of one's own.
 
     Raises:
@@ -49,6 +52,7 @@ def on_case(
         bundle.run,
         case,
         label=label,
+        input=input,
         source=Source("bundle", bundle.card.name, bundle.card.version),
         redrawn=lambda: _drawn(bundle),
     )
@@ -66,6 +70,7 @@ def of_task(
     *,
     source: Source,
     label: str | None = None,
+    input: str | None = None,
     redrawn: Callable[[], Predict | None] | None = None,
 ) -> Subject:
     """One answer to a task by anything that answers it.
@@ -76,6 +81,7 @@ def of_task(
         case: with the items that the task's settings name.
         source: the model.
         label: name of a label of the first output.
+        input: of several named inputs, the image that is looked at.
         redrawn: the same with random weights.
 
     Raises:
@@ -83,7 +89,8 @@ def of_task(
         InputError: the case lacks an item, or none of them is an image.
     """
     sample = task.encode(case)
-    name = next((key for key, array in sample.inputs.items() if array.ndim >= 3), None)
+    arrays = sample.inputs if input is None else {input: sample.inputs[input]}
+    name = next((key for key, array in arrays.items() if array.ndim >= 3), None)
     output = next((one for one in task.outputs() if one.labels), None)
     if name is None:
         raise InputError(f"{source.name} takes no image; only answers to images are explained")
@@ -111,7 +118,7 @@ def of_task(
         run = redrawn() if redrawn is not None else None
         return None if run is None else score_of(run)
 
-    item = _item(case, task)
+    item, home = _item(case, task, input)
     size, step = windows_for(image.shape[1:])
     steps, orders = curves_for(image.shape[1:])
     value = said[number]
@@ -121,7 +128,7 @@ def of_task(
         source=source,
         image=image,
         score=score_of(predict),
-        home=lambda heat: resized(heat[None], item.shape)[0],
+        home=home,
         within=np.ones(image.shape[1:], bool),
         absent=absent(image, "blur"),
         absent_words="the image blurred to a twelfth of its shortest side",
@@ -181,12 +188,18 @@ def _region(
     return mask if mask.any() else np.ones_like(mask)
 
 
-def _item(case: Case, task: Task) -> Image:
-    """The image that the task's first input is made of."""
+Home = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+def _item(case: Case, task: Task, input: str | None) -> tuple[Image, Home]:
+    """The image that the task's first input is made of, and the way of a map to its grid."""
+    if input is not None:
+        return homeward(case, input, task.settings.inputs)
     wanted: Any = getattr(task.settings, "image", None)
     names = list(getattr(wanted, "items", ()))
     images = {item.name: item for item in case.items.values() if isinstance(item, Image)}
-    for name in (*names, *images):
-        if name in images:
-            return images[name]
-    raise InputError(f"case '{case.id}' has no image")
+    image = next((images[name] for name in (*names, *images) if name in images), None)
+    if image is None:
+        raise InputError(f"case '{case.id}' has no image")
+    shape = image.shape
+    return image, lambda heat: resized(heat[None], shape)[0]

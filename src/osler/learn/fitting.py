@@ -49,7 +49,7 @@ class Run:
 
 
 def fit(
-    recipe: Path | str,
+    recipe: Path | str | Mapping[str, Any],
     *,
     out: Path | str | None = None,
     resume: bool = False,
@@ -59,7 +59,7 @@ def fit(
     """Train what a recipe describes, judge it on cases that did not teach, and write its bundle.
 
     Args:
-        recipe: the recipe's file.
+        recipe: the recipe's file, or its keys; paths in those are relative to the current folder.
         out: folder of the run; ``runs/NAME`` by default. The bundle is its sub-folder ``bundle``.
         resume: go on from the folder's checkpoint; the same steps as if never interrupted.
         tasks: tasks of one's own, beside those of Osler.
@@ -72,10 +72,12 @@ def fit(
         OutputError: the folder of the run cannot be written.
         BundleError: the exported graph does not give what the network gives.
     """
-    path = Path(recipe)
-    content = read_yaml(path)
+    path = Path("recipe.yaml") if isinstance(recipe, Mapping) else Path(recipe)
+    content = dict(recipe) if isinstance(recipe, Mapping) else read_yaml(path)
     folder = Path(out) if out is not None else None
     if content.get("task") in FUNDUS:
+        if isinstance(recipe, Mapping):
+            raise RecipeError(f"the task '{content['task']}' takes a recipe's file, not its keys")
         _need_torch()
         from osler.learn.fundus.fitting import fit_fundus
 

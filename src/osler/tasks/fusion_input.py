@@ -31,7 +31,7 @@ from osler.tasks.fusion_settings import (
     FusedVolume,
 )
 from osler.tasks.fusion_text import encoded_words, planned_words, words
-from osler.tasks.image_input import encode_image
+from osler.tasks.image_input import encode_image, resized
 from osler.tasks.signal_input import encoded_signal, windows
 from osler.tasks.table_input import Scale, encoded_table, planned_table
 from osler.tasks.task import Arrays, InputSpec, Predict
@@ -327,28 +327,59 @@ def _picture(
             f"'{wanted.shape}'"
         )
     if isinstance(wanted, FusedImage) and wanted.framed:
-        image = _square_field(image)
+        image = _square_field(image)[0]
     alone = Case(case.id, case.patient_id, {image.name: image})
     return encode_image(alone, wanted.image_input(image.name))[0]
 
 
-def _square_field(image: Image) -> Image:
-    """The field of view of a photograph as a square, black beyond the frame."""
+def _square_field(image: Image) -> tuple[Image, tuple[slice, slice], tuple[slice, slice]]:
+    """The field of view of a photograph as a square, black beyond the frame.
+
+    Returns:
+        The square; where in the photograph it lies, and where in the square that part lies.
+    """
     from osler.tasks.field import find_field
 
     array = image.array
+    everything = (slice(0, image.shape[0]), slice(0, image.shape[1]))
     if array.dtype != np.uint8:
-        return image
+        return image, everything, everything
     field = find_field(array)
     if not field.circular:
-        return image
+        return image, everything, everything
     h0, w0, h1, w1 = field.box
     side = max(h1 - h0, w1 - w0)
     out = np.zeros((len(array), side, side), np.uint8)
     top = min(max(0, round(field.radius - field.centre[0])), side - (h1 - h0))
     left = min(max(0, round(field.radius - field.centre[1])), side - (w1 - w0))
-    out[:, top : top + h1 - h0, left : left + w1 - w0] = array[:, h0:h1, w0:w1]
-    return Image(image.name, out, image.modality)
+    there = (slice(h0, h1), slice(w0, w1))
+    here = (slice(top, top + h1 - h0), slice(left, left + w1 - w0))
+    out[:, here[0], here[1]] = array[:, there[0], there[1]]
+    return Image(image.name, out, image.modality), there, here
+
+
+def homeward(
+    case: Case, name: str, inputs: Inputs
+) -> tuple[Image, Callable[[NDArray[np.float32]], NDArray[np.float32]]]:
+    """The image that an input takes, and the way of a map from the network's grid to its own.
+
+    Raises:
+        InputError: the case has no such image.
+    """
+    wanted, image = inputs[name], item_for(case, name, inputs, Image)
+    if image is None:
+        raise InputError(f"case '{case.id}' has no image for the input '{name}'")
+    framed = isinstance(wanted, FusedImage) and wanted.framed
+    if not framed:
+        return image, lambda heat: resized(heat[None], image.shape)[0]
+    square, there, here = _square_field(image)
+
+    def home(heat: NDArray[np.float32]) -> NDArray[np.float32]:
+        out = np.zeros(image.shape, np.float32)
+        out[there] = resized(heat[None], square.shape)[0][here]
+        return out
+
+    return image, home
 
 
 def _recording(case: Case, wanted: FusedSignal, signal: Signal) -> NDArray[np.float32]:
