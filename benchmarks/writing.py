@@ -4,7 +4,8 @@
     python benchmarks/writing.py runs/fundus-reports
 
 Beside the run's own figures stand the text of the teaching case whose prompt is nearest (cosine of
-words weighed by how rare they are), and what another run said of the same cases. Differences are
+words weighed by how rare they are), what the bundle says when it is shown the picture of another
+patient, and what another run said of the same cases. Differences are
 tested in pairs, by patient. The table goes to benchmarks/writing/NAME.json.
 """
 
@@ -17,10 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from osler import metrics
+from osler import bundles, metrics
+from osler.bundles.answering import task_of
+from osler.data.opening import open_row
 from osler.learn.recipe import check_recipe
 from osler.learn.teaching import cohort_of, divide
 from osler.metrics import exact_match, rouge_l, tokens
+from osler.record import Source
 from osler.tasks.task import Row
 from osler.tasks.writing_figures import figures_of
 
@@ -47,6 +51,8 @@ def main() -> None:
     groups = [patients[id] for id in ids]
     ways = {"written": [row["said"] for row in rows]}
     ways["nearest prompt of a teaching case"] = nearest(teach, rows, task.settings)
+    if task.settings.image is not None:
+        ways["the picture of another patient"] = elsewhere(said.run / "bundle", test, cohort, ids)
     if said.beside is not None:
         other = json.loads((said.beside / "cases.json").read_text())
         ways[said.beside.name] = [other[id]["said"] for id in ids]
@@ -72,6 +78,25 @@ def main() -> None:
         for kind, (value, low, high) in figures.items():
             print(f"  {kind:<32} {value}  ({low} to {high})")
     print(json.dumps(out["differences"], indent=1))
+
+
+def elsewhere(folder: Path, test: Any, cohort: Any, ids: list[str]) -> list[str]:
+    """What the bundle writes to each question with the picture of the next patient."""
+    bundle = bundles.load(folder)
+    task = task_of(bundle.card)
+    samples = {row.case_id: task.encode(open_row(row, cohort, labels=False)) for row in test}
+    patients = list(dict.fromkeys(row.patient_id for row in test))
+    pictures = {row.patient_id: samples[row.case_id].inputs["image"] for row in test}
+    next_ = dict(zip(patients, [*patients[1:], patients[0]], strict=True))
+    of = {row.case_id: row.patient_id for row in test}
+    out = []
+    for id in ids:
+        sample = samples[id]
+        sample.inputs["image"] = pictures[next_[of[id]]]
+        outputs = task.calibrated(task.run(bundle.run, sample))
+        (passage,) = task.decode(outputs, sample, source=Source("bundle", "blind"))
+        out.append(passage.text)
+    return out
 
 
 def nearest(teach: Any, rows: list[Row], settings: Any) -> list[str]:
