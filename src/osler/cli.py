@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ import typer
 
 import osler
 from osler import (
+    cli_advise,
     cli_ask,
     cli_compare,
     cli_data,
@@ -56,6 +58,7 @@ app.add_typer(cli_models.app, name="models")
 app.command()(cli_ask.ask)
 app.command()(cli_deidentify.deidentify)
 app.command()(cli_evaluate.evaluate)
+app.command()(cli_advise.advise)
 app.command()(cli_explain.explain)
 app.command()(cli_extract.extract)
 app.command()(cli_compare.compare)
@@ -156,6 +159,8 @@ def read(
     language: Annotated[
         Language, typer.Option("--language", help="Language of the sentences.")
     ] = Language.EN,
+    patient: cli_advise.Patient = None,
+    follow: cli_advise.Follow = "ico",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one line of JSON a case on stdout.")
     ] = False,
@@ -173,6 +178,8 @@ def read(
         from osler import batch, console
 
         options = batch.Options(html=not no_html, dicom=dicom, fhir=fhir, language=language.value)
+        if patient is not None:
+            options = replace(options, patient=str(patient), follow=follow)
         with console.Progress(shown=not quiet) as progress:
 
             def told(outcome: "Outcome") -> None:
@@ -185,7 +192,7 @@ def read(
                 out,
                 options=options,
                 jobs=jobs,
-                force=force,
+                force=force or patient is not None,  # the values may have changed
                 trace=debug,
                 started=progress.start,
                 told=told,

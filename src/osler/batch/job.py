@@ -15,12 +15,16 @@ class Options:
         dicom: write a DICOM segmentation and a structured report.
         fhir: write an HL7 FHIR R4 transaction bundle.
         language: of the sentences, ``"en"`` or ``"zh"``.
+        patient: file of the patient's values, for advice; empty for none.
+        follow: the guideline whose intervals the advice follows.
     """
 
     html: bool = True
     dicom: bool = False
     fhir: bool = False
     language: str = "en"
+    patient: str = ""
+    follow: str = "ico"
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,10 @@ class ReadOne:
         case = osler.read(job.source, language=self.options.language)
         case.id = job.case_id
         options = self.options
+        if options.patient:
+            from osler.batch.advising import advised
+
+            advised(case, options)
         osler.write(case, self.out, html=options.html, dicom=options.dicom, fhir=options.fhir)
         seconds = time.perf_counter() - start
         return Outcome(job.source, job.case_id, "read", row=summary_row(case), seconds=seconds)

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from osler.io.html_advice import advice_of
 from osler.io.html_contributions import WORDS as MOVED_WORDS
 from osler.io.html_contributions import answers_of
 from osler.io.html_pictures import Drawn, layers_drawn, sheet_of
@@ -113,6 +114,7 @@ def report(case: Case) -> str:
         layers=drawn,
         switches=_switches(drawn, words),
         sections=_sections(case, drawn, words, language),
+        advice=advice_of(case, language=language),
         grade=None if fused else _grade(case, words, language),
         answers=moved,
         moved_words=MOVED_WORDS[language],

@@ -1,0 +1,1 @@
+"""Guideline tables: what documents say, with sources and dates, as data."""
