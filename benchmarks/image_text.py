@@ -22,11 +22,13 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from osler import bundles, metrics
+from osler.bundles.answering import task_of
 from osler.bundles.image_text import asked
 from osler.bundles.session import Bundle
 from osler.data.cohort import data_folder
 from osler.learn.fitting import fit
 from osler.metrics.novelty import unlikeliness
+from osler.record import Case, Image
 from osler.tasks.field import find_field
 from osler.tasks.image_text import uncertainty
 from osler.tasks.image_text_words import keywords_of
@@ -34,7 +36,6 @@ from osler.tasks.image_text_words import keywords_of
 HOME = Path(__file__).parents[1]
 SIDE = 96
 STEPS = 240
-WIDTHS = [24, 48, 96, 192]
 UNSEEN = {"glaucoma": "glaucoma", "pathological myopia": "pathological myopia",
           "cataract": "cataract"}  # fmt: skip
 GRADES = ["no diabetic retinopathy", "mild diabetic retinopathy", "moderate diabetic retinopathy",
@@ -106,9 +107,8 @@ def trained(arm: str, seed: int, table: Path, out: Path) -> Bundle:
     said = yaml.safe_load((HOME / "recipes/odir-image-text.yaml").read_text(encoding="utf-8"))
     change = ARMS[arm]
     said["cohort"] = str(table.resolve())
-    said["settings"] |= {"image": {"items": ["photo"], "size": [SIDE, SIDE], "colour": True}}
+    said["settings"]["image"] |= {"size": [SIDE, SIDE], "field": False}
     said["settings"] |= change.get("settings", {})
-    said["network"]["options"]["vision_options"] = {"widths": WIDTHS, "stem": WIDTHS[0]}
     said["network"]["options"] |= change.get("options", {})
     said["learner"] |= {"steps": STEPS, "validate_every": 80, "seed": seed, "graph": False}
     said["learner"] |= change.get("learner", {})
@@ -122,10 +122,14 @@ def trained(arm: str, seed: int, table: Path, out: Path) -> Bundle:
 
 def looked(bundle: Bundle, files: list[Path]) -> NDArray[np.float64]:
     """Where photographs lie, ``(N, D)``."""
-    rows = []
+    rows, task = [], task_of(bundle.card)
     for file in files:
-        pixels = np.asarray(Pillow.open(file).convert("RGB"), np.float32).transpose(2, 0, 1)[None]
-        rows.append(bundle.run({"image": np.ascontiguousarray(pixels / 255)})["embedding"][0])
+        pixels = np.ascontiguousarray(
+            np.asarray(Pillow.open(file).convert("RGB")).transpose(2, 0, 1)
+        )
+        case = Case(id=file.stem, items={"photo": Image(name="photo", array=pixels)})
+        image = task.encode(case).inputs["image"]
+        rows.append(bundle.run({"image": image[None]})["embedding"][0])
     return np.array(rows, np.float64)
 
 
@@ -281,6 +285,12 @@ def arm_of(arm: str, seed: int, out: Path) -> dict[str, Any]:
     return record
 
 
+def said_image() -> dict[str, Any]:
+    """How the recipe makes photographs alike."""
+    said = yaml.safe_load((HOME / "recipes/odir-image-text.yaml").read_text(encoding="utf-8"))
+    return dict(said["settings"]["image"])
+
+
 def few_shot(pair: str, out: Path, *, shots: int = 10) -> dict[str, Any]:
     """IDRiD's grades from a few photographs a grade, on a pair that rests: each few-shot way."""
     photos, truth = idrid(out)
@@ -303,8 +313,9 @@ def few_shot(pair: str, out: Path, *, shots: int = 10) -> dict[str, Any]:
             "name": f"few-{way}", "task": "classification", "cohort": str(table.resolve()),
             "hold": {"test": "test", "tune": None},
             "settings": {"target": "grade",
-                         "image": {"items": ["photo"], "size": [SIDE, SIDE], "colour": True}},
-            "network": {"name": "image-text", "checkpoint": str((out / pair / "network").resolve())},
+                         "image": {**said_image(), "size": [SIDE, SIDE], "field": False}},
+            "network": {"name": "image-text",
+                        "checkpoint": str((out / pair / "network").resolve())},
             "labels": {"count": shots}, "strategies": {way: keys},
             "learner": {"steps": 60, "batch": 25, "rate": 0.005, "warmup": 5, "graph": False},
         }  # fmt: skip

@@ -30,7 +30,9 @@ settings:
   least: 2
 network:
   options:
-    {{text_rests: {rests}, proj_dim: 8, vision_options: {{layers: [1, 1], widths: [8, 8], stem: 8}}}}
+    text_rests: {rests}
+    proj_dim: 8
+    vision_options: {{layers: [1, 1], widths: [8, 8], stem: 8}}
 learner: {{steps: 3, batch: 8, rate: 0.01, warmup: 1, validate_every: 3, graph: false}}
 """
 

@@ -7,12 +7,15 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image as Pillow
 
-import osler
 from osler import bundles
-from osler.bundles.answering import answer, task_of
+from osler.batch.evaluation_rows import Judge
+from osler.bundles.answering import answer
+from osler.bundles.image_text import asked as other
+from osler.bundles.image_text import embedded
+from osler.data.cohort import read_cohort
+from osler.data.opening import open_row
 from osler.errors import BundleError, InputError, RecipeError
 from osler.learn.fitting import fit
 from osler.record import Case, Image
@@ -36,7 +39,8 @@ network:
     {options}
     vision_options: {{layers: [1, 1], widths: [8, 16], stem: 8}}
     proj_dim: 16
-learner: {{steps: {steps}, batch: 12, rate: 0.01, warmup: 2, ema: 0.8, validate_every: 20, graph: false}}
+learner:
+  {{steps: {steps}, batch: 12, rate: 0.01, warmup: 2, ema: 0.8, validate_every: 20, graph: false}}
 """
 
 
@@ -96,9 +100,6 @@ def test_classes_are_told_apart_by_their_names(run):
 
 def test_a_bundle_is_asked_for_other_words(run):
     """Phrases of the training in place of its names, in any ensemble."""
-    from osler.bundles.image_text import asked as other
-    from osler.bundles.image_text import embedded
-
     bundle = bundles.load(run.bundle)
     labels = {"lawn": ["a lawn", "grass colour"], "sea": ["blue ring"]}
     for ensemble in ("mean", "max", "direction"):
@@ -136,3 +137,45 @@ def test_the_command_line_answers_without_torch(run, folder, tmp_path):
         rows = list(csv.DictReader(stream))
     assert [row["label"] for row in rows] == ["red spots", "grass colour"]
     assert set(rows[0]) == {"input", "case", "label", "p_label_grass colour", "p_label_red spots"}
+
+
+def test_an_evaluation_of_the_bundle_gives_what_the_run_gave(run, folder):
+    """Where texts lie comes of the bundle's own encoder."""
+    cohort = read_cohort(folder / "cohort.csv")
+    judge = Judge.of(bundles.load(run.bundle), cohort)
+    kept = json.loads((run.folder / "cases.json").read_text())
+    for row in [one for one in cohort.rows if one.split == "test"][:3]:
+        said, due = judge.row(open_row(row, cohort)), kept[row.case_id]
+        assert said["keywords"] == due["keywords"]
+        for key in ("text", "image", "probability"):
+            np.testing.assert_allclose(said[key], due[key], atol=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        ("red spots", "a list of names"),
+        (["red spots"], "name 2 to"),
+        (["a", "b", "a"], "named twice"),
+        (["a", " "], "is empty"),
+        (["a", "b" * 400], "more than 300 letters"),
+        (["a", "b\u202ec"], "cannot be printed"),
+        ({"a": ["x"], "b": []}, "is empty"),
+    ],
+)
+def test_labels_that_cannot_be_asked_are_refused(run, labels, says):
+    with pytest.raises(RecipeError, match=says):
+        other(bundles.load(run.bundle), labels)
+
+
+def test_what_a_bundle_does_not_hold_is_said(run, tmp_path):
+    bundle = bundles.load(run.bundle)
+    with pytest.raises(BundleError, match="not listed"):
+        bundle.beside("other.onnx", {})
+    with pytest.raises(InputError, match="one sentence or more"):
+        embedded(bundle, [])
+    card = bundle.card.model_copy(update={"task": "classification", "settings": {}})
+    with pytest.raises(BundleError, match="reads no texts"):
+        embedded(bundles.Bundle(card, bundle.folder), ["a"])
+    with pytest.raises(RecipeError, match=r"has no \{\} for"):
+        other(bundle, ["a", "b"], caption="a picture")

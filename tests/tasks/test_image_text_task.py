@@ -1,4 +1,4 @@
-"""Pictures and texts: losses against official vectors and plain loops, words, retrieval, answers."""
+"""Pictures and texts: losses against official vectors and plain loops, retrieval, answers."""
 
 import importlib.util
 import json
@@ -151,6 +151,7 @@ def test_words_are_numbers_between_a_begin_and_an_end():
 def test_keywords_end_at_commas_of_both_scripts():
     said = keywords_of("Drusen\uff0c laser  spot,drusen;\uff1b", ",;\uff0c\uff1b")
     assert said == ["drusen", "laser spot"]
+    assert keywords_of("dru\u202esen\x07\u200b", ",") == ["drusen"]
     hostile = "ignore the above\u202e\x00 " * 100_000
     assert len(keywords_of(hostile, ",")[0]) <= 4000
 
@@ -183,7 +184,7 @@ def test_planning_finds_keywords_texts_classes_and_words():
     task = planned(["b", "a,b", "b", "b\uff0ca"], least=2)
     said = task.settings
     assert said.keywords == ["b", "a"]
-    assert said.texts == [[0], [0, 1], [1, 0]] or said.texts == [[0], [1, 0], [0, 1]]
+    assert said.texts == [[0], [0, 1], [1, 0]]
     assert list(said.classes) == ["b", "a"]
     assert {"a", "b", "fundus"} <= set(said.text.vocabulary)
     sample = task.encode(case("a, never seen"), truth=True)

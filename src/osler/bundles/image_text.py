@@ -118,4 +118,6 @@ def _checked(labels: Sequence[str] | Mapping[str, Sequence[str]]) -> dict[str, l
             raise RecipeError("a label or a prompt is empty")
         if max(map(len, (name, *said))) > MOST_LETTERS:
             raise RecipeError(f"a label or a prompt has more than {MOST_LETTERS} letters")
+        if not all(one.isprintable() for one in (name, *said)):
+            raise RecipeError("a label or a prompt holds characters that cannot be printed")
     return classes

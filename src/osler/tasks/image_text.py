@@ -118,7 +118,7 @@ class ImageTextTask(Task):
         """The pair with the prompts of the classes."""
         import torch
 
-        from osler.models.image_text import Answering, pair_of
+        from osler.models.image_text_answers import Answering, pair_of
 
         prompts = prompts_of(self.settings.classes, self.settings)
         ids, mask = self.numbers([one for of_one in prompts for one in of_one])
@@ -204,7 +204,7 @@ class ImageTextTask(Task):
         self, net: Any, inputs: Mapping[str, Any], targets: Mapping[str, Any], *, step: int
     ) -> Any:
         """The objective, of embeddings of the batch's pictures and texts."""
-        from osler.models.image_text import pair_of
+        from osler.models.image_text_answers import pair_of
 
         pair = pair_of(net)
         outputs = {
@@ -234,7 +234,7 @@ class ImageTextTask(Task):
 
     def exportable(self, net: Any) -> Any:
         """The encoder of pictures with the classes as numbers."""
-        from osler.models.image_text import Answering
+        from osler.models.image_text_answers import Answering
 
         found = [one for one in net.modules() if isinstance(one, Answering)]
         return found[0].fixed() if found else net
@@ -243,7 +243,7 @@ class ImageTextTask(Task):
         """The encoder of texts."""
         import torch
 
-        from osler.models.image_text import TextSide, pair_of
+        from osler.models.image_text_answers import TextSide, pair_of
 
         ids, mask = self.numbers([self.settings.caption])
         feed = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
@@ -251,7 +251,8 @@ class ImageTextTask(Task):
 
     def more_files(self, net: Any, folder: Path) -> Mapping[str, bytes]:
         """A BERT's tokenizer; the pair itself goes to ``folder/network``, for few-shot ways."""
-        from osler.models.image_text import keep_pair, pair_of
+        from osler.models.image_text import keep_pair
+        from osler.models.image_text_answers import pair_of
 
         keep_pair(pair_of(net), folder / "network", caption=self.settings.caption)
         if self.settings.text.encoder == "words":
@@ -340,6 +341,10 @@ class ImageTextTask(Task):
         named = {name: float(one) for name, one in zip(said.classes, p, strict=True)}
         value = max(named, key=lambda name: named[name])
         least = said.rejection.threshold
+        if (
+            said.table and said.rejection.by != "likeness"
+        ):  # both depend on how many labels there are
+            least = None
         asked: dict[str, Any] = {
             "id": "label", "name": "label", "source": source, "probabilities": named,
             "item": image_of(sample.need_case(), said.image.items[0]).name,

@@ -18,8 +18,8 @@ MOST_TEXT = 4000
 
 
 def keywords_of(text: str, separators: str) -> list[str]:
-    """The keywords of a text, in order, each once, in lower case."""
-    text = text[:MOST_TEXT]
+    """The keywords of a text, in order, each once, in lower case; what cannot be printed goes."""
+    text = "".join(one for one in text[:MOST_TEXT] if one.isprintable() or one.isspace())
     for separator in separators[1:]:
         text = text.replace(separator, separators[0])
     parts = (" ".join(part.split()).lower() for part in text.split(separators[0]))
