@@ -17,7 +17,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -475,6 +475,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--note", choices=["masked", "whole", "none"], default="masked")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--steps", type=int, help="of each training, instead of the study's")
     parser.add_argument("--minutes", type=float, default=60.0, help="of processor time")
     parser.add_argument("--show", action="store_true", help="train nothing")
     said = parser.parse_args()
@@ -487,6 +488,8 @@ def main() -> None:
         target = "survival" if said.study == "survival" else "went_icu"
         study = chest(said.data, target, note=said.note)
     title = said.study if said.note == "masked" else f"{said.study}-{said.note}"
+    if said.steps is not None:
+        study, title = replace(study, steps=said.steps), f"{title}-{said.steps}"
     minutes = -1.0 if said.show else said.minutes
     found = run(study, said.work / title, said.ways, minutes)
     text = json.dumps(found, indent=1)
