@@ -113,10 +113,10 @@ def kind(root: Path) -> None:
         for path in paths:
             case = io.load(path)
             seen = field.locate_field(case)
-            is_fundus, worth, colour = first_look(case, seen)
+            is_fundus, worth, gradable = first_look(case, seen)
             fundus += is_fundus
             rejected += is_fundus and worth == "reject"
-            graded += is_fundus and worth != "reject" and colour
+            graded += is_fundus and worth != "reject" and gradable
         print(f"| {name} | {len(paths)} | {fundus} | {rejected} | {graded} |")
 
 

@@ -8,6 +8,7 @@ from osler.errors import BundleError, InputError
 from osler.record import Case, Label, Mask, Measurement, Passage
 from osler.retina import interpret
 
+SHAPE = (520, 692)  # just enough pixels to be graded
 GRADING = ("dr-heatmap", "dr-grade", "dme-risk", "dr-referable")
 STEPS = [
     "retina.field", "retina.quality", "retina.anatomy", "retina.vessels", "retina.vessels",
@@ -16,7 +17,7 @@ STEPS = [
 
 
 def read(array=None, **how):
-    case = case_of(painted((200, 266)) if array is None else array, field=False)
+    case = case_of(painted(SHAPE) if array is None else array, field=False)
     return interpret(case, **how)
 
 
@@ -26,7 +27,7 @@ def dice(a, b):
 
 def test_every_structure_is_found_where_it_was_painted(shipped):
     shipped()
-    array = painted()
+    array = painted(SHAPE)
     case = read(array)
     red, green, blue = array
     assert dice(case["disc"].mask, blue > 115) > 0.95
@@ -35,7 +36,7 @@ def test_every_structure_is_found_where_it_was_painted(shipped):
     assert dice(case["artery"].mask, (red == 210) & (green == 20)) > 0.9
     assert dice(case["vein"].mask, red == 140) > 0.9
     assert dice(case["vessels"].mask, (green == 20)) > 0.9
-    assert case["fovea"].position == pytest.approx((157, 143.6), abs=1)
+    assert case["fovea"].position == pytest.approx((272.2, 248.2), abs=1)
     assert not case["microaneurysms"].mask.any()
     assert [event.step for event in case.history] == STEPS
     assert all(event.seconds >= 0 for event in case.history)
@@ -103,15 +104,15 @@ def test_frames_that_hold_nothing_are_read_to_the_end(shipped, shape):
 
 def test_the_mirror_image_is_the_other_eye(shipped):
     shipped()
-    right, left = read(painted((200, 266))), read(painted((200, 266), left=True))
+    right, left = read(painted(SHAPE)), read(painted(SHAPE, left=True))
     assert (right["laterality"].value, left["laterality"].value) == ("R", "L")
 
 
 def test_deep_grey_photographs_are_read(shipped):
     shipped()
-    grey = painted((200, 266))[1:2].astype(np.uint16) * 16
+    grey = painted(SHAPE)[1:2].astype(np.uint16) * 16
     case = read(grey)
-    assert case["vessels"].mask.shape == (200, 266)
+    assert case["vessels"].mask.shape == SHAPE
 
 
 def test_statements_in_chinese(shipped):
@@ -124,7 +125,7 @@ def test_statements_in_chinese(shipped):
 
 def test_a_language_without_words_is_refused_before_anything_is_read(shipped):
     shipped()
-    case = case_of(painted((200, 266)), field=False)
+    case = case_of(painted(SHAPE), field=False)
     with pytest.raises(InputError, match="language"):
         interpret(case, language="xx")
     assert not case.findings
@@ -160,7 +161,17 @@ def test_a_missing_bundle_is_named(shipped):
 
 def test_what_the_file_states_of_the_eye_is_kept(shipped):
     shipped()
-    case = case_of(painted((200, 266)), laterality="L", field=False)
+    case = case_of(painted(SHAPE), laterality="L", field=False)
     label = interpret(case)["laterality"]
     assert isinstance(label, Label)
     assert (label.value, label.flags) == ("L", ("laterality-conflict",))
+
+
+def test_a_photograph_of_few_pixels_is_measured_and_not_graded(shipped):
+    shipped()
+    case = read(painted((400, 532)))
+    assert (case["quality"].value, case["quality"].flags) == ("usable", ("coarse",))
+    assert "vessels" in case
+    assert not set(GRADING) & set(case.findings)
+    said = [one.text for one in case.of(Passage) if one.section == "quality"]
+    assert said[0] == ("The photograph is usable but not good: too few pixels to be graded.")

@@ -79,6 +79,7 @@ FLAGS: Final[Mapping[str, tuple[str, str]]] = {
     "underexposed": ("too dark", "曝光不足"),
     "overexposed": ("too bright", "曝光过度"),
     "field": ("field of view cut off", "视野不全"),
+    "coarse": ("too few pixels to be graded", "像素过少，故不予分级"),
     "grey": ("no colour, so it is not graded", "无彩色，故不予分级"),
     "colour-implausible": ("not the colours of a retina", "色彩不符合视网膜"),
     "pseudo-label": (
@@ -92,6 +93,10 @@ FLAGS: Final[Mapping[str, tuple[str, str]]] = {
     "uncertain": ("uncertain", "不确定"),
     "not-fundus": ("not a fundus photograph", "非眼底照片"),
     "resolution": ("too few pixels", "像素过少"),
+    "drafted": ("worded by a language engine", "由语言引擎措辞"),
+    "draft-checked": ("every drafted sentence was checked", "撰写的句子均已核对"),
+    "draft-failed-check": ("the draft failed its check", "撰写内容核对未通过"),
+    "draft-missing": ("the language engine wrote nothing", "语言引擎未能撰写"),
     "no-circle": ("its border is no circle", "边界不呈圆形"),
     "fovea-implausible": (
         "lies where no fovea is expected: check by eye",

@@ -29,7 +29,8 @@ def interpret(case: Case, *, language: str = "en") -> Case:
     """Read a case's photograph and add everything found to the case.
 
     What is not a fundus photograph gets no further than that statement. A photograph of rejected
-    quality, or without colour, is described and measured as far as that goes, but never graded.
+    quality, without colour, or of few pixels is described and measured as far as that goes, but
+    never graded.
 
     Args:
         case: has the image item ``photo``.
@@ -49,7 +50,7 @@ def interpret(case: Case, *, language: str = "en") -> Case:
     with _step(case, "retina.field"):
         seen = field.locate_field(case, item=ITEM)
     with _step(case, "retina.quality", "retina-quality"):
-        fundus, worth, colour = first_look(case, seen)
+        fundus, worth, gradable = first_look(case, seen)
     if fundus:
         with _Ahead(case, seen) as ahead:
             with _step(case, "retina.anatomy", "retina-anatomy"):
@@ -63,7 +64,7 @@ def interpret(case: Case, *, language: str = "en") -> Case:
             with _step(case, "retina.lesions", "retina-lesions"):
                 bundle, said = ahead.take("retina-lesions")
                 lesions.find_lesions(case, bundle, said, item=ITEM)
-        if worth != "reject" and colour:
+        if worth != "reject" and gradable:
             with _step(case, "retina.grade", "retina-dr"):
                 bundle = bundles.load("retina-dr")
                 given = {"retina-lesions": said}
@@ -126,7 +127,8 @@ def first_look(case: Case, seen: Field) -> tuple[bool, str, bool]:
         seen: its field of view.
 
     Returns:
-        Whether it is a fundus photograph, its quality, and whether it is in colour.
+        Whether it is a fundus photograph, its quality, and whether its colours and pixels are
+        enough for a grade.
     """
     bundle = bundles.load("retina-quality")
     said = predict(bundle, case, item=ITEM, field=seen)
@@ -137,8 +139,11 @@ def first_look(case: Case, seen: Field) -> tuple[bool, str, bool]:
     likely = said.probabilities["photograph"][quality.FUNDUS]
     against = doubts(pixels, seen, likely=likely, anatomy=shown)
     grey = is_grey(pixels, seen)
-    kind, worth = quality.judge(case, bundle, said, item=ITEM, doubts=against, grey=grey)
-    return kind == quality.FUNDUS, worth, not grey
+    coarse = 2 * seen.radius < quality.COARSE
+    kind, worth = quality.judge(
+        case, bundle, said, item=ITEM, doubts=against, grey=grey, coarse=coarse
+    )
+    return kind == quality.FUNDUS, worth, not (grey or coarse)
 
 
 @contextmanager

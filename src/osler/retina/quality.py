@@ -9,6 +9,7 @@ from osler.retina.predict import Prediction
 FUNDUS = "fundus photograph"
 NOT_FUNDUS = "not a fundus photograph"
 _SMALLEST = 96  # a field of fewer pixels across shows no vessel worth measuring
+COARSE = 450  # pixels across a field below which no grade is given: see docs/benchmarks.md
 _EVEN = 0.5  # the threshold of a label whose card has none
 
 
@@ -20,6 +21,7 @@ def judge(
     item: str = "photo",
     doubts: Sequence[str] = (),
     grey: bool = False,
+    coarse: bool = False,
 ) -> tuple[str, str]:
     """Add ``photograph`` and ``quality`` to the case.
 
@@ -34,6 +36,7 @@ def judge(
         item: the photograph's name.
         doubts: why it cannot be a fundus photograph, whatever the network says.
         grey: it has no colour, so it is ``usable`` at best.
+        coarse: it has too few pixels to be graded, likewise.
 
     Returns:
         The values of the two labels.
@@ -59,9 +62,11 @@ def judge(
     )
     grades = dict(said.probabilities["quality"])
     value, flags = _worth(case, bundle, said, fundus=kind == FUNDUS)
-    if grey and kind == FUNDUS:
-        value, flags = "usable" if value == "good" else value, (*flags, "grey")
-    by_rule = bool({"not-fundus", "resolution", "grey"} & set(flags))
+    if kind == FUNDUS and "resolution" not in flags:
+        found = tuple(name for name, so in (("grey", grey), ("coarse", coarse)) if so)
+        value = "usable" if value == "good" and found else value
+        flags = (*flags, *found)
+    by_rule = bool({"not-fundus", "resolution", "grey", "coarse"} & set(flags))
     case.add(
         Label(
             id="quality",
