@@ -45,7 +45,7 @@ def values(row: dict) -> list[str]:
     if row["id"] == "laterality":
         return [{"R": "right|右", "L": "left|左"}[row["value"]]]
     if row["id"] in ("dr-grade", "dme-risk"):
-        return [rf"(?<![\d.]){row['value']}(?![\d.])"]
+        return [rf"(?<![\d.]){row['value']}(?!\d|\.\d)"]
     return []
 
 

@@ -76,6 +76,26 @@ def test_what_no_finding_tells_is_not_answered(question: str) -> None:
     assert answer.text.startswith(("I cannot see that: ", "我看不到："))
 
 
+@pytest.mark.parametrize(
+    ("question", "start"),
+    [
+        ("Is it grade 2?", "Yes. "),
+        ("Is it grade 4?", "No. "),
+        ("Could it be grade 3?", "Grade 3"),  # not given, not excluded
+        ("Is grade 3 excluded?", "No. "),
+        ("Is grade 0 excluded?", "Yes. "),
+        ("Are there 5 haemorrhages?", "2 haemorrhages"),
+        ("Is there no retinopathy?", "Diabetic retinopathy grade"),
+        ("Is the patient right?", "I cannot see that"),
+        ("Is the retinopathy in zone B?", "I cannot see that"),
+        ("Is the eye clear?", "I cannot see that"),
+        ("Is the photograph clear?", "Image quality: good"),
+    ],
+)
+def test_yes_and_no_are_said_where_they_hold(question: str, start: str) -> None:
+    assert said(question).text.startswith(start)
+
+
 def test_why_it_cannot_be_seen_is_said() -> None:
     assert "“flame”, “shaped”" in said("Are there flame-shaped haemorrhages?").text
     assert "only the right eye" in said("Are there haemorrhages in the left eye?").text

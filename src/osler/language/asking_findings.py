@@ -104,8 +104,16 @@ def _of_value(found: Label, asked: str, question: Question, tools: Toolbox) -> A
         if found.coverage:
             text += f" and {'is' if out else 'cannot be'} excluded at {level}"
         text += f"; the grade that is given is {found.value}."
-    sure = None if "sure" in question.asks else asked == found.value
-    return Answer(yes_no(question, sure) + text, question.language, evidence=(found.id,))
+    holds: bool | None = asked == found.value
+    if not holds and not out:
+        holds = None  # not the one that is given, and not excluded either
+    if "excluded" in question.asks:
+        holds = out
+    elif "sure" in question.asks:
+        holds = None
+    return Answer(
+        yes_no(question, holds, numbered=True) + text, question.language, evidence=(found.id,)
+    )
 
 
 def _meaning(found: Label, value: str, zh: bool) -> str:
@@ -369,8 +377,10 @@ def doubts(finding: Finding, zh: bool) -> str:
     return f"（{bounded('、'.join(words))}）" if zh else f" ({bounded(', '.join(words))})"
 
 
-def yes_no(question: Question, holds: bool | None) -> str:
+def yes_no(question: Question, holds: bool | None, *, numbered: bool = False) -> str:
     """A yes or no, where that answers the question and no negation makes it unclear."""
+    if question.numbers and not numbered:
+        return ""  # "are there 5?" asks more than whether there are any
     if not question.yes_no or question.negated or holds is None:
         return ""
     if question.language == "zh":

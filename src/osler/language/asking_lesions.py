@@ -54,7 +54,12 @@ def _lesion(id: str, question: Question, tools: Toolbox) -> Answer:
     if "largest" in asks:
         given = tools.call("measure", {"what": "largest", "of": id}).values
         size = sized(given, question.language)
-        text = f"最大的{chinese}面积为 {size}。" if zh else f"The largest {one} covers {size}."
+        h, w = given["at"]
+        text = (
+            f"最大的{chinese}面积为 {size}，中心在第 {h:g} 行、第 {w:g} 列（像素）。" if zh
+            else f"The largest {one} covers {size}; its centre lies at row {h:g}, column {w:g} "
+            "(pixels)."
+        )  # fmt: skip
         return Answer(text, question.language, evidence=(id,))
     if "where" in asks:
         return _where_lesions(id, question, tools)

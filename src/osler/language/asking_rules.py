@@ -4,6 +4,7 @@ What no finding and no tool supports is answered with "I cannot see that". So is
 word that is not understood, since that word may turn it round.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
@@ -18,6 +19,22 @@ from osler.language.tools import Toolbox, ToolError
 from osler.language.visits import side
 from osler.record import Passage, Table, Text
 
+_OF_PICTURES: Final = re.compile(
+    r"photo|picture|image|scan|quality|blur|focus|expos|grad|judged|dark|bright|照片|图|质量|模糊|对焦|曝光|分级",
+    re.IGNORECASE,
+)
+_OF_EYES: Final = re.compile(r"\beyes?\b|\bod\b|\bos\b|眼", re.IGNORECASE)
+_NARROWS: Final[Mapping[str, frozenset[str]]] = {
+    "dr-grade": frozenset({"grade-1", "grade-2", "grade-3", "grade-4"}),
+    "cdr": frozenset({"vertical", "horizontal", "by-area"}),
+    "avr": frozenset({"knudtson", "hubbard"}),
+    "crae": frozenset({"knudtson", "hubbard"}),
+    "crve": frozenset({"knudtson", "hubbard"}),
+    "tortuosity": frozenset({"zone-b", "zone-c"}),
+    "density": frozenset({"zone-b", "zone-c"}),
+    "fractal-dimension": frozenset({"zone-b", "zone-c"}),
+    "bifurcations": frozenset({"zone-b", "zone-c"}),
+}
 _PAGES: Final = 6  # of a text that are looked through for a word
 _LESIONS: Final = ("microaneurysms", "haemorrhages", "hard-exudates", "soft-exudates")
 _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -93,7 +110,8 @@ def _topics(question: Question) -> tuple[str, ...]:
     """The subjects, with what is meant where the words leave it out."""
     topics = list(question.topics)
     if len(topics) > 1:
-        topics = [t for t in topics if t not in ("summary", "abilities", "photograph")]
+        told = [t for t in topics if t not in ("summary", "abilities", "photograph")]
+        topics = told or topics[:1] if "summary" not in topics else told or ["summary"]
     graded = {"grade", "severe", "excluded"} & question.asks or any(
         one.startswith("grade-") for one in question.only
     )
@@ -101,7 +119,7 @@ def _topics(question: Question) -> tuple[str, ...]:
         return ("dr-grade",)
     if not topics and graded:
         return ("dr-grade",)
-    if not topics and {"R", "L"} & question.only:
+    if not topics and {"R", "L"} & question.only and _OF_EYES.search(question.text):
         return ("laterality",)
     expanded = [part for topic in topics for part in _GROUPS.get(topic, (topic,))]
     return tuple(dict.fromkeys(expanded))
@@ -130,9 +148,14 @@ def _of_other_side(question: Question, topics: tuple[str, ...], tools: Toolbox) 
 
 
 def _about(question: Question, topics: tuple[str, ...], tools: Toolbox) -> Answer:
+    narrowed = {"R", "L"}.union(*(_NARROWS.get(topic, frozenset()) for topic in topics))
+    if question.only - narrowed:
+        return _not_told(question)
     asks, kept = question.asks, tuple(t for t in topics if t not in _KINDS)
     kinds = tuple(t for t in topics if t in _KINDS)
     measures = tuple(t for t in kept if t in _MEASURES)
+    if topics == ("quality",) and not _OF_PICTURES.search(question.text):
+        return _not_told(question)  # an eye may be clear too
     if len(topics) == 1 and topics[0] in _LABELS:
         if _beyond(asks, _LABELS[topics[0]]):
             return _not_told(question)

@@ -12,13 +12,14 @@ from typing import Final
 WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "topic:dr-grade": (
         "diabetic retinopathy|retinopathy|dr|npdr|icdr|dr grade|retinopathy grade|"
-        "non proliferative|nonproliferative",
+        "non proliferative|nonproliferative|diabetic eye disease",
         "糖尿病视网膜病变|糖尿病性视网膜病变|视网膜病变|糖网病|糖网|非增殖期|非增殖性",
     ),
     "topic:dr-referable": (
         "referable|refer|referred|referral|see an ophthalmologist|see a specialist|"
-        "see an eye doctor|need an ophthalmologist|need a specialist",
-        "转诊|转院|看眼科医生|看眼科|看专科医生|看专科|看医生",
+        "see an eye doctor|need an ophthalmologist|need a specialist|ophthalmology referral|"
+        "referral to ophthalmology",
+        "转诊|转院|转诊给眼科|转诊眼科|转眼科|看眼科医生|看眼科|看专科医生|看专科|看医生",
     ),
     "topic:dme-risk": (
         "macular edema|diabetic macular edema|dme|edema of the macula|macula edema|dmo",
@@ -31,8 +32,9 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "topic:quality": (
         "quality|image quality|blurred|blurry|blur|sharp|clear|good enough|how good|gradable|"
-        "be graded|be judged|too dark|too bright|in focus|out of focus|well exposed|ungradable",
-        "质量|图像质量|清晰|清楚|模糊|曝光|能分级|可以分级|可分级|对焦",
+        "be graded|be judged|sufficient|too dark|too bright|in focus|out of focus|well exposed|"
+        "ungradable|good quality|of good quality",
+        "质量|图像质量|质量好|质量好不好|质量怎么样|清晰|清楚|模糊|曝光|能分级|可以分级|可分级|对焦",
     ),
     "topic:photograph": (
         "fundus photograph|fundus photo|fundus picture|fundus image|kind of photograph|"
@@ -199,14 +201,18 @@ WORDS: Final[Mapping[str, tuple[str, str]]] = {
         "which|who|how|whether|if|about|patient|person|eye|photograph|photo|picture|image|scan|"
         "fundus|retina|retinal|case|here|present|visible|exist|exists|need|sign|signs|evidence of|"
         "case of|value|between|much|many|so|then|also|just|really|actually|ok|hello|hi|thanks|"
-        "thank you|now|read|presence|there is|there are|is there|are there|other than|within|"
+        "thank you|now|read|presence|there is|there are|is there|are there|"
         "in total|altogether|cannot|be seen|suffer|suffering|suffer from|out|than|one|ones|the eye|"
-        "think|determine|graded|taken together|centre|center|her|his|she|he",
+        "think|determine|graded|taken together|centre|center|her|his|she|he|model|algorithm|"
+        "software|program|system|exactly|precisely|list|looking|looking at|assign|assigned|"
+        "indicated|would you call|call|overall|roughly|approximately|currently|respectively|"
+        "definitely|clearly|actual|spot|identified|reported|recorded|use|used|using",
         "的|了|吗|呢|吧|啊|有|有没有|是|是不是|是否|存在|请|请问|你|您|我|我们|能|能否|能不能|"
         "可以|可不可以|看到|看见|看出|发现|找到|这|这张|这个|这是|该|照片|图像|图片|图|眼底|眼底上|"
         "视网膜|视网膜上|中|里|里面|上|上面|患者|病人|多少|什么|怎么样|如何|怎样|哪些|哪个|哪种|"
         "几|在|到|和|与|跟|及|或|一下|告诉|给|出|测量|计算|需要|要|要不要|应该|是多少|情况|"
         "处|个|只|眼|眼睛|吗|么|那|那么|呀|都|也|还|为|值|数值|之间|会不会|是什么|什么样|显示|"
+        "检测|检测到|检出|方向|方向的|高不高|位|好不好|模型|算法|列出|列举|得到|具体|准确|大致|目前的|"
         "得|算|占|累及|，|共|一共|总共|总|分布|大概|大约|怎|样|性|征象|迹象|说|现在|目前|有何|何",
     ),
     "outside:glaucoma": ("glaucoma|glaucomatous", "青光眼"),
