@@ -30,6 +30,7 @@ from osler import (
     cli_models,
     cli_open,
     cli_register,
+    cli_report,
     cli_search,
 )
 from osler.cli_open import Language
@@ -69,6 +70,7 @@ app.command()(cli_open.info)
 app.command()(cli_open.convert)
 app.command()(cli_open.view)
 app.command()(cli_register.register)
+app.command(name="check-report")(cli_report.check_report)
 app.command()(cli_search.index)
 app.command()(cli_search.search)
 
@@ -161,6 +163,8 @@ def read(
     ] = Language.EN,
     patient: cli_advise.Patient = None,
     follow: cli_advise.Follow = "ico",
+    engine: cli_report.EngineNamed = "none",
+    engine_timeout: cli_report.EngineTimeout = 120.0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one line of JSON a case on stdout.")
     ] = False,
@@ -177,7 +181,14 @@ def read(
     with _errors(debug=debug):
         from osler import batch, console
 
-        options = batch.Options(html=not no_html, dicom=dicom, fhir=fhir, language=language.value)
+        options = batch.Options(
+            html=not no_html,
+            dicom=dicom,
+            fhir=fhir,
+            language=language.value,
+            engine=engine,
+            engine_timeout=engine_timeout,
+        )
         if patient is not None:
             options = replace(options, patient=str(patient), follow=follow)
         with console.Progress(shown=not quiet) as progress:
@@ -200,6 +211,8 @@ def read(
             )
         if not (quiet or as_json):
             console.print_summary(result, out)
+        if line := cli_report.failed_drafts(result.outcomes):
+            _say(f"osler: {line}")
     raise typer.Exit(_status(result))
 
 

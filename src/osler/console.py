@@ -94,6 +94,8 @@ def as_line(outcome: "Outcome", out: Path) -> dict[str, Any]:
         return line | {"error": outcome.error}
     same = {"case", "file", "status", "error"}
     findings = {key: value for key, value in outcome.row.items() if key not in same}
+    if outcome.draft:
+        line["draft"] = outcome.draft
     return line | {"folder": str(out / outcome.case_id), "findings": findings}
 
 

@@ -17,6 +17,8 @@ class Options:
         language: of the sentences, ``"en"`` or ``"zh"``.
         patient: file of the patient's values, for advice; empty for none.
         follow: the guideline whose intervals the advice follows.
+        engine: what words a second report, as ``osler.language.engine.open_engine`` takes it.
+        engine_timeout: seconds that it may take for each.
     """
 
     html: bool = True
@@ -25,6 +27,8 @@ class Options:
     language: str = "en"
     patient: str = ""
     follow: str = "ico"
+    engine: str = "none"
+    engine_timeout: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ class Outcome:
         error: one sentence without patient data; empty unless it failed.
         trace: where an unexpected error came from; empty unless asked for.
         seconds: how long it took.
+        draft: flag of what a language engine wrote; empty where none was asked.
         disk_full: the case failed because there is no space left, so that others would too.
     """
 
@@ -64,4 +69,5 @@ class Outcome:
     error: str = ""
     trace: str = ""
     seconds: float = 0.0
+    draft: str = ""
     disk_full: bool = False

@@ -44,13 +44,20 @@ class ReadOne:
         case = osler.read(job.source, language=self.options.language)
         case.id = job.case_id
         options = self.options
+        draft = ""
+        if options.engine != "none":
+            from osler.batch.drafting import drafted
+
+            draft = drafted(case, options)
         if options.patient:
             from osler.batch.advising import advised
 
             advised(case, options)
         osler.write(case, self.out, html=options.html, dicom=options.dicom, fhir=options.fhir)
         seconds = time.perf_counter() - start
-        return Outcome(job.source, job.case_id, "read", row=summary_row(case), seconds=seconds)
+        return Outcome(
+            job.source, job.case_id, "read", row=summary_row(case), seconds=seconds, draft=draft
+        )
 
     def _failed(self, job: Job, error: Exception, seconds: float) -> Outcome:
         return Outcome(

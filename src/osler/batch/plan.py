@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from osler.batch.job import Job, Options
 from osler.errors import InputError
@@ -22,6 +23,7 @@ class Written:
         bundles: name to version of the bundles that had a say.
         languages: of its sentences.
         outputs: which of ``"html"``, ``"dicom"`` and ``"fhir"`` lie there.
+        draft: who worded a second report; empty where nobody did, or nothing came of it.
     """
 
     file: str
@@ -29,6 +31,7 @@ class Written:
     bundles: Mapping[str, str]
     languages: frozenset[str]
     outputs: frozenset[str]
+    draft: str = ""
 
 
 def inputs(named: Sequence[str], out: Path) -> list[Path]:
@@ -124,9 +127,17 @@ def written(folder: Path) -> Written | None:
                 f["language"] for f in content["findings"] if f["kind"] == "passage"
             ),
             outputs=frozenset(name for name, mark in _OUTPUTS.items() if (folder / mark).is_file()),
+            draft=_draft(content["findings"]),
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
+
+
+def _draft(findings: Sequence[Any]) -> str:
+    check = next((f for f in findings if f["id"] == "draft-check"), None)
+    if check is None or "draft-missing" in check["flags"]:
+        return ""  # an engine that was down may be up by now
+    return str(check["source"]["name"])
 
 
 # the file by which one sees that an output was written
@@ -142,11 +153,19 @@ def sha256(path: Path) -> str:
         return ""
 
 
+def _drafted_by(said: str) -> str:
+    from osler.language.drafting import drafted_by
+    from osler.language.engine import name_of
+
+    return drafted_by(name_of(said))
+
+
 def _same(there: Written, options: Options, current: Mapping[str, str]) -> bool:
     """Whether the bundles at hand would write nothing that does not lie there."""
     wanted = {name for name in _OUTPUTS if getattr(options, name)}
     return (
         wanted <= there.outputs
         and there.languages <= {options.language}
+        and (options.engine == "none" or there.draft == _drafted_by(options.engine))
         and all(current.get(name) == version for name, version in there.bundles.items())
     )

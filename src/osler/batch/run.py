@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from osler.batch import interrupt, lock, plan, pool
+from osler.batch import drafting, interrupt, lock, plan, pool
 from osler.batch.job import Job, Options, Outcome
 from osler.batch.one import ReadOne, row_of, sentence
 from osler.errors import OslerError, OutputError
@@ -75,6 +75,7 @@ def run(
     options = options or Options()
     out = Path(out)
     paths = plan.inputs(inputs, out)
+    drafting.ready(options, jobs=jobs)
     make_folder(out)
     with lock.hold(out), interrupt.listen(stopping) as stop:
         begun = time.time()

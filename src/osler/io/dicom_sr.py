@@ -23,6 +23,7 @@ from osler.io.dicom_photo import side_of, source_dataset
 from osler.io.dicom_seg import build_seg, coded, segmented, stamp
 from osler.io.dicom_sr_parts import algorithm, chance, chances, doubt, observer, remark
 from osler.io.dicom_sr_regions import box_regions, can_be_region, region_of
+from osler.io.html_draft import by_rule
 from osler.record import (
     Box,
     Case,
@@ -399,7 +400,9 @@ class _Writer:
         """The report in words, as the qualitative evaluations of the document."""
         from highdicom.sr import ContainerContentItem, ContentSequence, TextContentItem
 
-        passages = [p for p in self.case.of(Passage) if p.item in (self.item, None)]
+        # what a language engine worded stays out of what the hospital keeps
+        said = [p for p in self.case.of(Passage) if by_rule(p)]
+        passages = [p for p in said if p.item in (self.item, None)]
         if not passages:
             return []
         box = ContainerContentItem(

@@ -35,6 +35,7 @@ from osler.io.fhir_values import (
     question,
     risk,
 )
+from osler.io.html_draft import by_rule
 from osler.record import (
     Box,
     Case,
@@ -363,7 +364,8 @@ class _Writer:
                 yield {"reference": urn, "type": "Observation"}
 
     def _report(self) -> Resource:
-        passages = [p for p in self.case.of(Passage) if self._about(p)]
+        # what a language engine worded stays out of what the hospital keeps
+        passages = [p for p in self.case.of(Passage) if self._about(p) and by_rule(p)]
         out = self._clinical("DiagnosticReport", self._urn("report"))
         if passages:
             out = {"resourceType": out.pop("resourceType"), "text": narrative(passages), **out}

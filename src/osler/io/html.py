@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from osler.io.html_advice import advice_of
 from osler.io.html_contributions import WORDS as MOVED_WORDS
 from osler.io.html_contributions import answers_of
+from osler.io.html_draft import by_rule, draft_of
 from osler.io.html_pictures import Drawn, layers_drawn, sheet_of
 from osler.io.html_tables import tables_of
 from osler.io.html_words import WORDS
@@ -97,6 +98,7 @@ def report(case: Case) -> str:
     kind = case.get("photograph", Label)
     fundus = kind is None or kind.value != _NOT_FUNDUS
     drawn = list(layers_drawn(case, photo, language=language)) if photo else []
+    draft = draft_of(case, language=language)
     style, script = _text("report.css") + _layer_rules(drawn), _text("report.js")
     return _template().render(
         case=case,
@@ -115,6 +117,8 @@ def report(case: Case) -> str:
         switches=_switches(drawn, words),
         sections=_sections(case, drawn, words, language),
         advice=advice_of(case, language=language),
+        draft=draft,
+        drafted=[_statement(case, p, drawn, language) for p in draft.passages] if draft else [],
         grade=None if fused else _grade(case, words, language),
         answers=moved,
         moved_words=MOVED_WORDS[language],
@@ -222,7 +226,9 @@ def _sections(
     sections = []
     for section in _SECTIONS:
         said = [
-            _statement(case, p, drawn, language) for p in case.of(Passage) if p.section == section
+            _statement(case, p, drawn, language)
+            for p in case.of(Passage)
+            if p.section == section and by_rule(p)
         ]
         if said:
             sections.append((titles.get(section) or words[section], said))

@@ -4,10 +4,10 @@ import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from osler.io.html_words import WORDS
-from osler.language.checking_claims import Claims, Mention, Number
+from osler.language.checking_claims import Claims, Mention, Number, clause_of
 from osler.language.checking_numbers import agrees, candidates, chances
 from osler.language.checking_words import (
     LESIONS,
@@ -26,6 +26,11 @@ _EVERY_OTHER: Final = re.compile(
 _NONE_TYPICAL: Final = re.compile(r"no (?:grade|risk) is typical|没有足够典型", re.IGNORECASE)
 _NOT_COMPUTED: Final = re.compile(
     r"not (?:be )?(?:computed|measured|calculated|determined|available)|未计算|无法测量|无法计算",
+    re.IGNORECASE,
+)
+_NOT_NEEDED: Final = re.compile(
+    r"(?:not|no longer|never) (?:be )?(?:needed|necessary|required|indicated|warranted)"
+    r"|unnecessary|needs? no|need not|无需|不需|不必|毋需",
     re.IGNORECASE,
 )
 _NOT_FOUND: Final = re.compile(
@@ -85,6 +90,15 @@ class Outcome:
         self.problems.append(Problem(kind, said[:120], found[:200]))
 
 
+class Meant(NamedTuple):
+    """Words for a value of a label, and where they stand."""
+
+    fact: Fact
+    value: str
+    said: str
+    at: int
+
+
 class Bench:
     """The findings of a case, ready to be compared with.
 
@@ -103,12 +117,12 @@ class Bench:
         """Those of some findings that are about one of some tags."""
         return [fact for fact in pool if self.tags[fact.id] & {*tags}]
 
-    def meanings(self, text: str, pool: Sequence[Fact]) -> tuple[str, list[tuple[Fact, str, str]]]:
+    def meanings(self, text: str, pool: Sequence[Fact]) -> tuple[str, list[Meant]]:
         """The words for values of labels, and the text with blanks in their place.
 
         A label is looked for where the sentence speaks of what it is about.
         """
-        found: list[tuple[Fact, str, str]] = []
+        found: list[Meant] = []
         plain = text.casefold()
         if len(plain) != len(text):  # letters that change their number with their case
             plain = text
@@ -129,7 +143,7 @@ class Bench:
                 continue
             at = plain.find(said.casefold())
             if at >= 0:
-                found.append((fact, value, said))
+                found.append(Meant(fact, value, said, at))
                 blank = " " * len(said)
                 plain = plain[:at] + blank + plain[at + len(said) :]
                 text = text[:at] + blank + text[at + len(said) :]
@@ -139,17 +153,18 @@ class Bench:
         self,
         text: str,
         claims: Claims,
-        meant: Sequence[tuple[Fact, str, str]],
+        meant: Sequence[Meant],
         pool: Sequence[Fact],
     ) -> Outcome:
         """Every claim of a sentence against the findings it stands on."""
         out = Outcome()
-        for fact, value, said in meant:
-            kept = bool(_KEPT.search(text)) and value in fact.possible
+        for fact, value, said, at in meant:
+            kept = value in fact.possible and _open(text, at)
             if value == fact.value or kept:
                 out.confirm(fact)
             else:
-                out.deny("grade", said, fact.words)
+                kind = {"laterality": "side", "quality": "quality"}.get(fact.id, "grade")
+                out.deny(kind, said, fact.words)
         self._numbers(text, claims, pool, out)
         valued = bool(meant) or any(n.role == "grade" for n in claims.numbers)
         for mention in claims.mentions:
@@ -281,7 +296,7 @@ class Bench:
         elif mention.status in _ELSEWHEN:
             out.deny("unsupported", f"{said} ({mention.status})", backing[0].words)
         elif tag in ("retinopathy", "dr-referable", "oedema", "dme-risk"):
-            self._disease(mention, said, claims, pool, out, valued=valued)
+            self._disease(mention, said, text, claims, pool, out, valued=valued)
         else:
             self._presence(mention, said, text, claims, backing, out)
 
@@ -354,6 +369,7 @@ class Bench:
         self,
         mention: Mention,
         said: str,
+        text: str,
         claims: Claims,
         pool: Sequence[Fact],
         out: Outcome,
@@ -363,6 +379,7 @@ class Bench:
         absent, tags = mention.status == "absent", claims.tags()
         if mention.tag == "dr-referable":
             labels = [f for f in pool if f.id == "dr-referable"]
+            absent = absent or bool(_NOT_NEEDED.search(text))
             if not labels:
                 out.deny("citation", said)
             elif absent == (labels[0].value in _NO):
@@ -414,7 +431,7 @@ class Bench:
                 out.deny("unsupported", {"R": "right", "L": "left"}[side])
 
     def _severities(self, text: str, claims: Claims, pool: Sequence[Fact], out: Outcome) -> None:
-        for word, value in claims.severities:
+        for word, value, at in claims.severities:
             if any(
                 m.tag == f"concept:dr-grade-{value}" and word in text[m.start : m.stop].casefold()
                 for m in claims.mentions
@@ -423,7 +440,7 @@ class Bench:
             grades = [f for f in pool if f.id == "dr-grade"]
             others = [f for f in pool if any(w in f.meaning.casefold() for w in SEVERITY)]
             if grades:
-                kept = {*grades[0].possible} if _KEPT.search(text) else set()
+                kept = {*grades[0].possible} if _open(text, at) else set()
                 if value in {str(grades[0].value), *kept}:
                     out.confirm(grades[0])
                 else:
@@ -449,6 +466,12 @@ class Bench:
             out.confirm(fact)
         else:
             out.deny("quality", claims.quality, fact.words)
+
+
+def _open(text: str, at: int) -> bool:
+    """Whether a part of a sentence speaks of what cannot be excluded."""
+    start, stop = clause_of(text, at, at)
+    return bool(_KEPT.search(text[start:stop]))
 
 
 def _there(fact: Fact) -> list[bool]:

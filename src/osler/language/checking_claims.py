@@ -7,7 +7,14 @@ from typing import Final, Literal
 
 from osler.language.assertion import judge
 from osler.language.assertion_words import Status
-from osler.language.checking_words import LESIONS, STRUCTURES, concepts_in, topics, unit_after
+from osler.language.checking_words import (
+    LESIONS,
+    SEVERITY,
+    STRUCTURES,
+    concepts_in,
+    topics,
+    unit_after,
+)
 from osler.language.terms import Found, Phrases, Token, tokens
 
 Role = Literal["count", "quadrants", "grade", "chance", "coverage", "kept", "measure"]
@@ -140,14 +147,14 @@ class Claims:
         mentions: in order.
         numbers: in order.
         sides: ``"R"`` and ``"L"`` as named.
-        severities: a word, and the grade that it stands for.
+        severities: a word, the grade that it stands for, and its first character.
         quality: the judgement of the photograph; empty where none is made.
     """
 
     mentions: list[Mention] = field(default_factory=list)
     numbers: list[Number] = field(default_factory=list)
     sides: list[str] = field(default_factory=list)
-    severities: list[tuple[str, str]] = field(default_factory=list)
+    severities: list[tuple[str, str, int]] = field(default_factory=list)
     quality: str = ""
 
     def tags(self, clause: tuple[int, int] | None = None) -> set[str]:
@@ -179,21 +186,11 @@ def claims_of(text: str, names: "Phrases[str] | None" = None) -> Claims:
         out.sides.extend(sides)
     for match in _SEVERITY.finditer(text):
         word = match["zh"] or match["word"].casefold()
-        out.severities.append((word, _GRADES[word]))
+        out.severities.append((word, SEVERITY[word], match.start()))
     if match := _PROLIFERATIVE.search(text):
-        out.severities.append((match[0], "4"))
+        out.severities.append((match[0], "4", match.start()))
     out.quality = next((value for value, said in _QUALITY if said.search(text)), "")
     return out
-
-
-_GRADES: Final = {
-    "mild": "1",
-    "moderate": "2",
-    "severe": "3",
-    "轻度": "1",
-    "中度": "2",
-    "重度": "3",
-}
 
 
 def _mentions(text: str, said: list[Token], names: "Phrases[str] | None") -> list[Mention]:
@@ -259,7 +256,7 @@ def _placed(
     earlier: Sequence[Number],
 ) -> Number:
     said, value, step, start, stop = number
-    clause = _clause(text, start, stop)
+    clause = clause_of(text, start, stop)
     unit = unit_after(text[stop:])
     before = text[max(0, start - 40) : start]
     bound = next(
@@ -270,7 +267,7 @@ def _placed(
     return Number(said, value, step, role, unit, bound, clause, start, stop, near)
 
 
-def _clause(text: str, start: int, stop: int) -> tuple[int, int]:
+def clause_of(text: str, start: int, stop: int) -> tuple[int, int]:
     """The part of the sentence between marks that a number stands in."""
     begin, end = 0, len(text)
     for match in _CUT.finditer(text):

@@ -28,6 +28,10 @@ _ABOUT: Final = 0.05
 """How far "about" may be from the number."""
 
 
+_BOUND: Final = 0.1
+"""How far "more than" and "less than" may be from the number."""
+
+
 def candidates(bench: "Bench", number: Number, claims: Claims, pool: Sequence[Fact]) -> list[Fact]:
     """The findings whose number a sentence's number claims to be."""
     left = [f for f in pool if isinstance(f.value, float | int) and f.kind != "label"]
@@ -94,10 +98,11 @@ def agrees(number: Number, fact: Fact, *, chance: bool = False) -> str:
 def _same(number: Number, held: float, scale: float) -> bool:
     value, step = number.value * scale, number.step * scale
     slack = step + 1e-9 * max(1.0, abs(held))
+    # a bound far from the number is true and misleads
     if number.bound == ">":
-        return held > value - slack
+        return value - 1e-9 <= held <= value + max(step, _BOUND * abs(held))
     if number.bound == "<":
-        return held < value + slack
+        return value - max(2 * step, _BOUND * abs(value)) <= held <= value + 1e-9
     if number.bound == "~":
         slack = max(slack, _ABOUT * abs(held))
     return abs(held - value) <= slack

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from osler.errors import RecipeError
+from osler.io.html_draft import CHECK, DRAFTED, PASSED
 from osler.io.wording import LANGUAGES, known_language
 from osler.language.checking import Checked, Report, check
 from osler.language.engine import Engine, EngineError, Message
-from osler.language.facts import Fact, as_json, facts
+from osler.language.facts import Fact, as_json, bounded, facts
 from osler.record import Case, Passage, Source
 
 MOST_TOLD: Final = 120
@@ -23,8 +24,8 @@ MOST_TOLD: Final = 120
 LIMIT: Final = 1500
 """Most tokens of a draft."""
 
-PASSED, FAILED, NO_DRAFT = "draft-checked", "draft-failed-check", "draft-missing"
-"""Flags of what was drafted: all stood; some did not and are gone; there is nothing."""
+FAILED, NO_DRAFT = "draft-failed-check", "draft-missing"
+"""Flags of a draft of which sentences are gone, and of one that is not there."""
 
 _SECTIONS: Final = ("quality", "findings", "impression")
 
@@ -111,7 +112,7 @@ def draft(case: Case, engine: Engine, *, language: str = "en", limit: int = LIMI
     """
     if known_language(language) != language.lower().partition("-")[0]:
         raise RecipeError(f"language '{language}' has no words; use {' or '.join(LANGUAGES)}")
-    if "draft-check" in case:
+    if CHECK in case:
         raise RecipeError(f"case '{case.id}' has a draft already")
     language = known_language(language)
     told = facts(case, language=language)
@@ -144,11 +145,16 @@ def _chosen(told: Sequence[Fact]) -> list[Fact]:
     ]
 
 
+def drafted_by(engine: str) -> str:
+    """The source of what an engine wrote."""
+    return f"osler.language.drafting · {bounded(engine, most=90)}"
+
+
 def _add(case: Case, out: Draft, language: str) -> None:
     from osler import __version__
 
     item = "photo" if "photo" in case.items else None
-    by = Source("algorithm", f"osler.language.drafting · {out.engine}"[:120], __version__)
+    by = Source("algorithm", drafted_by(out.engine), __version__)
     kept = sorted(out.kept, key=lambda s: _SECTIONS.index(s.section))
     for number, sentence in enumerate(kept, 1):
         out.passages.append(
@@ -162,21 +168,21 @@ def _add(case: Case, out: Draft, language: str) -> None:
                     language=language,
                     section=sentence.section,
                     evidence=sentence.cited,
-                    flags=("drafted",) if out.flag == PASSED else ("drafted", out.flag),
+                    flags=(DRAFTED,) if out.flag == PASSED else (DRAFTED, out.flag),
                 )
             )
         )
     out.passages.append(
         case.add(
             Passage(
-                id="draft-check",
+                id=CHECK,
                 name="Check of the draft",
-                source=Source("algorithm", "osler.language.checking", __version__),
+                source=by,
                 item=item,
                 text=said_of(out, language=language),
                 language=language,
                 section="quality",
-                flags=(out.flag,),
+                flags=(DRAFTED, out.flag),
             )
         )
     )

@@ -9,7 +9,9 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,6 +174,17 @@ def open_engine(said: str, *, timeout: float = 120.0) -> Engine | None:
 
         return ServerEngine(where, timeout=timeout, sees_images=kind == "openai+images")
     raise RecipeError(f"'{kind[:40]}' is no language engine; say {', '.join(KINDS)}")
+
+
+def name_of(said: str) -> str:
+    """What an engine is called in reports; nothing is opened for it."""
+    kind, _, where = said.partition(":")
+    if kind == "transformers":
+        return Path(where).resolve().name
+    if kind == "llama.cpp":
+        return Path(where).stem
+    address, _, model = where.partition("#")
+    return f"{model} at {urlsplit(address).netloc}"
 
 
 def inert(text: str) -> str:
