@@ -196,8 +196,8 @@ def _statements(
 
 
 def _in_section(concept: Concept, status: Status, section: str) -> Status:
-    if status == "history" and concept.chronic:
-        return "present"
+    if status == "history" and (concept.chronic or concept.kind == "symptom"):
+        return "present"  # "a 2-day history of fever" is why the patient came
     if status != "present" or concept.kind != "finding":
         return status
     said = _IN_SECTION.get(section, "present")
