@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from osler.errors import InputError, RecipeError
 from osler.record import Case, Image, Label, Signal, Table
 from osler.tasks.fusion_items import interval_of, item_for, text_for, values_for
+from osler.tasks.fusion_series import course_of, encoded_series, planned_course
 from osler.tasks.fusion_settings import (
     Fused,
     FusedCategory,
@@ -25,6 +26,7 @@ from osler.tasks.fusion_settings import (
     FusedInterval,
     FusedNumber,
     FusedOmics,
+    FusedSeries,
     FusedSignal,
     FusedTable,
     FusedText,
@@ -74,6 +76,9 @@ def _seen(case: Case, name: str, inputs: Inputs) -> Any:
     wanted = inputs[name]
     if isinstance(wanted, FusedImage | FusedVolume):
         return item_for(case, name, inputs, Image) and True
+    if isinstance(wanted, FusedSeries):
+        image = item_for(case, name, inputs, Image)
+        return None if image is None else course_of(image, wanted.frames)
     if isinstance(wanted, FusedSignal):
         signal = item_for(case, name, inputs, Signal)
         return signal and (signal.channels, signal.rate, signal.array.shape[1] / signal.rate)
@@ -113,6 +118,8 @@ def _planned(name: str, wanted: Fused, rows: list[Seen]) -> Fused:
         )
         raise RecipeError(f"settings.inputs.{name}: no teaching case has '{wanted.named}'{why}")
     values = [row.values[name] for row in there]
+    if isinstance(wanted, FusedSeries):
+        return wanted.model_copy(update={"course": wanted.course or planned_course(values)})
     if isinstance(wanted, FusedSignal):
         return _planned_signal(wanted, values)
     if isinstance(wanted, FusedText):
@@ -224,6 +231,8 @@ def _spec(name: str, wanted: Fused) -> InputSpec:
     if isinstance(wanted, FusedImage | FusedVolume):
         channels = wanted.image_input(name).channels
         return InputSpec(name, channels, size=tuple(wanted.size), axes=len(wanted.size))
+    if isinstance(wanted, FusedSeries):
+        return InputSpec(name, (name,), size=(wanted.frames, *wanted.size), axes=3)
     if isinstance(wanted, FusedSignal):
         signal = wanted.signal_input(name)
         return InputSpec(name, _and_known(signal.channels), size=(signal.samples,), axes=1)
@@ -292,6 +301,9 @@ def _encoded(case: Case, name: str, inputs: Inputs) -> NDArray[np.float32] | Non
     if isinstance(wanted, FusedImage | FusedVolume):
         image = item_for(case, name, inputs, Image)
         return None if image is None else _picture(case, name, wanted, image)
+    if isinstance(wanted, FusedSeries):
+        image = item_for(case, name, inputs, Image)
+        return None if image is None else encoded_series(image, wanted)
     if isinstance(wanted, FusedSignal):
         signal = item_for(case, name, inputs, Signal)
         return None if signal is None else _recording(case, wanted, signal)

@@ -12,6 +12,7 @@ from osler.tasks.fusion_settings import (
     Fused,
     FusedImage,
     FusedOmics,
+    FusedSeries,
     FusedSignal,
     FusedText,
     FusedVolume,
@@ -21,8 +22,8 @@ from osler.tasks.table_input import TableInput, Value, values_of
 I = TypeVar("I", Image, Signal, Table, Text)  # noqa: E741 - an item
 
 _KINDS: tuple[tuple[type[Fused], type[Image | Signal | Table | Text]], ...] = (
-    (FusedImage, Image), (FusedVolume, Image), (FusedSignal, Signal), (FusedText, Text),
-    (FusedOmics, Table),
+    (FusedImage, Image), (FusedVolume, Image), (FusedSeries, Image),
+    (FusedSignal, Signal), (FusedText, Text), (FusedOmics, Table),
 )  # fmt: skip
 
 

@@ -116,6 +116,40 @@ class FusedVolume(Fused):
         )  # fmt: skip
 
 
+class FusedSeries(Fused):
+    """A cine: frames of one view over time.
+
+    Attributes:
+        size: ``(H, W)`` pixels to which frames are resized.
+        frames: moments that the network sees.
+        steady: frames are registered to the first before that.
+        method: the freedom of their motion.
+        course: mean value at each moment, to which all series are laid; found by itself.
+    """
+
+    kind: Literal["series"]
+    size: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]] = (64, 64)
+    frames: Annotated[int, Field(ge=4)] = 16
+    steady: bool = True
+    method: Literal["rigid", "affine"] = "rigid"
+    course: list[float] = []
+
+    @property
+    def shape(self) -> str:
+        return "volume"
+
+    @property
+    def usual(self) -> Intensity:
+        """How stored values become what a network takes."""
+        return _SPREAD
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.course and len(self.course) != self.frames:
+            raise ValueError(f"course has {len(self.course)} moments and frames is {self.frames}")
+        return self
+
+
 class FusedSignal(Fused):
     """A recording; channels that it lacks are absent ones.
 
@@ -269,6 +303,7 @@ class FusedOmics(Fused):
 AnyFused = Annotated[
     FusedImage
     | FusedVolume
+    | FusedSeries
     | FusedSignal
     | FusedNumber
     | FusedInterval
