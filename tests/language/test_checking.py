@@ -27,6 +27,8 @@ TRUE = [
     " grades 1 to 3 cannot be excluded at 90 % [dr-grade].",
     "Moderate NPDR with a probability of 84% [dr-grade].",
     "Grade II retinopathy is seen [dr-grade].",
+    "Moderate nonproliferative retinopathy [dr-grade].",
+    "中度非增殖期视网膜病变 [dr-grade]。",
     "The risk of macular oedema is 2 (probability 0.68) [dme-risk].",
     "Referable diabetic retinopathy (probability 0.87) [dr-referable].",
     "This is the left eye [laterality].",

@@ -141,8 +141,12 @@ class Bench:
         for fact, value, said in sorted(words, key=lambda w: -len(w[2])):
             if not about.get(fact.id, True):
                 continue
-            at = plain.find(said.casefold())
-            if at >= 0:
+            # the proliferative grade is not named by "nonproliferative"
+            whole = re.search(
+                rf"(?<![^\W_\u3000-\u9fff])(?<![-非]){re.escape(said.casefold())}", plain
+            )
+            if whole is not None:
+                at = whole.start()
                 found.append(Meant(fact, value, said, at))
                 blank = " " * len(said)
                 plain = plain[:at] + blank + plain[at + len(said) :]
