@@ -31,7 +31,7 @@ def known_values(x: Tensor) -> Tensor:
 class GridEncoder(nn.Module):
     """Convolutions over a signal, a picture or a volume, halved until it is a few places wide.
 
-    Normalised sample by sample, so that no sample sees another's, nor whether it is there.
+    Normalised sample by sample, so that no sample sees another, nor whether it is there.
 
     Args:
         channels: of the array.
@@ -67,18 +67,23 @@ class GridEncoder(nn.Module):
 
 
 class _Level(nn.Module):
+    """Halves a map, and adds to it what a convolution says of it.
+
+    Only what is added is normalised, so brightness, colour and contrast of the whole go on.
+    """
+
     def __init__(self, conv: Any, inner: int, outer: int, *, residual: bool) -> None:
         super().__init__()
-        self.down = conv(inner, outer, 3, stride=2, padding=1, bias=False)
-        self.norm = nn.GroupNorm(math.gcd(outer, 8), outer)
-        self.conv = conv(outer, outer, 3, padding=1, bias=False) if residual else None
-        self.norm2 = nn.GroupNorm(math.gcd(outer, 8), outer) if residual else None
+        self.down = conv(inner, outer, 3, stride=2, padding=1)
+        self.norm = nn.GroupNorm(1, outer) if residual else None
+        self.conv = conv(outer, outer, 3, padding=1) if residual else None
 
     def forward(self, x: Tensor) -> Tensor:
-        x = functional.relu(self.norm(self.down(x)))
-        if self.conv is None or self.norm2 is None:
-            return x
-        return functional.relu(x + self.norm2(self.conv(x)))
+        x = self.down(x)
+        if self.norm is None or self.conv is None:
+            return functional.gelu(x)
+        out: Tensor = x + self.conv(functional.gelu(self.norm(x)))
+        return out
 
 
 class PatchEncoder(nn.Module):
