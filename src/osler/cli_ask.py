@@ -58,6 +58,15 @@ def ask(
             "--bundle", metavar="BUNDLE", help="A bundle of question answering, which answers."
         ),
     ] = None,
+    certain: Annotated[
+        float,
+        typer.Option(
+            "--certain",
+            min=0,
+            max=1,
+            help="Probability below which a bundle cannot say.",
+        ),
+    ] = 0.5,
     index: Annotated[
         Path | None,
         typer.Option(
@@ -112,7 +121,7 @@ def ask(
 
             search = search_of(index)
         tools = Toolbox(now, then, search, language=spoken, identity=identity)
-        talk = Conversation(tools, engine=opened, bundle=model, language=language)
+        talk = Conversation(tools, engine=opened, bundle=model, certain=certain, language=language)
         try:
             for text in _questions(question):
                 _print(talk.ask(text), text, as_json=as_json)

@@ -52,6 +52,7 @@ def ask(
     *,
     engine: Engine | None = None,
     bundle: "Bundle | None" = None,
+    certain: float = 0.5,
     language: str | None = None,
     last: Question | None = None,
     turns: Sequence[tuple[str, str]] = (),
@@ -64,6 +65,7 @@ def ask(
         tools: over the case.
         engine: puts tool calls and answers into words; None answers by rule.
         bundle: of the task ``question-answering``, which then answers instead.
+        certain: probability below which a bundle's answer is "I cannot see that".
         language: of the answer; None takes that of the question.
         last: the question before, for one such as "where are they?".
         turns: questions and answers before, oldest first, for an engine.
@@ -81,7 +83,7 @@ def ask(
         return cannot("no question was asked", "没有提出问题", asked.language), asked
     tools.calls.clear()
     if bundle is not None:
-        said = _by_bundle(asked, tools.case, bundle)
+        said = _by_bundle(asked, tools.case, bundle, certain)
     else:
         said = rules.answer(asked, tools)
         if engine is not None:
@@ -215,7 +217,7 @@ def _instead(by_rule: Answer, engine: Engine, why: str, flag: str) -> Answer:
     return replace(by_rule, flags=(*by_rule.flags, flag), note=note)
 
 
-def _by_bundle(asked: Question, case: Case, bundle: "Bundle") -> Answer:
+def _by_bundle(asked: Question, case: Case, bundle: "Bundle", certain: float) -> Answer:
     from osler.bundles.answering import answer, task_of
     from osler.tasks.question_answering import CANNOT_SAY, QuestionAnswering
 
@@ -233,7 +235,8 @@ def _by_bundle(asked: Question, case: Case, bundle: "Bundle") -> Answer:
     except RecipeError as error:
         raise InputError(str(error)) from error
     label = next((one for one in found if isinstance(one, Label)), None)
-    if label is None or label.value == CANNOT_SAY:
+    chance = None if label is None else label.probability
+    if label is None or label.value == CANNOT_SAY or (chance is not None and chance < certain):
         no = cannot("the bundle is not sure enough of any answer", "该模型对任何回答都不够确定",
                     asked.language)  # fmt: skip
         return replace(no, by=bundle.card.name)

@@ -25,6 +25,7 @@ class Conversation:
         tools: over the case.
         engine: puts answers into words; None answers by rule.
         bundle: answers instead, where it is given.
+        certain: probability below which a bundle's answer is "I cannot see that".
         language: of the answers; None takes that of each question.
         turns: questions and answers, oldest first, at most ``MOST_TURNS``.
     """
@@ -32,6 +33,7 @@ class Conversation:
     tools: Toolbox
     engine: Engine | None = None
     bundle: "Bundle | None" = None
+    certain: float = 0.5
     language: str | None = None
     turns: deque[tuple[str, Answer]] = field(default_factory=lambda: deque(maxlen=MOST_TURNS))
     _last: Question | None = field(default=None, init=False, repr=False)
@@ -48,6 +50,7 @@ class Conversation:
             self.tools,
             engine=self.engine,
             bundle=self.bundle,
+            certain=self.certain,
             language=self.language,
             last=self._last,
             turns=[(q, a.text) for q, a in self.turns],
