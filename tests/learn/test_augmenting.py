@@ -11,7 +11,13 @@ from scipy import ndimage
 from torch.nn import functional
 
 from osler.learn import augmenting_resampling, augmenting_values
-from osler.learn.augmenting import Augmentation, augment, augment_places, draw_changes
+from osler.learn.augmenting import (
+    Augmentation,
+    augment,
+    augment_places,
+    changed_apart,
+    draw_changes,
+)
 from osler.learn.augmenting_space import Bend, Warp
 
 ONE = {"probability": 1}
@@ -571,3 +577,17 @@ def test_what_does_not_fit_is_refused():
         augment(images, masks, chosen, generator(), spacing=(1, 1, 1))
     with pytest.raises(ValueError, match="renumber"):
         augment(images, masks.long() + 2**24, chosen, generator())
+
+
+def test_images_of_several_things_are_changed_by_themselves_whatever_their_size():
+    images = {"a": torch.rand(2, 3, 8, 8), "b": torch.rand(2, 1, 6, 10), "c": torch.rand(2, 4)}
+    settings = Augmentation.model_validate("standard")
+    made = [
+        changed_apart(images, ["a", "b"], settings, torch.Generator().manual_seed(1))
+        for _ in range(2)
+    ]
+    assert set(made[0]) == {"a", "b"}
+    for name in ("a", "b"):
+        assert made[0][name].shape == images[name].shape
+        assert torch.equal(made[0][name], made[1][name])
+        assert not torch.equal(made[0][name], images[name])

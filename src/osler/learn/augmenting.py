@@ -13,7 +13,7 @@ On a processor each image takes one thread, and as many images are changed at a 
 threads: threads that share the work of one image wait for each other after every small step.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -27,7 +27,7 @@ from osler.learn.augmenting_settings import Augmentation
 from osler.learn.augmenting_space import Warp, draw_warp
 from osler.learn.augmenting_values import CHANGES, change_values
 
-__all__ = ("Augmentation", "Changes", "augment", "augment_places", "draw_changes")
+__all__ = ("Augmentation", "Changes", "augment", "augment_places", "changed_apart", "draw_changes")
 
 _T = TypeVar("_T")
 _IN_SPACE: Final = 6  # changes in space, each with random numbers of its own
@@ -95,6 +95,27 @@ class Changes:
             torch.from_numpy(warp.new_boxes(own.cpu().numpy())).to(own)
             for warp, own in zip(self.warps, boxes, strict=True)
         ]
+
+
+def changed_apart(
+    images: Mapping[str, Tensor],
+    names: Iterable[str],
+    settings: Augmentation,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """Images of several things, each changed by itself, whatever its size.
+
+    Args:
+        images: name to ``(B, C, [D,] H, W)``; more than those that are named may be there.
+        names: of those that are changed, which are given back.
+        settings: what may happen.
+        generator: of the processor.
+    """
+    out = {}
+    for name in names:
+        drawn = draw_changes(len(images[name]), images[name].shape[2:], settings, generator)
+        out[name], _ = drawn.apply(images[name])
+    return out
 
 
 def draw_changes(

@@ -15,7 +15,7 @@ from osler.data.cohort import Cohort
 from osler.data.cohort import Row as CohortRow
 from osler.data.taught import taught_record
 from osler.errors import RecipeError
-from osler.learn.augmenting import draw_changes
+from osler.learn.augmenting import changed_apart, draw_changes
 from osler.learn.augmenting_settings import Augmentation
 from osler.learn.distributed import is_first, join
 from osler.learn.labelling import keep_labels, unlabelled_rows, without_truth
@@ -348,9 +348,8 @@ def _change(
     if not images:
         return
     if task.apart:
-        for room, name in images:
-            drawn = draw_changes(len(room[name]), room[name].shape[2:], changes, generator)
-            room[name], _ = drawn.apply(room[name])
+        names = [name for room, name in images if room is inputs]
+        inputs.update(changed_apart(inputs, names, changes, generator))
         return
     widths = [room[name].shape[1] for room, name in images]
     together = torch.cat([room[name] for room, name in images], dim=1)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from osler.errors import RecipeError
-from osler.learn.augmenting import draw_changes
+from osler.learn.augmenting import changed_apart, draw_changes
 from osler.learn.augmenting_settings import Augmentation
 from osler.learn.distributed import is_first
 from osler.learn.joining import Joined
@@ -120,8 +120,10 @@ def view(
 ) -> dict[str, Tensor]:
     """The inputs with their images changed at random, those of one case alike."""
     names = images_in(inputs, task)
-    together = torch.cat([inputs[name] for name in names], dim=1)
     generator = torch.Generator().manual_seed(seed)
+    if task.apart:
+        return {**inputs, **changed_apart(inputs, names, changes, generator)}
+    together = torch.cat([inputs[name] for name in names], dim=1)
     drawn = draw_changes(len(together), together.shape[2:], changes, generator)
     together, _ = drawn.apply(together)
     parts = torch.split(together, [inputs[name].shape[1] for name in names], dim=1)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from osler.errors import RecipeError
-from osler.learn.augmenting import draw_changes
+from osler.learn.augmenting import changed_apart, draw_changes
 from osler.learn.augmenting_settings import Augmentation
 from osler.learn.labelling import without_truth
 from osler.learn.strategies.strategy import Context, tensors
@@ -86,9 +86,11 @@ class Views:
         out, names = dict(inputs), self._images(inputs)
         if not names:
             raise RecipeError("the task reads no image, and only images are changed at random")
+        generator = torch.Generator().manual_seed(seed)
+        if self.task.apart:  # pictures of several things, which no map lies on
+            return {**out, **changed_apart(out, names, change, generator)}, maps
         widths = [out[name].shape[1] for name in names]
         together = torch.cat([out[name] for name in names], dim=1)
-        generator = torch.Generator().manual_seed(seed)
         drawn = draw_changes(len(together), together.shape[2:], change, generator)
         together, maps = drawn.apply(together, maps)
         for name, part in zip(names, torch.split(together, widths, dim=1), strict=True):
