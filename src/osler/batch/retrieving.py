@@ -12,7 +12,7 @@ from osler.batch.indexing import pieces_of
 from osler.batch.retrieval_encoders import encoder_of
 from osler.errors import InputError, RecipeError
 from osler.language.encoder import Encoder
-from osler.language.index import Entry, Hit, Index, Kind
+from osler.language.index import KINDS, Entry, Hit, Index, Kind
 from osler.language.text_encoder import clean
 from osler.record import Case, Image
 
@@ -120,6 +120,12 @@ def search(
         at.search(vectors, k, kind=kind, own=own if others else None, approximate=approximate), k
     )
     likeness = _likeness(at, vectors, kinds, own, kind)
+    # fewer entries than this promise needs can refuse nothing
+    enough = any(
+        at.threshold(coverage, asked=asked, given=given) is not None
+        for asked in kinds
+        for given in ((kind,) if kind else KINDS)
+    )
     here = {row for row in rows if row is not None}
     return Found(
         query=str(query) if case is None or not isinstance(query, Case) else query.id,
@@ -128,7 +134,7 @@ def search(
         same=frozenset(hit.row for hit in hits if hit.row in here),
         likeness=likeness,
         coverage=coverage,
-        known=None if likeness is None else likeness > 1 - coverage,
+        known=None if likeness is None or not enough else likeness > 1 - coverage,
         understood=understood,
         pictures=pictures,
     )
@@ -202,7 +208,7 @@ def _likeness(
     """The greatest p-value of the query's parts: one that is like something is enough."""
     out: list[float] = []
     for row, asked in enumerate(kinds):
-        for given in (kind,) if kind else ("image", "text"):
+        for given in (kind,) if kind else KINDS:
             if not index.listed.known.get(f"{asked}-{given}"):
                 continue
             nearest = index.search(vectors[row : row + 1], 1, kind=given, own=[own[row]])[0]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.bundles import Bundle
-from osler.errors import InputError, RecipeError
+from osler.errors import InputError, OslerError, RecipeError
 from osler.language.bundle_features import FeatureBundle
 from osler.language.index_parts import EncoderSaid
 from osler.language.searching import unit
@@ -118,10 +118,9 @@ class NetworkEncoder(Encoder):
         side = getattr(net, "options", {}).get("image_size")
         self._ready = card.preprocessing.for_size(side) if side else card.preprocessing
         grey = Image("probe", np.zeros((3, 64, 64), np.uint8))
-        texts = self._pair and bool(net.tokenizer_files())
         self.said = EncoderSaid(
             kind="network", name=card.name, version=weights_digest(net),
-            dim=self._seen([grey]).shape[1], images=True, texts=texts,
+            dim=self._seen([grey]).shape[1], images=True, texts=self._reads(),
             checkpoints=tuple(checkpoints), tokenizer=tokenizer, options=dict(options or {}),
         )  # fmt: skip
 
@@ -144,6 +143,15 @@ class NetworkEncoder(Encoder):
         with torch.inference_mode():
             said = [self._net.encode_text([one])[0] for one in cleaned]
         return unit(torch.stack(said).float().cpu().numpy())
+
+    def _reads(self) -> bool:
+        """Whether texts can be read: there is a tokenizer."""
+        try:
+            if self._pair:
+                self._net.tokenize(["a word"])
+            return self._pair
+        except OslerError:
+            return False
 
     def _seen(self, images: Sequence[Image]) -> NDArray[Any]:
         import torch

@@ -11,15 +11,14 @@ No patient is named in it unless ``names=True`` asks for that; a number says whi
 one. No text is in it either: what a hit says is read again from its file, if the file is unchanged.
 """
 
-import hashlib
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,57 +26,11 @@ from numpy.typing import NDArray
 from osler.errors import InputError, OutputError, RecipeError, UnreadableError
 from osler.language import index_parts as parts
 from osler.language.index_cells import Cells, build_cells
+from osler.language.index_entry import KINDS, Entry, Hit, Kind
 from osler.language.index_parts import EncoderSaid, Lines, Listed, Part
 from osler.language.searching import nearest, unit
 
-Kind = Literal["image", "text"]
-KINDS: Final[tuple[Kind, ...]] = ("image", "text")
-_MOST_SHOWN: Final = 200  # characters of what a foreign index says
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What the index says of one vector.
-
-    Attributes:
-        kind: ``image`` or ``text``.
-        file: where it lies, from the index's folder on.
-        sha256: of the file.
-        item: its name in its case.
-        place: where in the file, such as ``"line 12, keywords"`` of a table; empty for the whole.
-        case, patient: only where the user asked for them.
-        labels: of the cohort, by name, where the user asked for them.
-    """
-
-    kind: Kind
-    file: str
-    sha256: str
-    item: str
-    place: str = ""
-    case: str = ""
-    patient: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def digest(self) -> bytes:
-        """By which an entry is known: the same item of the same file content is taken once."""
-        said = "\n".join((self.kind, self.sha256, self.item, self.place))
-        return hashlib.sha256(said.encode("utf-8", "surrogatepass")).digest()
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """An entry that is like the query.
-
-    Attributes:
-        row: its number in the index.
-        score: the cosine, -1 to 1.
-        entry: what the index says of it.
-    """
-
-    row: int
-    score: float
-    entry: Entry
+__all__ = ("KINDS", "Entry", "Hit", "Index", "Kind")
 
 
 class Index:
