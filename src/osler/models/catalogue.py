@@ -12,6 +12,7 @@ SYSTEMS: tuple[System, ...] = (
     System("classifier", "osler.models.classifier:Classifier"),
     System("densenet-121", "osler.models.densenet:DenseNet"),
     System("efficientnet-b0", "osler.models.efficientnet:EfficientNet"),
+    System("efficientnet-lite0", "osler.models.efficientnet_lite:EfficientNetLite"),
     System("mobilenet-v3-large", "osler.models.mobilenet:large"),
     System("mobilenet-v3-small", "osler.models.mobilenet:small"),
     System("vit-base", "osler.models.vit_base:vit"),

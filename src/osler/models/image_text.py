@@ -5,6 +5,7 @@ supervision" (CLIP), ICML; the text of a BERT is the mean over its tokens, as in
 Gurevych 2019, "Sentence-BERT", EMNLP; the attention to an atlas is KeepFIT's.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -100,6 +101,8 @@ class ImageTextPair(ImageText):
         vision: network of the list that gives features of a picture.
         vision_options: what it is built with.
         vision_checkpoint: weights that it starts from; None learns from nothing.
+        vision_rests: it does not learn; what comes after it does. What it says of a picture is
+            remembered, which saves its work where pictures come again as they were (no augment).
         channels: of the picture.
         image_size: side of the pictures, pixels.
         text: ``words`` learns its own from nothing; ``bert`` is a BERT of transformers.
@@ -131,6 +134,7 @@ class ImageTextPair(ImageText):
         vision: str = "resnet-18",
         vision_options: Mapping[str, Any] | None = None,
         vision_checkpoint: str | Path | None = None,
+        vision_rests: bool = False,
         channels: int = 3,
         image_size: int = 128,
         text: Literal["words", "bert"] = "words",
@@ -163,6 +167,8 @@ class ImageTextPair(ImageText):
             blank = torch.zeros(1, channels, image_size, image_size)
             width = self._seen(blank.to(next(self.vision.parameters()).device)).shape[1]
         self.rests = text_rests and text == "bert"
+        self.looks_rest, self._seen_before = vision_rests, dict[bytes, Tensor]()
+        self.vision.requires_grad_(not vision_rests)
         if text == "words":
             self.text: nn.Module = Words(
                 len(vocabulary), dim=text_dim, depth=text_depth, heads=text_heads,
@@ -177,7 +183,7 @@ class ImageTextPair(ImageText):
                 text_dim, text_depth, text_heads, text_hidden, tokens, positions
             )
         self.text.requires_grad_(not self.rests)
-        self._read: dict[bytes, Tensor] = {}
+        self._remembered: dict[bytes, Tensor] = {}
         self.drop = nn.Dropout(dropout)
         self.vision_projection = nn.Linear(width, proj_dim)
         self.text_projection = nn.Linear(text_dim, proj_dim)
@@ -185,10 +191,12 @@ class ImageTextPair(ImageText):
         self.expert = ExpertAttention(proj_dim) if expert else None
 
     def train(self, mode: bool = True) -> "ImageTextPair":
-        """Training mode, in which a BERT that rests has no dropout."""
+        """Training mode, in which what rests has no dropout and keeps its statistics."""
         super().train(mode)
         if self.rests:
             self.text.eval()
+        if self.looks_rest:
+            self.vision.eval()
         return self
 
     def _seen(self, image: Tensor) -> Tensor:
@@ -198,7 +206,19 @@ class ImageTextPair(ImageText):
 
     def features(self, image: Tensor) -> Tensor:
         """``(B, C, H, W)`` to what the picture's encoder says before projection, ``(B, F)``."""
-        return self._seen(image)
+        if not self.looks_rest or torch.compiler.is_exporting():
+            return self._seen(image)
+        plain = image.detach().cpu().numpy()
+        keys = [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in plain]
+        new = {key: place for place, key in enumerate(keys) if key not in self._seen_before}
+        if new:
+            with torch.inference_mode(mode=False), torch.no_grad():
+                said = self._seen(image[list(new.values())].clone()).float()
+            if len(self._seen_before) + len(new) > _MOST_READ:
+                self._seen_before.clear()
+                return self._seen(image)
+            self._seen_before |= dict(zip(new, said.cpu(), strict=True))
+        return torch.stack([self._seen_before[key] for key in keys]).to(image.device)
 
     def embed_image(self, image: Tensor) -> Tensor:
         """``(B, C, H, W)`` to ``(B, D)`` of length 1."""
@@ -218,16 +238,16 @@ class ImageTextPair(ImageText):
         if not self.rests or torch.compiler.is_exporting():
             return self._pooled(input_ids, attention_mask)
         keys = [bytes(row.numpy()) for row in input_ids.cpu()]
-        new = {key: place for place, key in enumerate(keys) if key not in self._read}
+        new = {key: place for place, key in enumerate(keys) if key not in self._remembered}
         if new:
             places = list(new.values())
             with torch.inference_mode(mode=False), torch.no_grad():
                 said = self._pooled(input_ids[places], attention_mask[places]).float()
-            if len(self._read) + len(new) > _MOST_READ:
-                self._read.clear()
+            if len(self._remembered) + len(new) > _MOST_READ:
+                self._remembered.clear()
                 return self._pooled(input_ids, attention_mask)
-            self._read |= dict(zip(new, said.cpu(), strict=True))
-        return torch.stack([self._read[key] for key in keys]).to(input_ids.device)
+            self._remembered |= dict(zip(new, said.cpu(), strict=True))
+        return torch.stack([self._remembered[key] for key in keys]).to(input_ids.device)
 
     def _pooled(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         if self.kind == "words":

@@ -56,7 +56,7 @@ class ImageTextTask(Task):
     name: ClassVar[str] = "image-text"
     title: ClassVar[str] = "Pictures and texts"
     Settings: ClassVar[type[Settings]] = ImageTextTaskSettings
-    images: ClassVar[tuple[str, ...]] = ("image",)
+    images: tuple[str, ...] = ("image",)
 
     settings: ImageTextTaskSettings
     _bundle: Any = None
@@ -340,22 +340,22 @@ class ImageTextTask(Task):
         p = softmax(outputs[SCORES])
         named = {name: float(one) for name, one in zip(said.classes, p, strict=True)}
         value = max(named, key=lambda name: named[name])
-        least = said.rejection.threshold
-        if (
-            said.table and said.rejection.by != "likeness"
-        ):  # both depend on how many labels there are
-            least = None
         asked: dict[str, Any] = {
             "id": "label", "name": "label", "source": source, "probabilities": named,
             "item": image_of(sample.need_case(), said.image.items[0]).name,
         }  # fmt: skip
-        if said.rejection.by != "none" and least is not None and self.known(outputs) < least:
-            note = (
+        least, by = said.rejection.threshold, said.rejection.by
+        if said.table and by != "likeness":  # the others depend on how many labels there are
+            least = None
+        if by != "none" and least is not None and self.known(outputs) < least:
+            asked["flags"] = ("unlike-every-label",)
+            asked["note"] = (
                 f"The picture is less like any of these labels than {said.rejection.kept:.0%} of "
                 "the cases of known classes by which the bundle was tuned; the nearest is "
                 f"'{value}'."
             )
-            return [Label(value=NONE_OF_THEM, flags=("unlike-every-label",), note=note, **asked)]
+            if not said.table:  # for other labels the threshold was not fitted: it is a hint
+                return [Label(value=NONE_OF_THEM, **asked)]
         quantile = None
         if not said.table:  # a quantile holds for the classes that it was fitted with
             quantile = self.calibration.get(SCORES, {}).get("conformal_quantile")
