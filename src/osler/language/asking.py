@@ -6,6 +6,7 @@ refused. One that is down, slow or says nothing of use leaves the answer by rule
 """
 
 import json
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -134,7 +135,9 @@ def _by_engine(
             wrong = wrong or refused(answer, by_rule, tools, given)
             if not wrong:
                 return answer
-            why, flag = f"its answer was refused: {wrong}", "engine-answer-refused"
+            # the engine's own words stay out of what the user is told
+            plain = re.sub(r"the number \S+", "a number in it", wrong)
+            why, flag = f"its answer was refused: {plain}", "engine-answer-refused"
             back = f"Refused: {wrong}. Answer again, or say that you cannot see it."
         messages += [Message("assistant", said[:2000]), Message("user", back)]
     return _instead(by_rule, engine, why, flag)
