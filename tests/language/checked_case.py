@@ -31,15 +31,18 @@ def checked_case(*, grade: str = "2", side: str = "L") -> Case:
     full, empty = np.ones((8, 8), bool), np.zeros((8, 8), bool)
     add(Label, "quality", "Image quality", value="good", probability=0.97)
     add(Label, "laterality", "Eye", value=side, probability=0.98)
-    for id in ("disc", "cup", "artery", "vein"):
+    for id in ("disc", "artery", "vein"):
         add(Mask, id, id, mask=full)
+    add(Mask, "cup", "Optic cup", mask=empty)
     add(Point, "fovea", "Fovea", position=(4.0, 4.0))
     for id in ("microaneurysms", "haemorrhages", "hard-exudates"):
         add(Mask, id, id.replace("-", " ").capitalize(), mask=full)
     add(Mask, "soft-exudates", "Soft exudates", mask=empty)
     for id, count, quadrants, far in (
-        ("microaneurysms", 22, 3, 0.55), ("haemorrhages", 8, 4, 1.38), ("hard-exudates", 77, 4, 0.69),
-    ):  # fmt: skip
+        ("microaneurysms", 22, 3, 0.55),
+        ("haemorrhages", 8, 4, 1.38),
+        ("hard-exudates", 77, 4, 0.69),
+    ):
         add(Measurement, f"lesion-count.{id}", "Number", value=float(count), unit="1")
         add(Measurement, f"lesion-quadrants.{id}", "Quadrants", value=float(quadrants), unit="1")
         add(Measurement, f"lesion-fovea-distance.{id}", "Distance", value=far, unit="{DD}")
@@ -49,7 +52,7 @@ def checked_case(*, grade: str = "2", side: str = "L") -> Case:
     add(Measurement, "tortuosity.vein", "Tortuosity, veins", value=0.0101, unit="1")
     add(
         Measurement, "avr.knudtson", "Artery to vein ratio", value=None, unit="1",
-        reason="too few veins",
+        reason="too few veins: 5, and 6 are needed",
     )  # fmt: skip
     add(Measurement, "median-diameter-um.artery", "Median diameter", value=94.2, unit="um")
     probabilities = {str(i): p for i, p in enumerate((0.02, 0.06, 0.84, 0.06, 0.02))}

@@ -45,6 +45,9 @@ TRUE = [
     "糖尿病视网膜病变 2 级（中度非增殖期），概率 0.84；"
     "在 90 % 水平上不能排除 1 至 3 级 [dr-grade]。",
     "左眼 [laterality]。",
+    "The artery-to-vein ratio was not computed: too few veins, 5 of 6 [avr.knudtson].",
+    "Grade 2 retinopathy; grades 1, 2 and 3 cannot be excluded at 90 % [dr-grade].",
+    "未找到视杯 [cup]。",
 ]
 
 FALSE = [

@@ -111,7 +111,7 @@ class Bench:
         self.by_id = {fact.id: fact for fact in self.facts}
         self.ids = frozenset(self.by_id)
         self.tags = {fact.id: tags_of(fact) for fact in self.facts}
-        self.names = named(self.facts)
+        self.names = named(tuple(self.facts))
 
     def tagged(self, pool: Iterable[Fact], *tags: str) -> list[Fact]:
         """Those of some findings that are about one of some tags."""
@@ -184,8 +184,14 @@ class Bench:
         kept = [n for n in claims.numbers if n.role == "kept"]
         if kept or _EVERY_OTHER.search(text) or _NONE_TYPICAL.search(text):
             self._kept(text, claims, kept, pool, out)
+        reasons = [f for f in pool if "not-computed" in f.flags]
+        reasons = reasons if _NOT_COMPUTED.search(text) else []
         for number in claims.numbers:
             if number.role == "kept":
+                continue
+            why = re.compile(rf"(?<![\d.]){re.escape(number.said)}(?![\d.]\d|\d)")
+            if told := [f for f in reasons if why.search(f.words)]:
+                out.confirm(told[0])
                 continue
             if number.role == "coverage":
                 levels = [f for f in pool if f.coverage is not None]
@@ -276,7 +282,7 @@ class Bench:
         if tag in _IGNORED or tag == "quality":
             return
         if tag in PLACES:
-            self._place(tag, said, text, claims, pool, out, absent=absent)
+            self._place(tag, said, text, claims, pool, out)
             return
         if tag.startswith("beyond:"):
             out.deny("unsupported", said)
@@ -312,11 +318,9 @@ class Bench:
         claims: Claims,
         pool: Sequence[Fact],
         out: Outcome,
-        *,
-        absent: bool,
     ) -> None:
         """A part of the eye: only that it was not found is a claim."""
-        if not (absent and _NOT_FOUND.search(text)) or claims.tags() & {*LESIONS, "lesions"}:
+        if not _NOT_FOUND.search(text) or claims.tags() & {*LESIONS, "lesions"}:
             return
         fact = self.by_id.get(tag)
         missing = [f for f in pool if "not-computed" in f.flags and tag in self.tags[f.id]]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from osler.language.assertion import judge
@@ -181,6 +181,12 @@ def claims_of(text: str, names: "Phrases[str] | None" = None) -> Claims:
     out = Claims([m for m in mentions if not any(a <= m.start and m.stop <= b for a, b in units)])
     for number in numbers:
         out.numbers.append(_placed(number, text, out.mentions, out.numbers))
+    # "grades 0, 2 and 4 cannot be excluded": what is said of the last is said of all
+    for k in range(len(out.numbers) - 2, -1, -1):
+        one, two = out.numbers[k], out.numbers[k + 1]
+        chained = _CHAIN.fullmatch(text[one.stop : two.start]) is not None
+        if two.role == "kept" and one.role == "grade" and not one.unit and chained:
+            out.numbers[k] = replace(one, role="kept")
     for match in _SIDE.finditer(re.sub(r"\bLeft\b|\bRight\b", lambda m: m[0].lower(), text)):
         sides = ("R", "L") if match["both"] else ("R",) if match["R"] or match["R2"] else ("L",)
         out.sides.extend(sides)

@@ -5,8 +5,8 @@ A number is compared with a finding where both have a tag in common: ``lesion-co
 is about ``count`` and ``haemorrhages``, and so is "12 haemorrhages".
 """
 
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Mapping
+from functools import cache, lru_cache
 from typing import Final
 
 from osler.io.wording import UNITS
@@ -149,7 +149,8 @@ def topics() -> "Phrases[str]":
     )
 
 
-def named(facts: Iterable[Fact]) -> "Phrases[str]":
+@lru_cache(maxsize=8)
+def named(facts: tuple[Fact, ...]) -> "Phrases[str]":
     """The names of the findings themselves, each standing for that finding."""
     units = {unit.casefold() for unit in _COMMON_UNITS}
     return Phrases(
@@ -176,6 +177,7 @@ def concepts_in(said: list[Token]) -> list[Found[str]]:
     return found
 
 
+@lru_cache(maxsize=4096)
 def tags_of(fact: Fact) -> frozenset[str]:
     """What a finding is about."""
     first, *rest = fact.id.split(".")
