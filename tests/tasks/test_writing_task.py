@@ -98,7 +98,9 @@ def test_what_is_missing_is_named(task):
         create("writing", {**KEYS, "merges": [[700, 3]]})
 
 
-def test_a_text_is_written_to_its_end(task):
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_text_is_written_to_its_end(beams):
+    task = planned(beams=beams)
     sample = task.encode(case("x", "Which plane?"))
     outputs = task.run(says(task, "sagittal"), sample)
     (passage,) = task.decode(outputs, sample, source=Source("bundle", "b"))

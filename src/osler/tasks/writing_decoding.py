@@ -86,10 +86,16 @@ def beam(ask: Ask, length: int, *, beams: int) -> Written:
                 done.append(Written(numbers[:-1], logs, ended=True))
             else:
                 open_.append((numbers, logs))
-        if not open_ or len(done) >= beams:
+        # what is open can at best go on without a loss to the last place
+        reach = max((sum(logs) / length for _, logs in open_), default=-np.inf)
+        if done and max(map(_mean, done)) >= reach:
             break
     done += [Written(numbers, logs, ended=False) for numbers, logs in open_ if not done]
-    return max(done, key=lambda one: sum(one.logs) / len(one.logs))
+    return max(done, key=_mean)
+
+
+def _mean(done: Written) -> float:
+    return sum(done.logs) / len(done.logs)
 
 
 def before(guess: NDArray[np.int64]) -> NDArray[np.float32]:
