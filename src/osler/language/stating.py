@@ -1,7 +1,7 @@
 """What a text states, as findings of its case: labels and measurements with their characters."""
 
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from osler import __version__
 from osler.language.assertion_words import Status
@@ -10,6 +10,9 @@ from osler.language.findings_vocabulary import vocabulary
 from osler.language.quantities import quantities, size
 from osler.language.sentences import sentences, without_controls
 from osler.record import Case, Code, Finding, Label, Laterality, Measurement, Source, Text, vocab
+
+if TYPE_CHECKING:
+    from osler.language.text_encoder import TextEncoder
 
 SOURCE: Final = Source("algorithm", "osler.language.extraction", __version__)
 
@@ -57,7 +60,13 @@ _LOUDEST: Final[tuple[Status, ...]] = (
 )
 
 
-def state(case: Case, *, item: str | None = None, place: str = "eye") -> list[Finding]:
+def state(
+    case: Case,
+    *,
+    item: str | None = None,
+    place: str = "eye",
+    encoder: "TextEncoder | None" = None,
+) -> list[Finding]:
     """Add what the case's texts state, as ``ITEM.CONCEPT`` and ``ITEM.CONCEPT.R`` or ``.L``.
 
     A label's value is ``"present"``, ``"absent"``, ``"possible"``, ``"history"``,
@@ -70,6 +79,8 @@ def state(case: Case, *, item: str | None = None, place: str = "eye") -> list[Fi
         case: findings are added to it.
         item: one text; by default all of them.
         place: where words such as "haemorrhage" are, if nothing in the text says it.
+        encoder: also finds near misses: names that the vocabulary lacks, with the flag
+            ``near-miss`` and never more than ``possible``.
 
     Returns:
         The findings that were added.
@@ -81,13 +92,17 @@ def state(case: Case, *, item: str | None = None, place: str = "eye") -> list[Fi
     added: list[Finding] = []
     for text in texts:
         if isinstance(text, Text):
-            added += [case.add(f) for f in _labels(case, text, place)]
+            added += [case.add(f) for f in _labels(case, text, place, encoder)]
             added += [case.add(f) for f in _measurements(case, text)]
     return added
 
 
-def _labels(case: Case, text: Text, place: str) -> Iterator[Label]:
+def _labels(case: Case, text: Text, place: str, encoder: "TextEncoder | None") -> Iterator[Label]:
     said = extract(text.text, place=place)
+    if encoder is not None:
+        from osler.language.near_misses import with_near_misses
+
+        said = with_near_misses(text.text, said, encoder)
     by_key: dict[tuple[str, Laterality | None], list[Statement]] = {}
     for one in said.statements:
         sides: tuple[Laterality | None, ...] = ("R", "L") if one.side == "B" else (one.side,)
@@ -95,7 +110,7 @@ def _labels(case: Case, text: Text, place: str) -> Iterator[Label]:
             by_key.setdefault((one.concept, side), []).append(one)
     for (concept, side), statements in by_key.items():
         loudest = min(statements, key=lambda s: _LOUDEST.index(s.status))
-        flags = list(said.flags)
+        flags = [*said.flags, *loudest.flags]
         if {"present", "absent"} <= {s.status for s in statements}:
             flags.append("text-contradicts-itself")
         yield _label(case, text, concept, side, loudest, tuple(flags))
