@@ -391,9 +391,9 @@ def auroc(truth: NDArray[Any], scores: NDArray[Any]) -> float:
 
 
 def judged(
-    study: Study, fold: NDArray[np.int64], said: dict[str, Array], base: str
+    study: Study, fold: NDArray[np.int64], said: dict[str, Array], bases: Sequence[str]
 ) -> dict[str, Any]:
-    """Of each, its figure with an interval, and the difference to ``base`` with one."""
+    """Of each, its figure with an interval, and the differences to ``bases`` with theirs."""
     rows = np.flatnonzero(study.asked)
     truth = study.truth[rows]
     scores = {name: ranked(one[rows], fold[rows]) for name, one in said.items()}
@@ -407,10 +407,10 @@ def judged(
     for name, one in scores.items():
         figure = auroc(truth, one)
         entry: dict[str, Any] = {"auroc": _three(figure, drawn[name])}
-        if name != base:
-            entry[f"minus {base}"] = _three(
-                figure - auroc(truth, scores[base]), drawn[name] - drawn[base]
-            )
+        for base in bases:
+            if name != base:
+                away = figure - auroc(truth, scores[base])
+                entry[f"minus {base}"] = _three(away, drawn[name] - drawn[base])
         out[name] = entry
     return out
 
@@ -459,7 +459,7 @@ def run(study: Study, work: Path, ways: Sequence[str], minutes: float) -> dict[s
     return {
         "study": study.notes, "labels": study.labels, "folds": FOLDS, "replicates": REPLICATES,
         "steps": study.steps, "batch": study.batch, "width": WIDTH, "input_dropout": DROPOUT,
-        "not run": left, "figures": judged(study, fold, said, table),
+        "not run": left, "figures": judged(study, fold, said, [table, f"{ways[0]}: {names[0]}"]),
     }  # fmt: skip
 
 
