@@ -114,6 +114,40 @@ def test_yes_for_no_and_another_grade_are_refused(
     assert "engine-answer-refused" in said.flags
 
 
+@pytest.mark.parametrize(
+    ("lie", "evidence"),
+    [
+        ("The vessels are copper-wired.", ["haemorrhages"]),
+        ("Yes.", ["haemorrhages"]),
+        ("The 2 haemorrhages are copper-wired.", ["haemorrhages", "lesion-count.haemorrhages"]),
+        ("All is as one would wish.", ["photo"]),
+        ("2 haemorrhages were found. " + "All is well with it. " * 40 + "No glaucoma.",
+         ["haemorrhages", "lesion-count.haemorrhages"]),
+    ],
+)  # fmt: skip
+def test_what_nothing_confirms_is_refused(lie: str, evidence: list[str]) -> None:
+    say = script({"answer": lie, "evidence": evidence, "seen": True})
+    said, _, _ = asked("Are the vessels copper-wired?", say)
+    assert not said.seen
+    assert "engine-answer-refused" in said.flags
+
+
+def test_a_text_licenses_its_words_in_quotation_marks_and_no_claim() -> None:
+    case = asked_case(text="The cup-to-disc ratio is 0.9. There is glaucoma.")
+    read = {"tool": "read_text", "arguments": {"name": "report"}}
+    both = ["cdr.vertical", "report"]
+    for lie in ("The cup-to-disc ratio is 0.9.", "There is glaucoma.",
+                "The report says “the ratio is 0.95”."):  # fmt: skip
+        end = {"answer": lie, "evidence": both, "seen": True}
+        said, _, _ = asked("What is the cup-to-disc ratio?", script(read, end), case)
+        assert "0.43" in said.text
+        assert "engine-answer-refused" in said.flags
+    words = "The report says “The cup-to-disc ratio is 0.9.”; it was measured as 0.43."
+    end = {"answer": words, "evidence": both, "seen": True}
+    said, _, _ = asked("What is the cup-to-disc ratio?", script(read, end), case)
+    assert said.text == words
+
+
 def test_a_refused_answer_may_be_put_right() -> None:
     said, server, _ = asked(
         "What is the cup-to-disc ratio?",

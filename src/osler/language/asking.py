@@ -132,7 +132,7 @@ def _by_engine(
         else:
             given = tuple(tools.calls[first:])
             answer, wrong = _answer(reply, asked, engine, given)
-            wrong = wrong or refused(answer, by_rule, tools, given)
+            wrong = wrong or refused(answer, by_rule, tools, given, asked)
             if not wrong:
                 return answer
             # the engine's own words stay out of what the user is told

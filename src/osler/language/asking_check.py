@@ -2,15 +2,18 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from osler.language.answers import Answer
 from osler.language.facts import Fact, bounded
-from osler.language.questions import understood
+from osler.language.questions import MOST_ASKED, Question, understood
 from osler.language.tools import Given, Toolbox
 
 _NUMBER: Final = re.compile(r"(?<![\w.])[-−]?\d+(?:[.,]\d+)?(?:e[-+]?\d+)?(\s*%)?", re.IGNORECASE)
 _AGAINST: Final = ("side", "grade", "severity", "negation", "quality")
+_QUOTED: Final = "“…”"
+_BARE: Final = re.compile(r"(yes|no|是|否)\W*", re.IGNORECASE)
 _WORDS: Final = {
     "zero": 0, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,
     "nine": 9, "ten": 10, "eleven": 11, "twelve": 12, "dozen": 12, "hundred": 100,
@@ -28,14 +31,20 @@ _GRADE_WORDS: Final = {
 }
 
 
-def refused(answer: Answer, by_rule: Answer, tools: Toolbox, given: Iterable[Given]) -> str:
+def refused(
+    answer: Answer, by_rule: Answer, tools: Toolbox, given: Iterable[Given], question: Question
+) -> str:
     """Why an engine's answer is not taken; empty where it is.
+
+    What stands between quotation marks, and word for word in a text that a tool quoted, is the
+    text's and is left alone; a text licenses nothing outside of them.
 
     Args:
         answer: the engine's.
         by_rule: the answer to the same question by rule.
         tools: over the case.
         given: what tools gave the engine.
+        question: what was asked.
     """
     calls = list(given)
     if not answer.evidence:
@@ -43,18 +52,29 @@ def refused(answer: Answer, by_rule: Answer, tools: Toolbox, given: Iterable[Giv
     known = {*tools.case.findings, *tools.case.items}
     if not set(answer.evidence) <= known:
         return "it cites what the case does not have"
+    answer = replace(answer, text=_without_quotes(answer.text, calls))
     cited = [f for f in tools.facts if f.id in answer.evidence]
     numbers = [*_of_facts(cited), *_of_calls(calls, answer.evidence)]
     for said, value, places in _numbers(answer.text):
         if not any(_same(value, one, places) for one in numbers):
             return f"the number {said[:20]} is in no finding that it cites"
     return (
-        _outside(answer, calls)
+        _outside(answer)
+        or _unknown(answer, question)
         or _grade(answer, cited)
         or _yes_no(answer, by_rule)
         or _other_side(answer, tools)
-        or _contradicted(answer, tools)
+        or _contradicted(answer, by_rule, tools)
     )
+
+
+def _without_quotes(text: str, calls: Iterable[Given]) -> str:
+    quoted = " ".join(str(one.values.get("quoted", "")) for one in calls)
+
+    def left(match: re.Match[str]) -> str:
+        return _QUOTED if match[1].strip() in quoted else match[0]
+
+    return re.sub(r"[“\"「]([^”\"」]{3,600})[”\"」]", left, text) if quoted else text
 
 
 def _numbers(text: str) -> Iterable[tuple[str, float, int]]:
@@ -92,6 +112,8 @@ def _of_facts(cited: Iterable[Fact]) -> Iterable[float]:
 
 def _of_calls(calls: Iterable[Given], evidence: tuple[str, ...]) -> Iterable[float]:
     for one in calls:
+        if one.tool == "read_text":
+            continue
         # a page of findings is no licence to say any of their numbers of any of them
         if one.tool != "list_findings" and (not one.evidence or set(one.evidence) & set(evidence)):
             yield from _floats(dict(one.values))
@@ -113,15 +135,20 @@ def _floats(value: Any) -> Iterable[float]:
             yield from _floats(one)
 
 
-def _outside(answer: Answer, calls: Iterable[Given]) -> str:
-    """Speaks of what nothing looked for, unless a quoted text does."""
-    named = understood(answer.text).outside
-    if not named:
-        return ""
-    quoted = " ".join(str(one.values.get("quoted", "")) for one in calls).casefold()
-    heard = understood(quoted[:600]).outside if quoted else ()
-    beyond = [one for one in named if one not in heard]
-    return f"it speaks of {bounded(beyond[0])}, which no finding tells" if beyond else ""
+def _outside(answer: Answer) -> str:
+    """Speaks of what nothing looked for."""
+    for start in range(0, len(answer.text), MOST_ASKED // 2):
+        named = understood(answer.text[start : start + MOST_ASKED]).outside
+        if named:
+            return f"it speaks of {bounded(named[0])}, which no finding tells"
+    return ""
+
+
+def _unknown(answer: Answer, question: Question) -> str:
+    """Takes up a word of the question that no finding has."""
+    text = answer.text.casefold()
+    taken = [word for word in question.unknown if word.casefold() in text]
+    return f"no finding tells about “{bounded(taken[0], most=40)}”" if taken else ""
 
 
 def _grade(answer: Answer, cited: Iterable[Fact]) -> str:
@@ -161,8 +188,8 @@ def _other_side(answer: Answer, tools: Toolbox) -> str:
     return ""
 
 
-def _contradicted(answer: Answer, tools: Toolbox) -> str:
-    """A sentence that the findings which it cites speak against."""
+def _contradicted(answer: Answer, by_rule: Answer, tools: Toolbox) -> str:
+    """A sentence that the cited findings speak against, or of which they confirm nothing."""
     from osler.language.checking import check_sentence, split
 
     for _, sentence in split(answer.text):
@@ -170,4 +197,9 @@ def _contradicted(answer: Answer, tools: Toolbox) -> str:
         wrong = [one for one in said.problems if one.kind in _AGAINST]
         if wrong:
             return f"its {wrong[0].kind} is not what the findings say"
+        # numbers were held against what was cited; a yes is worth what the rules' yes is
+        told = said.supports or _QUOTED in sentence or any(_numbers(sentence))
+        bare = _BARE.fullmatch(sentence)
+        if not told and not (bare and by_rule.text.startswith(bare[1].capitalize())):
+            return "it has a sentence that no finding confirms"
     return ""
