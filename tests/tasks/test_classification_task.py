@@ -6,6 +6,7 @@ import pytest
 from osler.errors import InputError, RecipeError
 from osler.record import Case, Image, Label, Source
 from osler.tasks.catalogue import create
+from osler.tasks.classification import Classification, ClassificationSettings
 
 torch = pytest.importorskip("torch")
 PERSON = Source("person", "cohort")
@@ -127,3 +128,22 @@ def test_calibration_undoes_scores_that_are_too_sure():
     planned.calibration = planned.calibrate(outputs, samples, on="these")
     p = planned.probabilities(planned.calibrated(outputs[0]))
     assert p.max() == pytest.approx(np.mean(right == truth), abs=0.01)
+
+
+def test_what_is_said_of_nobody_is_the_share_of_the_teaching_cases():
+    said = {"image": {"size": [8, 8]}, "target": "class", "labels": ["a", "b"], "counts": [1, 3]}
+    task = Classification(ClassificationSettings.model_validate(said))
+    assert task.shares() == [0.25, 0.75]
+    many = {
+        "image": {"size": [8, 8]}, "target": ["a", "b"], "kind": "multi-label",
+        "labels": ["a", "b"], "counts": [1, 3], "known": [4, 5],
+    }  # fmt: skip
+    assert Classification(ClassificationSettings.model_validate(many)).shares() == [0.25, 0.6]
+    many["known"] = []
+    assert Classification(ClassificationSettings.model_validate(many)).shares() is None
+    said["counts"] = []
+    assert Classification(ClassificationSettings.model_validate(said)).shares() is None
+    even = {**said, "counts": [1, 3], "weights": "balanced"}
+    balanced = Classification(ClassificationSettings.model_validate(even)).shares()
+    assert balanced is not None
+    assert 0.35 < balanced[0] <= 0.5

@@ -14,12 +14,11 @@ from osler.tasks.fusion_input import (
     PRESENT,
     described,
     encode_fusion,
-    fusion_row,
     fusion_specs,
     homeward,
-    planned_fusion,
     run_fusion,
 )
+from osler.tasks.fusion_planning import fusion_row, planned_fusion
 from osler.tasks.fusion_text import LONGEST, encoded_words, plain, planned_words, words
 
 ME = Source("person", "reader")

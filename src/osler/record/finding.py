@@ -227,8 +227,8 @@ class Label(Finding):
         coverage: the level of ``prediction_set``, such as 0.9.
         meanings: value to the words for it, such as ``{"2": "moderate"}``.
         contributions: of an answer from several inputs: input to how much it moved ``probability``
-            (Shapley value); with the probability without any input they sum to it. Empty where
-            that is not known.
+            (Shapley value); with the probability without any input (the share among the teaching
+            cases, where that is known) they sum to it. Empty where it was not asked.
         without: input to what ``probability`` would have been, had that input been missing.
         span: of a statement taken from a text, its first character in the text ``item`` and one
             past its last.

@@ -18,12 +18,11 @@ from osler.tasks.fusion_input import (
     described,
     encode_fusion,
     example_fusion,
-    fusion_row,
     fusion_specs,
     image_names,
-    planned_fusion,
     run_fusion,
 )
+from osler.tasks.fusion_planning import fusion_row, planned_fusion
 from osler.tasks.fusion_settings import AnyFused
 from osler.tasks.image_input import ImageInput, encode_image, image_of
 from osler.tasks.signal_input import SignalInput, encoded_signal, signal_of, windows

@@ -62,6 +62,7 @@ class ClassificationSettings(CaseInput):
         smoothing: share of each target that is spread over the other classes.
         coverage: level of the conformal prediction set.
         counts: teaching cases of each label; found by itself.
+        known: teaching cases in which each of several labels is known; found by itself.
 
     References:
         .. [1] Cui et al., "Class-balanced loss based on effective number of samples", CVPR 2019.
@@ -76,6 +77,7 @@ class ClassificationSettings(CaseInput):
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     coverage: Annotated[float, Field(gt=0, lt=1)] = 0.9
     counts: list[int] = []
+    known: list[int] = []
 
     @model_validator(mode="before")
     @classmethod
@@ -139,6 +141,11 @@ class Classification(Task):
                     "a classification needs two"
                 )
         found_too = planned_input(said, tables)
+        if said.kind == "multi-label":
+            found_too["known"] = [
+                sum(row[k] is not None and not np.isnan(row[k]) for row in values)
+                for k in range(len(labels))
+            ]
         return type(self)(said.model_copy(update={"labels": labels, "counts": counts, **found_too}))
 
     def inputs(self) -> tuple[InputSpec, ...]:
@@ -259,6 +266,21 @@ class Classification(Task):
         weight = 1 / effective
         return np.asarray(weight * count / weight.sum(), np.float32)
 
+    def shares(self) -> list[float] | None:
+        """The share of each label among the teaching cases, as they were weighed; None if unknown.
+
+        It is what is said of a case of which nothing is known.
+        """
+        said = self.settings
+        taught = np.array(said.counts, np.float64) * self.class_weights()[: len(said.counts)]
+        if said.kind != "multi-label":
+            return (taught / taught.sum()).tolist() if taught.sum() > 0 else None
+        if len(said.known) != len(said.counts) or not all(said.known):
+            return None
+        others = np.array(said.known, np.float64) - np.array(said.counts, np.float64)
+        shares: list[float] = (taught / (taught + others)).tolist()
+        return shares
+
     def probabilities(self, outputs: Arrays) -> NDArray[np.float64]:
         """``(L,)`` of one case from its calibrated scores."""
         scores = outputs[_OUTPUT]
@@ -297,6 +319,7 @@ class Classification(Task):
         made = contributions(
             predict, sample.inputs, said.inputs,
             lambda outputs: self.probabilities(self.calibrated(outputs)).tolist(),
+            nothing=self.shares(),
         )  # fmt: skip
         for number, one in enumerate(found):
             assert isinstance(one, Label)

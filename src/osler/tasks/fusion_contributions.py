@@ -2,9 +2,11 @@
 
 The contribution of an input is its Shapley value [1]_ over the inputs that the case has: the change
 of a probability when the input is shown, averaged over all orders in which the inputs may be shown
-one after the other. They sum to the probability with all inputs less the one without any. Up to
-eight inputs this is exact: a network is asked about every subset. Beyond that orders are drawn at
-random, each with its reverse [2]_, and the findings say so.
+one after the other. They sum to the probability with all inputs less the one without any, which is
+the share among the teaching cases where a task knows it (a network that is always shown something
+has not learnt what to say of nobody). Up to eight inputs this is exact: a network is asked about
+every subset. Beyond that orders are drawn at random, each with its reverse [2]_, and the findings
+say so.
 
 References:
     .. [1] Shapley, "A value for n-person games", Contributions to the Theory of Games II, 1953.
@@ -68,8 +70,9 @@ class Contributions:
 
 
 def contributions(
-    predict: Predict, inputs: Arrays, wanted: Inputs, chances: Callable[[Arrays], Sequence[float]]
-) -> Contributions:
+    predict: Predict, inputs: Arrays, wanted: Inputs, chances: Callable[[Arrays], Sequence[float]],
+    *, nothing: Sequence[float] | None = None,
+) -> Contributions:  # fmt: skip
     """Ask a network about a case with its inputs taken away in turn.
 
     Args:
@@ -77,6 +80,7 @@ def contributions(
         inputs: of `encode_fusion`.
         wanted: the settings.
         chances: outputs of one case, without a batch axis, to its P probabilities.
+        nothing: the P probabilities where nothing is shown; None asks the network.
     """
     there = np.flatnonzero(inputs[PRESENT] > 0)
 
@@ -85,7 +89,10 @@ def contributions(
         present[:, there] = shown
         said = run_fusion(predict, inputs, wanted, present=present)
         rows = [chances({key: one[k] for key, one in said.items()}) for k in range(len(shown))]
-        return np.array(rows, np.float64)
+        worth = np.array(rows, np.float64)
+        if nothing is not None:
+            worth[~shown.any(axis=1)] = nothing
+        return worth
 
     names = list(wanted)
     return attributed(value, tuple(names[k] for k in there))

@@ -8,17 +8,16 @@ L, T)``, values and then 1 where they were recorded; numbers, words out of a set
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from osler.errors import InputError, RecipeError
-from osler.record import Case, Image, Label, Signal, Table
+from osler.errors import InputError
+from osler.record import Case, Image, Signal, Table
 from osler.tasks.fusion_items import interval_of, item_for, text_for, values_for
-from osler.tasks.fusion_series import course_of, encoded_series, planned_course
+from osler.tasks.fusion_series import encoded_series
 from osler.tasks.fusion_settings import (
     Fused,
     FusedCategory,
@@ -32,193 +31,16 @@ from osler.tasks.fusion_settings import (
     FusedText,
     FusedVolume,
 )
-from osler.tasks.fusion_text import encoded_words, planned_words, words
+from osler.tasks.fusion_text import encoded_words
 from osler.tasks.image_input import encode_image, resized
 from osler.tasks.signal_input import encoded_signal, windows
-from osler.tasks.table_input import Scale, encoded_table, planned_table
+from osler.tasks.table_input import Scale, encoded_table
 from osler.tasks.task import Arrays, InputSpec, Predict
 
 PRESENT: Final = "present"
 _PART = 16  # cases that a network is asked about at a time
-_LEAST_SPREAD = 1e-6
-_ECG_RATE, _ECG_SECONDS = 100.0, 10.0
-_MOST_SAMPLES = 4096
 
 Inputs = Mapping[str, Fused]
-
-
-# Planning -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What planning needs of a teaching case.
-
-    Attributes:
-        patient: whose it is.
-        labels: names of what persons said of it.
-        values: by input; None where it is missing.
-    """
-
-    patient: str
-    labels: frozenset[str]
-    values: Mapping[str, Any]
-
-
-def fusion_row(case: Case, inputs: Inputs) -> Seen:
-    """What `planned_fusion` needs of a teaching case."""
-    labels = frozenset(one.name for one in case.of(Label) if one.source.kind == "person")
-    values = {name: _seen(case, name, inputs) for name in inputs}
-    return Seen(case.patient_id or case.id, labels, values)
-
-
-def _seen(case: Case, name: str, inputs: Inputs) -> Any:
-    wanted = inputs[name]
-    if isinstance(wanted, FusedImage | FusedVolume):
-        return item_for(case, name, inputs, Image) and True
-    if isinstance(wanted, FusedSeries):
-        image = item_for(case, name, inputs, Image)
-        return None if image is None else course_of(image, wanted.frames)
-    if isinstance(wanted, FusedSignal):
-        signal = item_for(case, name, inputs, Signal)
-        return signal and (signal.channels, signal.rate, signal.array.shape[1] / signal.rate)
-    if isinstance(wanted, FusedText):
-        text = text_for(case, name, inputs)
-        return None if text is None else sorted(set(words(text)))
-    if isinstance(wanted, FusedOmics):
-        return _features_of(case, name, inputs)
-    if isinstance(wanted, FusedInterval):
-        return interval_of(case, name, inputs, wanted.visit or 0)
-    if isinstance(wanted, FusedTable) and not wanted.columns:
-        table = item_for(case, name, inputs, Table)
-        return table and dict(table.values)
-    assert isinstance(wanted, FusedNumber | FusedCategory | FusedTable)
-    values = values_for(case, name, inputs, wanted.table_input())
-    return values if any(one is not None for one in values.values()) else None
-
-
-def planned_fusion(inputs: Inputs, rows: Iterable[Seen]) -> dict[str, Fused]:
-    """The inputs with what they leave open, found in the teaching cases.
-
-    Raises:
-        RecipeError: no teaching case has an input, or its values do not fit its kind.
-    """
-    table = list(rows)
-    return {name: _planned(name, wanted, table) for name, wanted in inputs.items()}
-
-
-def _planned(name: str, wanted: Fused, rows: list[Seen]) -> Fused:
-    there = [row for row in rows if row.values[name] is not None]
-    if not there:
-        labels = {one for row in rows for one in row.labels}
-        why = (
-            f"; '{wanted.named}' is a label, and what the answer is made of is no input"
-            if wanted.named in labels
-            else ""
-        )
-        raise RecipeError(f"settings.inputs.{name}: no teaching case has '{wanted.named}'{why}")
-    values = [row.values[name] for row in there]
-    if isinstance(wanted, FusedSeries):
-        return wanted.model_copy(update={"course": wanted.course or planned_course(values)})
-    if isinstance(wanted, FusedSignal):
-        return _planned_signal(wanted, values)
-    if isinstance(wanted, FusedText):
-        return _planned_text(name, wanted, [(row.patient, row.values[name]) for row in there])
-    if isinstance(wanted, FusedOmics):
-        return _planned_omics(wanted, values)
-    if isinstance(wanted, FusedInterval):
-        taken = wanted.taken or _scale(np.array(values, np.float64))
-        return wanted.model_copy(update={"taken": taken})
-    if isinstance(wanted, FusedNumber | FusedCategory | FusedTable):
-        return _planned_values(name, wanted, values)
-    return wanted
-
-
-def _planned_signal(wanted: FusedSignal, values: list[tuple[Any, ...]]) -> FusedSignal:
-    channels = wanted.channels or list(dict.fromkeys(c for names, *_ in values for c in names))
-    ecg = wanted.kind == "ecg"
-    rate = wanted.rate or (_ECG_RATE if ecg else float(min(one[1] for one in values)))
-    length = float(np.median([one[2] for one in values]))
-    seconds = wanted.seconds or (_ECG_SECONDS if ecg else min(length, _MOST_SAMPLES / rate))
-    return wanted.model_copy(update={"channels": channels, "rate": rate, "seconds": seconds})
-
-
-def _planned_text(name: str, wanted: FusedText, texts: list[tuple[str, list[str]]]) -> FusedText:
-    if wanted.vocabulary:
-        return wanted
-    vocabulary, weights = planned_words(texts, most=wanted.words, least=wanted.least)
-    if not vocabulary:
-        raise RecipeError(
-            f"settings.inputs.{name}: no word stands in the texts of {wanted.least} patients or "
-            f"more; lower settings.inputs.{name}.least, or leave the input out"
-        )
-    return wanted.model_copy(update={"vocabulary": vocabulary, "weights": weights})
-
-
-def _planned_omics(wanted: FusedOmics, values: list[dict[str, float]]) -> FusedOmics:
-    if wanted.features and wanted.taken:
-        return wanted
-    names = wanted.features or list(dict.fromkeys(key for one in values for key in one))
-    columns = {key: np.array([one[key] for one in values if key in one]) for key in names}
-    columns = {key: known for key, known in columns.items() if len(known)}
-    spread = {key: float(known.std()) for key, known in columns.items()}
-    kept = sorted(sorted(columns, key=lambda key: (-spread[key], key))[: wanted.most])
-    taken = {key: _scale(columns[key]) for key in kept}
-    return wanted.model_copy(update={"features": kept, "taken": taken})
-
-
-def _planned_values(
-    name: str, wanted: FusedNumber | FusedCategory | FusedTable, rows: list[dict[str, Any]]
-) -> Fused:
-    table = wanted.table_input()
-    if isinstance(wanted, FusedTable) and not wanted.columns:
-        columns = sorted({key for row in rows for key in row})
-        table = table.model_copy(update={"columns": columns})
-        rows = [{key: row.get(key) for key in columns} for row in rows]
-    if isinstance(wanted, FusedCategory):
-        if not wanted.categories:
-            found = {_word(row[wanted.named]) for row in rows}
-            table = table.model_copy(update={"categories": {wanted.named: sorted(found)}})
-            _refuse_many(name, found)
-        return wanted.model_copy(update={"categories": table.categories[wanted.named]})
-    if isinstance(wanted, FusedNumber) and any(isinstance(row[wanted.named], str) for row in rows):
-        raise RecipeError(
-            f"settings.inputs.{name}: '{wanted.named}' holds words; they are a category, or a text"
-        )
-    try:
-        table = planned_table(table, rows)
-    except RecipeError as error:
-        said = str(error).replace("settings.table", f"settings.inputs.{name}")
-        raise RecipeError(said) from error
-    if isinstance(wanted, FusedNumber):
-        return wanted.model_copy(update={"taken": table.numbers[wanted.named]})
-    return wanted.model_copy(
-        update={
-            "columns": table.columns, "numbers": table.numbers, "categories": table.categories
-        }
-    )  # fmt: skip
-
-
-def _word(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:g}"
-
-
-def _refuse_many(name: str, found: set[str], *, most: int = 50) -> None:
-    if len(found) > most:
-        raise RecipeError(
-            f"settings.inputs.{name}: {len(found)} categories (at most {most}): is it an "
-            "identifier or a text?"
-        )
-
-
-def _scale(values: NDArray[Any]) -> Scale:
-    spread = float(np.std(values))
-    return Scale(
-        mean=float(np.mean(values)), deviation=spread if spread > _LEAST_SPREAD else 1.0
-    )  # fmt: skip
-
-
-# The arrays ---------------------------------------------------------------------------------------
 
 
 def fusion_specs(inputs: Inputs) -> tuple[InputSpec, ...]:
@@ -290,7 +112,8 @@ def encode_fusion(case: Case, inputs: Inputs) -> Arrays:
         wanted = ", ".join(f"'{one.named}'" for one in inputs.values())
         known = ", ".join(f"'{name}'" for name in case.items) or "none"
         raise InputError(
-            f"case '{case.id}' has none of what is looked at ({wanted}); its items: {known}"
+            f"case '{case.id}' has none of what is looked at ({wanted}); its items: {known}. Name "
+            "what there is: a row of a table, or a mapping of names to files and values"
         )
     out[PRESENT] = np.array(present, np.float32)
     return out
@@ -315,7 +138,7 @@ def _encoded(case: Case, name: str, inputs: Inputs) -> NDArray[np.float32] | Non
             return np.zeros(1, np.float32)
         return encoded_words(text, wanted.vocabulary, wanted.weights)
     if isinstance(wanted, FusedOmics):
-        return _omics(_features_of(case, name, inputs), wanted)
+        return _omics(features_of(case, name, inputs), wanted)
     if isinstance(wanted, FusedInterval):
         days = interval_of(case, name, inputs, wanted.visit or 0)
         scale = wanted.taken or Scale()
@@ -402,7 +225,12 @@ def _recording(case: Case, wanted: FusedSignal, signal: Signal) -> NDArray[np.fl
     return np.concatenate([array, known])
 
 
-def _features_of(case: Case, name: str, inputs: Inputs) -> dict[str, float] | None:
+def features_of(case: Case, name: str, inputs: Inputs) -> dict[str, float] | None:
+    """The features of an omics input by name; None where the case has none.
+
+    Raises:
+        InputError: the item holds several samples.
+    """
     table = item_for(case, name, inputs, Table)
     if table is None:
         return None
