@@ -53,7 +53,9 @@ def cross_fit(
     if content.get("task") in FUNDUS:
         raise RecipeError(f"the task '{content['task']}' deals with its folds by itself")
     if content.get("task") == "instruction":
-        raise RecipeError("the task 'instruction' has no bundles to put together; hold out one fold")
+        raise RecipeError(
+            "the task 'instruction' has no bundles to put together; hold out one fold"
+        )
     read, _ = check_recipe(content, path)
     if fit is None:
         from osler.learn.fitting import fit as default
