@@ -1,4 +1,4 @@
-"""Zero-shot by words and retrieval: ``python benchmarks/image_text.py OUT --weights FILE``.
+"""Zero-shot by words and retrieval: ``python benchmarks/image_text.py OUT``.
 
 Trains pairs on ODIR's keywords by ``recipes/odir-image-text.yaml`` at 192 pixels, an arm each (what
 the texts say, which loss), on features of EfficientNet-Lite0 that rest (ImageNet's weights, of the
@@ -38,7 +38,18 @@ from osler.tasks.image_text_words import keywords_of
 HOME = Path(__file__).parents[1]
 SIDE = 192
 STEPS = 400
-LITE = {"vision": "efficientnet-lite0", "vision_options": {}, "vision_rests": True}
+NOTHING = {
+    "vision": "resnet-18",
+    "vision_options": {"widths": [24, 48, 96, 192], "stem": 24},
+    "dropout": 0.3,
+}
+AUGMENT = {
+    "flip": {"axes": ["width"]}, "rotate": {"probability": 0.7, "in_plane": 20.0},
+    "scale": {"probability": 0.7, "factor": [0.8, 1.25]},
+    "brightness": {"probability": 0.5, "factor": [0.7, 1.3]},
+    "contrast": {"probability": 0.5, "factor": [0.7, 1.3]}, "blur": {"probability": 0.2},
+    "noise": {"probability": 0.3, "deviation": [0.0, 0.2]},
+}  # fmt: skip
 UNSEEN = {"glaucoma": "glaucoma", "pathological myopia": "pathological myopia",
           "cataract": "cataract"}  # fmt: skip
 GRADES = ["no diabetic retinopathy", "mild diabetic retinopathy", "moderate diabetic retinopathy",
@@ -106,20 +117,19 @@ def idrid(out: Path) -> tuple[list[Path], NDArray[np.int64]]:
     return small, np.array([int(row["dr_grade"]) for row in rows])
 
 
-def trained(arm: str, seed: int, table: Path, out: Path, weights: Path) -> Bundle:
+def trained(arm: str, seed: int, table: Path, out: Path, weights: Path | None) -> Bundle:
     """The bundle of an arm."""
     said = yaml.safe_load((HOME / "recipes/odir-image-text.yaml").read_text(encoding="utf-8"))
     change = ARMS[arm]
     said["cohort"] = str(table.resolve())
     said["settings"]["image"] |= {"size": [SIDE, SIDE], "field": False}
     said["settings"] |= change.get("settings", {})
-    if not change.get("from nothing"):
-        # looks of ImageNet that rest, so that few photographs do not suffice to learn them by heart
-        said["network"]["options"] |= {**LITE, "vision_checkpoint": str(weights)}
-        said["settings"]["image"]["intensity"] = {
-            "method": "clip", "range": [0.0, 255.0], "mean": 127.0, "deviation": 128.0,
-        }  # fmt: skip
-        said["augment"] = "none"
+    if change.get("from nothing"):
+        said["network"]["options"] = dict(NOTHING)
+        said["settings"]["image"]["intensity"] = {"method": "z-score", "foreground": True}
+        said["augment"] = AUGMENT
+    elif weights is not None:
+        said["network"]["options"]["vision_checkpoint"] = str(weights.resolve())
     said["network"]["options"] |= change.get("options", {})
     said["learner"] |= {"steps": STEPS, "validate_every": 80, "seed": seed, "graph": False}
     said["learner"] |= change.get("learner", {})
@@ -264,7 +274,7 @@ def rejection(
     return out
 
 
-def arm_of(arm: str, seed: int, out: Path, weights: Path) -> dict[str, Any]:
+def arm_of(arm: str, seed: int, out: Path, weights: Path | None) -> dict[str, Any]:
     """Train an arm and ask its bundle."""
     table, rows = cohort(out, seed)
     begun = time.process_time()
@@ -346,8 +356,7 @@ def main() -> None:
     """Run the arms that are named, and write what came of them."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--weights", type=Path, required=True,
-                        help="efficientnet-lite0-57934424.pth")  # fmt: skip
+    parser.add_argument("--weights", type=Path, help="efficientnet-lite0-57934424.pth")
     parser.add_argument("--arms", nargs="+", default=["names-1", "expert-1"])
     said = parser.parse_args()
     said.out.mkdir(parents=True, exist_ok=True)
@@ -361,7 +370,7 @@ def main() -> None:
             few = few_shot(f"{arm.removeprefix('few:')}-{seed}", said.out)
             place.write_text(json.dumps(few, indent=1) + "\n")
             continue
-        record = arm_of(arm, int(seed), said.out, said.weights.resolve())
+        record = arm_of(arm, int(seed), said.out, said.weights)
         place.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
         print(one, record["CPU seconds"], "s", record["IDRiD"]["names"]["macro AUROC"],
               record["held out"]["expert text"]["macro AUROC"], flush=True)  # fmt: skip

