@@ -98,6 +98,8 @@ FALSE = [
     ("Grade 2 [9]", "unknown-id"),
     ("Grade 2", "uncited"),
     ("All is as one would wish [dr-grade]", "unchecked"),
+    ("Grade 2, due to poor control [dr-grade]", "unsupported"),
+    ("Grade 2; see him urgently [dr-grade]", "unsupported"),
     ("The patient is 61 years old [dr-grade]", "unsupported"),
     ("发现微动脉瘤 23 处 [microaneurysms, lesion-count.microaneurysms]", "number"),
     ("未发现微动脉瘤 [microaneurysms]", "negation"),

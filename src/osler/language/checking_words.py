@@ -88,6 +88,8 @@ _TOPICS: Final[Mapping[str, tuple[str, str]]] = {
     "beyond:vision": ("visual acuity|visual loss|vision|blind|blindness|intraocular pressure|iop", "视力|失明|眼压"),
     "beyond:blood tests": ("hba1c|blood glucose|blood sugar|cholesterol|blood pressure", "糖化血红蛋白|血糖|血压|胆固醇"),
     "beyond:course": ("since the last visit|since last visit|progressed|progression|worsened|improved|stable|unchanged|compared with|prognosis|previous|prior", "与上次|较前|进展|加重|好转|稳定|预后|既往"),
+    "beyond:cause": ("due to|because|because of|owing to|caused by|secondary to|as a result of|explained by", "由于|因为|所致|引起|导致"),
+    "beyond:urgency": ("urgent|urgently|emergency|immediately|follow up|within a week", "紧急|立即|急诊|随访|复查"),
     "beyond:person": ("year old|years old|male|female|man|woman|smoker", "岁|男性|女性|吸烟"),
 }  # fmt: skip
 
