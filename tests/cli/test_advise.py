@@ -68,7 +68,14 @@ def test_the_case_is_written_with_its_advice(read: Path, values: Path, tmp_path:
     assert "[ICO 2017, re-examination and referral, high-resource settings]" in page
     assert "no medical device" in page
     bundle = (out / "eye" / "fhir.json").read_text("utf-8")
-    assert "to be seen within 3 months" in bundle
+    assert "to be seen within 3 months. [ICO 2017, " in bundle
+    assert "no medical device" in bundle
+    report = next(
+        e["resource"]
+        for e in json.loads(bundle)["entry"]
+        if e["resource"]["resourceType"] == "DiagnosticReport"
+    )
+    assert "conclusion" not in report  # advice says what to do, not what is there
     # once more: the advice is given anew, not twice
     code, printed, _ = run(str(out / "eye"), "--json")
     assert code == 0

@@ -23,6 +23,7 @@ from osler.io.dicom_photo import side_of, source_dataset
 from osler.io.dicom_seg import build_seg, coded, segmented, stamp
 from osler.io.dicom_sr_parts import algorithm, chance, chances, doubt, observer, remark
 from osler.io.dicom_sr_regions import box_regions, can_be_region, region_of
+from osler.io.html_advice import told
 from osler.io.html_draft import by_rule
 from osler.record import (
     Box,
@@ -413,7 +414,7 @@ class _Writer:
             [
                 TextContentItem(
                     name=coded(sections.get(p.section, vocab.COMMENT)),
-                    value=p.text,
+                    value=told(p),
                     relationship_type="CONTAINS",
                 )
                 for p in passages

@@ -384,7 +384,9 @@ class _Writer:
                 {"reference": self._finding_urn(f), "type": "Observation"}
                 for f in self.observed.values()
             ]
-        ends = [p for p in passages if p.section == "impression"] or passages
+        ends = [p for p in passages if p.section == "impression"]
+        # what should be done is no conclusion about what is there
+        ends = ends or [p for p in passages if p.section != "advice"]
         if ends:
             out["conclusion"] = " ".join(p.text for p in ends)
         grade = self.case.get("dr-grade", Label)

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from osler.io.dicom_codes import slug
+from osler.io.html_advice import notice, told
 from osler.record import Box, Finding, Label, Measurement, Passage, Risk, vocab
 from osler.record.code import Code
 
@@ -105,9 +106,10 @@ def prediction_set(label: Label) -> Iterator[Resource]:
 
 def narrative(passages: Iterable[Passage]) -> Resource:
     """The words of a report."""
-    lines = "".join(
-        f'<p lang="{html.escape(p.language)}">{html.escape(p.text)}</p>' for p in passages
-    )
+    said = list(passages)
+    lines = "".join(f'<p lang="{html.escape(p.language)}">{html.escape(told(p))}</p>' for p in said)
+    if what_it_is_not := notice(said):
+        lines += f"<p>{html.escape(what_it_is_not)}</p>"
     return {
         "status": "generated",
         "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{lines}</div>',

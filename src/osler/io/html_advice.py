@@ -1,6 +1,6 @@
 """The section of a report that holds advice: its words, its citations, and what it is not."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -62,6 +62,19 @@ class Section:
     urgency: str
     urgent: bool
     table: str
+
+
+def told(passage: Passage) -> str:
+    """The words of a passage for a format without notes: advice goes nowhere without its source."""
+    if passage.section != SECTION or not passage.note:
+        return passage.text
+    return f"{passage.text} [{passage.note}]"
+
+
+def notice(passages: Iterable[Passage]) -> str:
+    """What advice is not, where there is advice; else empty."""
+    languages = [p.language for p in passages if p.section == SECTION]
+    return WORDS["zh" if languages[0] == "zh" else "en"]["notice"] if languages else ""
 
 
 def advice_of(case: Case, *, language: str) -> Section | None:
