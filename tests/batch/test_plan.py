@@ -133,3 +133,21 @@ def test_a_file_that_calls_itself_an_image_is_not_passed_over(tmp_path, photo):
     (photo.parent / "notes.txt").write_text("no image")
     found = plan.inputs([str(photo.parent)], tmp_path / "out")
     assert sorted(p.name for p in found) == ["empty.jpg", "eye.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("engine", "flags", "done"),
+    [
+        ("openai:http://127.0.0.1:1/v1#tiny", ["drafted", "draft-checked"], True),
+        ("openai:http://127.0.0.1:1/v1#other", ["drafted", "draft-checked"], False),
+        ("openai:http://127.0.0.1:1/v1#tiny", ["drafted", "draft-missing"], False),
+        ("none", ["drafted", "draft-missing"], True),
+    ],
+)
+def test_a_draft_of_the_same_engine_is_kept(engine, flags, done):
+    from osler.batch.plan import Written, _draft, _same
+
+    source = {"name": "osler.language.drafting · tiny at 127.0.0.1:1"}
+    found = [{"id": "draft-check", "kind": "passage", "flags": flags, "source": source}]
+    there = Written("eye.jpg", "0", {}, frozenset(("en",)), frozenset(("html",)), _draft(found))
+    assert _same(there, Options(engine=engine), {}) == done

@@ -134,7 +134,7 @@ def written(folder: Path) -> Written | None:
 
 
 def _draft(findings: Sequence[Any]) -> str:
-    check = next((f for f in findings if f["id"] == "draft-check"), None)
+    check = next((f for f in findings if f.get("id") == "draft-check"), None)
     if check is None or "draft-missing" in check["flags"]:
         return ""  # an engine that was down may be up by now
     return str(check["source"]["name"])
