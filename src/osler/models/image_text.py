@@ -309,9 +309,14 @@ def opened_bert(folder: Path) -> nn.Module:
     Raises:
         RecipeError: it is no BERT, or is damaged.
     """
+    import logging
+
     from transformers import BertModel
 
     folder = bert_folder(folder)
+    told = logging.getLogger("transformers")
+    level = told.level
+    told.setLevel(logging.ERROR)  # it lists what is not needed, such as a pooler
     try:
         kind = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
         if kind != "bert":
@@ -322,6 +327,8 @@ def opened_bert(folder: Path) -> nn.Module:
         )  # fmt: skip
     except (OSError, ValueError, RuntimeError) as error:
         raise RecipeError(f"'{folder}' holds no BERT that can be read: {error}") from error
+    finally:
+        told.setLevel(level)
     return net
 
 
