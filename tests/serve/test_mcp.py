@@ -191,3 +191,32 @@ def test_answers_are_bounded(tmp_path: Path) -> None:
             json.loads(text)
 
     talk(tmp_path, work)
+
+
+def test_an_index_that_the_user_named_is_searched_without_names(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from osler.cli import app
+
+    root = tmp_path / "root"
+    root.mkdir()
+    for name, words in (("OKONKWO", "Cotton wool spots in the retina"), ("b", "A broken wrist"),
+                        ("c", "Cupping of the optic disc")):  # fmt: skip
+        (root / f"{name}.txt").write_text(words, encoding="utf-8")
+    files = [str(file) for file in sorted(root.iterdir())]
+    index = str(tmp_path / "index")
+    made = CliRunner().invoke(app, ["index", *files, "--out", index, "--with", "words"])
+    assert made.exit_code == 0, made.stderr
+
+    async def work(client: Any) -> None:
+        wrong, text = await call(client, "search", words="cotton wool in the retina", count=2)
+        assert not wrong, text
+        first = json.loads(text)["found"][0]
+        assert "OKONKWO" not in text
+        assert str(root) not in text
+        wrong, text = await call(client, "quote", case=first["case"], name="text")
+        if wrong:
+            wrong, text = await call(client, "quote", case=first["case"], name="report")
+        assert "wool spots in the retina" in text
+
+    talk(tmp_path, work, "--index", index)
