@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from osler.language.checking_against import Bench, Problem
+from osler.language.checking_against import Bench
 from osler.language.checking_claims import claims_of
+from osler.language.checking_outcome import Problem
 from osler.language.checking_words import LESIONS
 from osler.language.engine import clean
 from osler.language.facts import Fact

@@ -193,8 +193,8 @@ def claims_of(text: str, names: "Phrases[str] | None" = None) -> Claims:
     for match in _SEVERITY.finditer(text):
         word = match["zh"] or match["word"].casefold()
         out.severities.append((word, SEVERITY[word], match.start()))
-    if match := _PROLIFERATIVE.search(text):
-        out.severities.append((match[0], "4", match.start()))
+    if found := _PROLIFERATIVE.search(text):
+        out.severities.append((found[0], "4", found.start()))
     out.quality = next((value for value, said in _QUALITY if said.search(text)), "")
     return out
 
