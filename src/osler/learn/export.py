@@ -80,7 +80,8 @@ def _hushed() -> Iterator[None]:
     """Keep what the exporter says of its own internals, such as "torchvision is not installed"."""
     logger = logging.getLogger("torch.onnx")
     quiet = logging.getLogger("torch.onnx._internal.exporter._registration")
-    before = [(one, one.level) for one in (logger, quiet)]
+    passes = logging.getLogger("onnx_ir")  # tells which numbers it leaves where they are
+    before = [(one, one.level) for one in (logger, quiet, passes)]
     try:
         for one, _ in before:
             one.setLevel(logging.ERROR)

@@ -236,7 +236,9 @@ class ImageTextPair(ImageText):
 
         What a BERT that rests says of a text is read once and remembered.
         """
-        if not self.rests or torch.compiler.is_exporting():
+        # whoever hooks into it, such as learned prompts, changes what it says of the same words
+        hooked = any(one._forward_hooks for one in self.text.modules())
+        if not self.rests or hooked or torch.compiler.is_exporting():
             return self._pooled(input_ids, attention_mask)
         keys = [bytes(row.numpy()) for row in input_ids.cpu()]
         new = {key: place for place, key in enumerate(keys) if key not in self._remembered}
