@@ -56,23 +56,6 @@ bundles_app = typer.Typer(help="The models that came with Osler.", invoke_withou
 app.add_typer(bundles_app, name="bundles")
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_models.app, name="models")
-app.command()(cli_ask.ask)
-app.command()(cli_deidentify.deidentify)
-app.command()(cli_evaluate.evaluate)
-app.command()(cli_advise.advise)
-app.command()(cli_explain.explain)
-app.command()(cli_extract.extract)
-app.command()(cli_compare.compare)
-app.command()(cli_fit.fit)
-app.command()(cli_fit.tune)
-app.command()(cli_mcp.mcp)
-app.command()(cli_open.info)
-app.command()(cli_open.convert)
-app.command()(cli_open.view)
-app.command()(cli_register.register)
-app.command(name="check-report")(cli_report.check_report)
-app.command()(cli_search.index)
-app.command()(cli_search.search)
 
 
 Inputs = Annotated[
@@ -410,3 +393,23 @@ def bundles_show(
             typer.echo(card.model_dump_json(indent=2))
         else:
             console.print_card(card)
+
+
+# In the order in which a person meets them; --help lists them so.
+app.command()(cli_compare.compare)
+app.command()(cli_ask.ask)
+app.command()(cli_advise.advise)
+app.command(name="check-report")(cli_report.check_report)
+app.command()(cli_explain.explain)
+app.command()(cli_evaluate.evaluate)
+app.command()(cli_extract.extract)
+app.command()(cli_search.index)
+app.command()(cli_search.search)
+app.command()(cli_open.info)
+app.command()(cli_open.convert)
+app.command()(cli_open.view)
+app.command()(cli_register.register)
+app.command()(cli_deidentify.deidentify)
+app.command()(cli_fit.fit)
+app.command()(cli_fit.tune)
+app.command()(cli_mcp.mcp)
