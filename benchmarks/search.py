@@ -1,6 +1,7 @@
 """Searching measured: milliseconds on a million vectors, recall of cells, precision at k.
 
-    python benchmarks/search.py speed --rows 1000000 --out benchmarks/search/speed.json
+    python benchmarks/search.py exact --rows 1000000 --out benchmarks/search/exact.json
+    python benchmarks/search.py speed --rows 100000 --others --out benchmarks/search/cells.json
     python benchmarks/search.py precision NAME BUNDLE --data busi --out benchmarks/search
 
 Speed is processor time on one thread, ours and that of faiss and usearch in one run on the same
@@ -52,7 +53,7 @@ def made_up(count: int, dim: int, rng: np.random.Generator, shared: tuple[Any, A
     return values / np.linalg.norm(values, axis=1, keepdims=True)
 
 
-def speed(rows: int, dim: int = 512) -> dict[str, Any]:
+def speed(rows: int, out_file: Path, *, others: bool, dim: int = 512) -> dict[str, Any]:
     import faiss
     from usearch.index import Index as Graph
     from usearch.index import MetricKind
@@ -81,15 +82,15 @@ def speed(rows: int, dim: int = 512) -> dict[str, Any]:
         exact, truth = {}, None
         for count in (1, 64):
             some = asked[:count]
-            ours, found = timed(lambda some=some: index.search(some, 10))
-            theirs, flat_found = timed(lambda some=some: flat.search(some, 10))
-            third, _ = timed(
-                lambda some=some: brute(stored, some, 10, MetricKind.IP, exact=True, threads=1), 1
-            )
-            exact[count] = {"osler_ms": ours, "faiss_flat_ms": theirs, "usearch_exact_ms": third}
+            ours, found = timed(lambda some=some: index.search(some, 10), 2)
+            theirs, flat_found = timed(lambda some=some: flat.search(some, 10), 2)
+            exact[count] = {"osler_ms": ours, "faiss_flat_ms": theirs}
             rows_found = np.array([[hit.row for hit in one] for one in found])
             exact[count]["same_rows_as_faiss"] = float((rows_found == flat_found[1]).mean())
         halves = [stored.astype(np.float16)]
+        exact[1]["usearch_exact_ms"], _ = timed(
+            lambda: brute(stored, asked[:1], 10, MetricKind.IP, exact=True, threads=1), 1
+        )
         exact[1]["osler_float16_ms"], _ = timed(lambda: nearest(halves[0], asked[:1], 10), 1)
         halves.clear()
         out["exact"] = exact
@@ -105,6 +106,9 @@ def speed(rows: int, dim: int = 512) -> dict[str, Any]:
                 "ms": round(took / len(asked), 2),
                 "recall_at_10": recall([{hit.row for hit in one} for one in found], truth),
             }
+        out_file.write_text(json.dumps(out, indent=1) + "\n")
+        if not others:
+            return out
         cells = round(rows**0.5)
         begun = time.process_time()
         theirs = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, cells, faiss.METRIC_INNER_PRODUCT)
@@ -118,7 +122,7 @@ def speed(rows: int, dim: int = 512) -> dict[str, Any]:
                 "ms": round(took / len(asked), 2),
                 "recall_at_10": recall([set(one) for one in found[1].tolist()], truth),
             }
-        few = min(rows, 50_000)
+        few = min(rows, 20_000)
         flat = faiss.IndexFlatIP(dim)
         flat.add(stored[:few])
         truth = [set(one) for one in flat.search(asked, 10)[1].tolist()]
@@ -143,6 +147,33 @@ def speed(rows: int, dim: int = 512) -> dict[str, Any]:
             "ms": round(took / len(asked), 2),
             "recall_at_10": recall([set(one) for one in found.keys.tolist()], truth),
         }
+    return out
+
+
+def exact(rows: int, dim: int = 512) -> dict[str, Any]:
+    """Exact search in memory, ours and faiss's, on random vectors."""
+    import faiss
+
+    faiss.omp_set_num_threads(1)
+    rng = np.random.default_rng(0)
+    stored = np.empty((rows, dim), np.float32)
+    for start in range(0, rows, 50_000):
+        part = rng.standard_normal((min(50_000, rows - start), dim), dtype=np.float32)
+        part /= np.linalg.norm(part, axis=1, keepdims=True)
+        stored[start : start + len(part)] = part
+    asked = unit(rng.standard_normal((64, dim)))
+    flat = faiss.IndexFlatIP(dim)
+    flat.add(stored)
+    out: dict[str, Any] = {"rows": rows, "dim": dim}
+    for count in (1, 64):
+        some = asked[:count]
+        ours, found = timed(lambda some=some: nearest(stored, some, 10), 3 if count == 1 else 1)
+        theirs, other = timed(lambda some=some: flat.search(some, 10), 3 if count == 1 else 1)
+        out[str(count)] = {
+            "osler_ms": ours, "faiss_flat_ms": theirs,
+            "same_rows": float((found.rows == other[1]).mean()),
+        }  # fmt: skip
+        print(out, flush=True)
     return out
 
 
@@ -281,16 +312,20 @@ def open_set(items: Sequence[Item], vectors: Any, strangers: Any) -> dict[str, A
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["speed", "precision"])
+    parser.add_argument("what", choices=["exact", "speed", "precision"])
     parser.add_argument("encoders", nargs="*", help="pixels, random, words, minilm or a bundle")
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--others", action="store_true", help="speed: also other kinds of index")
     parser.add_argument("--data", default="busi")
     parser.add_argument("--judged", type=Path, help="cases.json of the run that taught the bundle")
     parser.add_argument("--strangers", nargs="*", default=[], help="globs of other pictures")
     parser.add_argument("--out", type=Path, required=True)
     said = parser.parse_args()
-    if said.what == "speed":
-        out = speed(said.rows)
+    if said.what == "exact":
+        out = exact(said.rows)
+    elif said.what == "speed":
+        said.out.parent.mkdir(parents=True, exist_ok=True)
+        out = speed(said.rows, said.out, others=said.others)
     else:
         asking = set(json.loads(said.judged.read_text())) if said.judged else None
         items = items_of(said.data, asking)
