@@ -71,8 +71,10 @@ def _lesion(id: str, question: Question, tools: Toolbox) -> Answer:
     for ask, ids in wanted.items():
         if ask in asks:
             return first(ids, question, tools)
-    number_ = int(count.value) if count and count.value is not None else None
-    evidence = (id, *((count.id,) if number_ is not None else ()))
+    number_: int | None = None
+    evidence: tuple[str, ...] = (id,)
+    if count is not None and count.value is not None:
+        number_, evidence = int(count.value), (id, count.id)
     if number_ is None:
         text = f"发现{chinese}。" if zh else f"{several.capitalize()} were found."
     elif zh:
@@ -108,7 +110,9 @@ def lesions_near(ids: tuple[str, ...], what: str, question: Question, tools: Too
     """How far lesions are from the fovea or the disc."""
     if what == "fovea" and question.asks & {"count", "where", "size", "largest", "quadrants"}:
         return cannot("no finding tells that", "没有任何所见能说明这一点", question.language)
-    zh, texts, evidence = question.language == "zh", [], []
+    zh = question.language == "zh"
+    texts: list[str] = []
+    evidence: list[str] = []
     for id in ids:
         name = LESION_NAMES[id][2 if zh else 1]
         if id not in tools.case.findings:

@@ -100,8 +100,8 @@ class Vocabulary(_Part):
         known = {*self.places, "any"}
         of = {c.of for c in self.concepts} | {k for s in self.shared for k in s.by}
         of |= {place.within for place in self.places.values() if place.within}
-        if missing := of - known:
-            raise ValueError(f"no such place: {', '.join(sorted(map(str, missing)))}")
+        if unknown := of - known:
+            raise ValueError(f"no such place: {', '.join(sorted(map(str, unknown)))}")
         return self
 
     @cached_property

@@ -241,6 +241,7 @@ class Task(ABC):
 
     def opened(self, bundle: Any) -> None:
         """Take note of the bundle that the task answers from, whose further files it may ask."""
+        return
 
     # From cases to arrays ------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """The guideline table: documents, intervals and rules, checked when they are loaded."""
 
+import datetime
 from collections.abc import Mapping
-from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
@@ -193,8 +193,8 @@ class Table(_Part):
     schema_: Literal[1] = Field(alias="schema")
     name: str
     version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")]
-    date: date
-    review_by: date
+    date: datetime.date
+    review_by: datetime.date
     documents: Mapping[str, Document]
     intervals: tuple[Interval, ...]
     rules: tuple[Rule, ...]
