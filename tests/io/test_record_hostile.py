@@ -61,7 +61,7 @@ def test_damage_ends_in_our_errors(
     [
         ("t.xlsx", "openpyxl", "tables"),
         ("t.parquet", "pyarrow", "tables"),
-        ("r.pdf", "pypdf", "text"),
+        ("r.pdf", "pypdf", "pdf"),
         ("n.edf", "edfio", "signals"),
         ("m.h5ad", "h5py", "omics"),
     ],

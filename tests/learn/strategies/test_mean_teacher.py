@@ -134,7 +134,7 @@ def test_volumes_move_with_what_was_said_of_them():
 
     from osler.learn.strategies.unlabelled_views import Views, moved
 
-    task = SimpleNamespace(images=("image",))
+    task = SimpleNamespace(images=("image",), apart=False)
     views = Views.__new__(Views)
     views.task, views.seed, views.cutout = task, 1, 0.0
     views.change = Augmentation.model_validate({
