@@ -8,6 +8,7 @@ made of the same ``learner.accumulate`` batches, and the loss needs to know of n
 
 import atexit
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -21,6 +22,7 @@ from osler.errors import RecipeError
 from osler.learn.learner import Learner
 
 _BUCKET = 8_000_000  # numbers that travel together
+_LETTING_GO = 1.0  # seconds
 _PATIENCE = timedelta(hours=2)  # the others wait while the first process validates
 
 T = TypeVar("T")
@@ -57,6 +59,9 @@ def join() -> "Processes":
 def _leave() -> None:
     if distributed.is_initialized():
         distributed.destroy_process_group()
+        # a thread of gloo may still let go of the last message, for which it needs the interpreter;
+        # where that has ended meanwhile, the thread aborts the process. Asleep, we let it
+        time.sleep(_LETTING_GO)
 
 
 @dataclass(frozen=True, slots=True)
