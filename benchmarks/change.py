@@ -1,6 +1,6 @@
 """How far to believe what is said to be new between two photographs.
 
-    python benchmarks/change.py [--most N] [--out FILE.json]
+    python benchmarks/change.py [--most N] [--faint P] [--out FILE.json]
 
 No repeated photographs are at hand, so one is made: of each photograph of IDRiD's lesions that the
 lesion bundle did not learn from (fold 0), half of the microaneurysms and small haemorrhages that a
@@ -26,7 +26,7 @@ from osler.io import load
 from osler.metrics import Summary, summarise
 from osler.record import Case, Image, Mask, Measurement
 from osler.retina import interpret
-from osler.retina.change import compare
+from osler.retina.change import FAINT, compare
 
 COHORT = Path(__file__).parent.parent / "recipes" / "cohorts" / "lesions.csv"
 KIND = {"MA": "microaneurysms", "HE": "haemorrhages"}
@@ -64,7 +64,7 @@ def painted(photo: NDArray[np.uint8], mask: Bool) -> NDArray[np.uint8]:
     return out
 
 
-def judged(stem: str, number: int) -> dict[str, dict[str, float]] | None:
+def judged(stem: str, number: int, faint: float) -> dict[str, dict[str, float]] | None:
     """Counts of one photograph; None where the two could not be brought onto each other."""
     rng = np.random.default_rng((3, number))
     path = data_folder() / "idrid-lesions" / "images" / f"{stem}.jpg"
@@ -77,7 +77,7 @@ def judged(stem: str, number: int) -> dict[str, dict[str, float]] | None:
     before = interpret(Case("before", items={"photo": second}))
     after = interpret(Case("after", items={"photo": Image("photo", photo.array, modality="OP")}))
     try:
-        compare(before, after)
+        compare(before, after, faint=faint)
     except InputError as error:
         print(f"{stem}: {error}")
         return None
@@ -121,10 +121,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--most", type=int, default=100)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--faint", type=float, default=FAINT)
     said = parser.parse_args()
     rows = [row for row in read_cohort(COHORT).rows if row.fold == 0][: said.most]
     stems = [row.case_id.removeprefix("lesions-") for row in rows]
-    found = {stem: judged(stem, number) for number, stem in enumerate(stems)}
+    found = {stem: judged(stem, number, said.faint) for number, stem in enumerate(stems)}
     kept = {stem: row for stem, row in found.items() if row is not None}
     print(f"{len(kept)} of {len(found)} pairs were brought onto each other")
     for name in KIND.values():

@@ -24,7 +24,7 @@ from osler.language.facts import Fact
 
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("OSLER_DATA", HERE.parent / "shared" / "data"))
-CASES = Path(os.environ.get("OSLER_CASES", "/tmp/osler-report-cases.json"))
+CASES = Path(os.environ.get("OSLER_CASES", "runs/report-cases.json"))
 RESULT = HERE / "report_checking.json"
 LESIONS = {
     "microaneurysms": ("microaneurysms", "微动脉瘤"),
@@ -71,6 +71,7 @@ def read(count: int) -> None:
                 (p.text, list(p.evidence)) for p in narrate(case, language=language)
             ]
         kept.append(out)
+        CASES.parent.mkdir(parents=True, exist_ok=True)
         CASES.write_text(json.dumps(kept, ensure_ascii=False))
         print(path.name, len(kept), flush=True)
 

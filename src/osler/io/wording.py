@@ -112,8 +112,8 @@ FLAGS: Final[Mapping[str, tuple[str, str]]] = {
         "同一只眼未变化时两次判读也会有差异：请目视核对",
     ),
     "within-uncertainty": (
-        "neither photograph excludes the other's grade",
-        "两次照片均不能排除对方的分级",
+        "both photographs leave one and the same grade open",
+        "两次照片均不能排除同一分级",
     ),
 }
 

@@ -5,9 +5,9 @@ compared, for then nothing shows that the two are of one eye. All findings are a
 photograph and in its grid.
 """
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Final
 
 import numpy as np
@@ -67,6 +67,7 @@ class _Pair:
     common: np.ndarray[tuple[int, int], np.dtype[np.bool_]]
     reach: float
     days: float | None
+    faint: float
 
     @property
     def images(self) -> tuple[Image, Image]:
@@ -75,7 +76,13 @@ class _Pair:
 
 
 def compare(
-    before: Case, after: Case, *, days: float | None = None, language: str = "en", seed: int = 0
+    before: Case,
+    after: Case,
+    *,
+    days: float | None = None,
+    language: str = "en",
+    faint: float = FAINT,
+    seed: int = 0,
 ) -> list[Finding]:
     """Add to the later case what changed since the earlier one.
 
@@ -85,6 +92,7 @@ def compare(
             the findings.
         days: between the two; None takes it from the dates that the files state.
         language: of the sentences, ``"en"`` or ``"zh"``.
+        faint: probability from which a lesion that one mask lacks was seen there too.
         seed: of the registration's trials.
 
     Returns:
@@ -97,8 +105,8 @@ def compare(
             order of their dates, or they cannot be brought onto each other.
     """
     check_language(language)
-    begun = datetime.now().astimezone()
-    pair = _registered(before, after, days, seed)
+    begun = time.perf_counter()
+    pair = _registered(before, after, days, faint, seed)
     rows = [
         *_time(pair),
         *(one for row in LESIONS for one in _lesions(pair, row[0], row[2])),
@@ -117,12 +125,12 @@ def compare(
             evidence=sentence.evidence,
         )  # fmt: skip
         found.append(after.add(passage))
-    seconds = (datetime.now().astimezone() - begun).total_seconds()
-    after.history.append(Event("retina.change", f"osler {__version__}", round(seconds, 3)))
+    seconds = round(time.perf_counter() - begun, 3)
+    after.history.append(Event("retina.change", f"osler {__version__}", seconds))
     return found
 
 
-def _registered(before: Case, after: Case, days: float | None, seed: int) -> _Pair:
+def _registered(before: Case, after: Case, days: float | None, faint: float, seed: int) -> _Pair:
     for name, case in (("earlier", before), ("later", after)):
         kind = case.get("photograph", Label)
         if "field" not in case or kind is None:
@@ -152,7 +160,7 @@ def _registered(before: Case, after: Case, days: float | None, seed: int) -> _Pa
     transform = replace(found.transform, id="registration", target=PREVIOUS)
     share = found.figures["common-field"]
     transform.note = f"{100 * share:.0f} % of the later field is in the earlier photograph too"
-    return _Pair(before, after, transform, field & earlier, REACH * across, days)
+    return _Pair(before, after, transform, field & earlier, REACH * across, days, faint)
 
 
 def _days(before: Case, after: Case) -> float | None:
@@ -201,7 +209,7 @@ def _lesions(pair: _Pair, kind: str, several: str) -> Iterator[Finding]:
     yield number("stayed", "in both", seen.stayed, "1", f"an earlier one {reach}")
     yield number(
         "unsure", "unsure", seen.unsure, "1",
-        f"in one photograph, and with a probability of {FAINT:g} or more in the other",
+        f"in one photograph, and with a probability of {pair.faint:g} or more in the other",
     )  # fmt: skip
     growth = None if not seen.before else round(100 * (seen.after / seen.before - 1), 1)
     yield number(
@@ -226,7 +234,7 @@ def _turnover(pair: _Pair, one: Mask, other: Mask) -> Turnover:
         moved = warped(values, pair.transform, onto=after).array[0]
         chances = (moved, np.asarray(other.probabilities, np.float32))
     return turnover(
-        earlier, other.mask, pair.common, reach=pair.reach, faint=FAINT, chances=chances
+        earlier, other.mask, pair.common, reach=pair.reach, faint=pair.faint, chances=chances
     )
 
 
@@ -235,7 +243,7 @@ def _grade(pair: _Pair) -> Iterator[Finding]:
     if one is None or other is None:
         return
     steps = int(other.value) - int(one.value)
-    unsure = one.value in other.prediction_set and other.value in one.prediction_set
+    unsure = bool({*one.prediction_set} & {*other.prediction_set})
     yield Label(
         id="change.dr-grade", name="Change of the grade of retinopathy", source=SOURCE, item=ITEM,
         evidence=("dr-grade",), value="same" if not steps else "worse" if steps > 0 else "better",

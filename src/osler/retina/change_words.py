@@ -53,8 +53,8 @@ def _grade(case: Case) -> Iterator[Sentence]:
     then = int(grade.value) - int(steps.value)
     doubt_en, doubt_zh = "", ""
     if "within-uncertainty" in change.flags:
-        doubt_en = "; neither photograph excludes the other's grade, so this may be no change"
-        doubt_zh = "；两次照片均不能排除对方的分级，可能并无变化"
+        doubt_en = "; both leave one and the same grade open, so this may be no change"
+        doubt_zh = "；两次照片均不能排除同一分级，可能并无变化"
     yield Sentence(
         "history",
         f"The grade of retinopathy {en} (grade {then} then, {grade.value} now){doubt_en}.",
