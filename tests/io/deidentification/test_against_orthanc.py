@@ -43,6 +43,8 @@ def reason(tag: pydicom.tag.BaseTag, theirs: str, ours: str, keyword: str) -> st
         return "we also state the method in codes, and what became of the dates"
     if tag.group >> 8 == 0x60 and theirs == "kept" and ours == "absent":
         return "Orthanc knows no repeating groups, so overlays stay"
+    if keyword == "CodingSchemeIdentificationSequence" and ours == "changed":
+        return "names of a scheme that nobody publishes are cleaned as text"
     if row is None:
         return ""
     if theirs == "kept" and ours in ("changed", "empty", "absent") and row.since == "later":

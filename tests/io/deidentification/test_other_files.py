@@ -3,6 +3,8 @@
 import csv
 import gzip
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import nibabel as nib
@@ -71,6 +73,21 @@ def test_png_keeps_every_pixel(folder: Path, tmp_path: Path) -> None:
         assert (np.asarray(a) == np.asarray(b)).all()
         assert round(b.info["dpi"][0]) == 200
         assert not b.text
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_words_behind_the_rows_of_a_png(folder: Path, tmp_path: Path, *, inside: bool) -> None:
+    rows = (b"\0" + bytes(24)) * 8
+    body = zlib.compress(rows + SECRET.encode()) if inside else zlib.compress(rows) + b"anybody"
+    header = struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n"
+    for kind, part in ((b"IHDR", header), (b"IDAT", body), (b"IEND", b"")):
+        data += struct.pack(">I", len(part)) + kind + part
+        data += struct.pack(">I", zlib.crc32(kind + part))
+    (folder / "a.png").write_bytes(data)
+    outcome = copy(folder / "a.png", Setting(folder, tmp_path / "out", RULES, KEY))
+    assert outcome.status == "failed"
+    assert "after its last row" in outcome.error
 
 
 def test_tiff_keeps_pages_and_scale(folder: Path, tmp_path: Path) -> None:
@@ -222,6 +239,31 @@ def test_a_table_in_german_knows_whom_it_names(folder: Path, tmp_path: Path) -> 
     assert row == f"[NAME];[NAME];;{pseudonym};[NAME];nodus of [NAME] 6 mm;"
 
 
+PEOPLE = [
+    ("Worblehat,A12,58\nMillerson,A13,61\n", "[NAME],A12,58\n[NAME],A13,61\n"),
+    ("gp,signed_by,eye\nworblehat,ZW,OD\n", "gp,signed_by,eye\n[NAME],[NAME],OD\n"),
+    ("primo,v\nWorblehat Zeb,1\nO'Hara Tim,2\n", "primo,v\n[NAME],1\n[NAME],2\n"),
+    ("主治,诊断\n赵立群,白内障\n", "主治,诊断\n[NAME],白内障\n"),
+    ("grade,set,eye,maker\nNPDR,Train,Left,Topcon\nPDR,Train,Right,Topcon\n", ""),
+    ("finding\nEdema\nCardiomegaly\nEffusion\n", ""),
+    (
+        "remark,n\nasked WEXLORBYK,1\nWexlorbyk,2\nnodus,3\n",
+        "remark,n\nasked [NAME],1\n[NAME],2\nnodus,3\n",
+    ),
+    ("x,y\nthe eye is quite well,1\nWexlorbyk,2\n", "x,y\nthe eye is quite well,1\n[NAME],2\n"),
+    ("seen by,v\nWexlorbyk,1\nnobody,2\n", "seen by,v\n[NAME],1\n[NAME],2\n"),
+]
+
+
+@pytest.mark.parametrize(("table", "clean"), PEOPLE)
+def test_columns_of_people_with_other_names(
+    folder: Path, tmp_path: Path, table: str, clean: str
+) -> None:
+    (folder / "a.csv").write_text(table, "utf-8")
+    _, new = copied(folder / "a.csv", tmp_path)
+    assert new.read_text("utf-8") == (clean or table)
+
+
 def test_a_text_beside_dicom_knows_the_patient(folder: Path, tmp_path: Path) -> None:
     ds = dataset([picture(text="")], "native")
     ds.PatientName, ds.PatientID = "zzyq^vrblt", "QX77"
@@ -283,6 +325,21 @@ def test_other_kinds_are_not_copied(tmp_path: Path, name: str, data: bytes) -> N
     outcome = copy(tmp_path / name, Setting(tmp_path, tmp_path / "out", RULES, KEY))
     assert outcome.status == ("failed" if name == "a.pdf" else "refused")  # one is damaged
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"MSH|^~\\&|A|B|C|D|2020||ORU^R01|1|P|2.5\r", "osler convert IN OUT.txt"),
+        (b"HSF-OCT-103" + bytes(200), "Heidelberg"),
+        (b"PAR1" + bytes(200) + b"PAR1", "as CSV"),
+    ],
+)
+def test_what_is_not_cleaned_is_named(tmp_path: Path, data: bytes, said: str) -> None:
+    (tmp_path / "a.bin").write_bytes(data)
+    outcome = copy(tmp_path / "a.bin", Setting(tmp_path, tmp_path / "out", RULES, KEY))
+    assert outcome.status == "refused"
+    assert said in outcome.error
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "tif", "nii.gz", "native.dcm", "rle.dcm"])

@@ -257,3 +257,26 @@ def test_any_tree_is_cleaned_or_refused(tmp_path: Path, tree: Any, cut: int) -> 
     assert isinstance(json.loads(new.read_text()), dict)
     outcome, *_ = attempt(written(tmp_path, "b.json", content[:cut]), tmp_path)
     assert outcome.status in ("copied", "failed", "refused")
+
+
+@pytest.mark.parametrize("dates", ["remove", "shift"])
+def test_names_and_days_in_pieces(tmp_path: Path, dates: str) -> None:
+    (tmp_path / "a.xml").write_text(
+        "<HEDX><Patient><LastName>Worblehat</LastName><Study><StudyDate><Date><Year>2019</Year>"
+        "<Month>5</Month><Day>23</Day></Date></StudyDate><Image><AcquisitionTime><Time><Hour>17"
+        "</Hour></Time></AcquisitionTime><ScaleX>0.0114</ScaleX></Image></Study></Patient></HEDX>"
+    )
+    (tmp_path / "b.json").write_text(
+        '{"patient": {"first": "Zebediah", "last": "Worblehat"}, "visit": 3, "gp": "worblehat",'
+        ' "x": ["Zebediah Worblehat"],'
+        ' "studyDate": {"year": 2019, "month": 5, "day": 23}}'
+    )
+    setting = Setting(tmp_path, tmp_path / "out", Options(dates=dates), Key(b"k" * 32))  # type: ignore[arg-type]
+    for name in ("a.xml", "b.json"):
+        outcome = copy(tmp_path / name, setting)
+        assert outcome.status == "copied", outcome.error
+        assert check(outcome, setting) == []
+        words = (setting.out / outcome.place).read_text()
+        for gone in ("Worblehat", "worblehat", "Zebediah", "2019", ">23<", ": 23", ">17<"):
+            assert gone not in words, (gone, words)
+        assert "0.0114" in words or '"visit": 3' in words

@@ -5,22 +5,30 @@ Where a person's name stands with nothing beside it that tells what it is, only 
 
 import gzip
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Final
 
+from osler.io.deidentification import latin
 from osler.io.deidentification.free_text import Passage
 
-_WORD: Final = re.compile(r"\b[A-Z][a-zà-öø-ÿ]{2,}(?:[-'’][A-Z]?[a-zà-öø-ÿ]+)*\b")
-_MORE: Final = re.compile(r"(?:[ \t]+[A-Z]\.)?[ \t]+[A-Z][a-zà-öø-ÿ]{2,}\b")
+_U, _L = latin.UPPER, latin.LOWER
+_WORD: Final = re.compile(
+    rf"(?<![^\W_])(?:(?:al|el|ad|as|ash|an|ar)-)?[{_U}](?:['’][{_U}][{_L}]+|[{_L}]{{2,}})(?:[-'’][{_U}]?[{_L}]+)*(?![^\W_])"
+)
+_MORE: Final = re.compile(rf"(?:[ \t]+[{_U}]\.)?[ \t]+[{_U}][{_L}]{{2,}}(?![^\W_])")
 _STARTS: Final = re.compile(r"(?:^|[.!?:;\n•*-]|\d[.)])[ \t\"'(]*\Z")
 _INITIAL: Final = re.compile(r"(?:^|[^\w.])[A-Z]\.[ \t]?\Z")  # no end of a sentence
 _NAMES_ONLY: Final = re.compile(r"[ \t]*(?:[A-Z][\w.'’-]*[ \t,]*){1,4}\Z")
 _SOMEBODY_DOES: Final = re.compile(
     r"[ \t]+(?:[A-Z][a-z]+[ \t]+)?(?:is|was|has|had|denies|denied|reports?|reported|presents|"
     r"presented|complains|states|stated|underwent|takes|lives|works|came|called|said|told|feels|"
-    r"describes|returns|returned|attended|agreed|asked|suffers|smokes|drinks)\b"
+    r"describes|returns|returned|attended|attends|agreed|agrees|asked|suffers|smokes|drinks|rang|"
+    r"phoned|telephoned|wants|wishes|wished|thinks|believes|complained|brought|refused|declined|"
+    r"accepted|requested|consented|who|will|would|can|could|did|does|may|must|should|loves|likes|"
+    r"writes|wrote|moved|fell|woke|went|goes|saw|sees|met|gave|gives|got|gets|needs|needed|received|"
+    r"visited|visits|arrived|left|drove|drives|explained|confirmed|remains|appeared|seems|looked)\b"
 )
 # Endings that medicine makes words with, and hardly any name has.
 _MEDICAL: Final = re.compile(
@@ -68,7 +76,29 @@ def is_word(word: str, medical: frozenset[str]) -> bool:
     return False
 
 
-def find(text: str, *, medical: frozenset[str], eponym: re.Pattern[str]) -> Iterator[Passage]:
+def somebody_does(text: str, at: int) -> bool:
+    """Whether a word follows that says what a person did."""
+    return _SOMEBODY_DOES.match(text, at) is not None
+
+
+def may_be_word(text: str, match: re.Match[str]) -> bool:
+    """Whether a surname is as likely a word: at a start, with nobody who does a thing."""
+    if re.sub(r"['’]s?\Z", "", match[0]).casefold() not in _english():
+        return False
+    before = text[max(0, match.start() - 8) : match.start()]
+    starts = _STARTS.search(before) and not _INITIAL.search(before)
+    return bool(starts) and not (
+        somebody_does(text, match.end()) or _alone(text, match) or _MORE.match(text, match.end())
+    )
+
+
+def find(
+    text: str,
+    *,
+    medical: frozenset[str],
+    eponym: re.Pattern[str],
+    nobody: Callable[[str, re.Match[str]], bool],
+) -> Iterator[Passage]:
     """Capitalised words that are none, with the capitalised word that follows.
 
     At the start of a sentence, where every word has a capital, only those that then do something as
@@ -78,9 +108,10 @@ def find(text: str, *, medical: frozenset[str], eponym: re.Pattern[str]) -> Iter
         text: the text.
         medical: words of medicine, in lower case.
         eponym: what follows a name that stands for a disease, a sign or a device.
+        nobody: whether a word is such a name, or a product, where it stands.
     """
     for match in _WORD.finditer(text):
-        if is_word(match[0], medical) or eponym.match(text, match.end()):
+        if is_word(match[0], medical) or eponym.match(text, match.end()) or nobody(text, match):
             continue
         before = text[max(0, match.start() - 8) : match.start()]
         starts = _STARTS.search(before) and not _INITIAL.search(before)

@@ -29,6 +29,7 @@ COLUMNS: Final = (
     ("date", re.compile(r"date|time|datum|日期|时间", re.I)),
 )  # fmt: skip
 NUMBER: Final = re.compile(r"\s*[-+]?(\d{0,6}(\.\d*)?|\d*\.\d+)([eE][-+]?\d+)?\s*\Z")
+_DECIMAL: Final = re.compile(r"-?\d{0,5}\.\d+\Z")
 _DATE: Final = re.compile(
     r"(\d{4})([-/.]?)(\d{2})\2(\d{2})(?:[T ]?(\d{2}:?\d{2}(?::?\d{2})?(?:\.\d+)?))?Z?\Z"
 )
@@ -40,6 +41,7 @@ class Row:
 
     pseudonym: str
     offset: Offset
+    named: bool = False
 
 
 def kind_of_name(name: str) -> str:
@@ -71,26 +73,31 @@ class Cells:
 
     def about(self, identity: str = "") -> Row:
         """What the values of a person share; without an identity, those of the whole file."""
-        identity = identity or f"table:{self.relative}"
-        return Row(self.key.name("patient", identity), Offset.of(identity, self.key))
+        whose = identity or f"table:{self.relative}"
+        return Row(self.key.name("patient", whose), Offset.of(whose, self.key), bool(identity))
 
     def cell(self, cell: str, kind: str, row: Row) -> str:
         """A value without people; ``kind`` is of ``COLUMNS``, or empty for words."""
         if not cell.strip():
             return cell
+        plain = NUMBER.match(cell) is not None
+        moves = row.named and self.options.dates == "shift"
+        scrubber = self.scrubber.moving(row.offset) if moves and not plain else self.scrubber
         ways: dict[str, Callable[[], str]] = {
             "birth": lambda: "",
             "contact": lambda: "",
             "name": lambda: "[NAME]",
+            "person": lambda: cell if plain else "[NAME]",
             "place": lambda: cell if self.options.institution else "[PLACE]",
             "patient": lambda: self.key.name("patient", cell.strip()),
             "number": lambda: self.key.name("number", cell.strip()),
             "file": lambda: self._file(cell.strip()),
             "age": lambda: _age(cell),
             "date": lambda: self._date(cell.strip(), row),
+            "remark": lambda: cell if plain else scrubber.phrase(cell),
+            "moment": lambda: cell if self.options.dates == "keep" else "",
         }
-        plain = NUMBER.match(cell) is not None
-        new = ways[kind]() if kind else cell if plain else self.scrubber.clean(cell)
+        new = ways[kind]() if kind else cell if plain else scrubber.clean(cell)
         if new != cell:
             self.counts[f"column of {kind or 'text'}", "removed" if not new else "replaced"] += 1
         return new
@@ -99,6 +106,8 @@ class Cells:
         """The new name of a file that a cell names, as far as it is there; else a keyed hash."""
         if "://" in name:
             return "[URL]"
+        if _DECIMAL.match(name):
+            return name  # a measure of the picture
         path = self._source / name
         if not path.is_file():
             return "N" + self.key.name("file", name, length=12)
@@ -130,12 +139,16 @@ CLEANED: Final = {
     "birth": re.compile(""),
     "contact": re.compile(""),
     "name": re.compile(r"\[NAME\]"),
+    "person": re.compile(rf"\[NAME\]|{NUMBER.pattern}"),
     "place": re.compile(r"\[PLACE\]"),
     "patient": re.compile(r"[A-Z2-7]{12}"),
     "number": re.compile(r"[A-Z2-7]{12}"),
-    "file": re.compile(r"\[URL\]|([FSEIRN][A-Z2-7]{10,12}/)*[NIR][A-Z2-7]{10,12}(\.[\w.]{1,12})?"),
+    "file": re.compile(
+        r"\[URL\]|-?\d{0,5}\.\d+|([FSEIRN][A-Z2-7]{10,12}/)*[NIR][A-Z2-7]{10,12}(\.[\w.]{1,12})?"
+    ),
     "age": re.compile(r"(?!9[1-9]|1\d\d).*", re.DOTALL),
     "date": NUMBER,
+    "moment": re.compile(""),
 }
 """What the cells of a column look like once they are clean."""
 

@@ -1,5 +1,6 @@
 """A DICOM data set, cleaned in place by the profile: every element, in every sequence."""
 
+import contextlib
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 
-from osler.io.deidentification import icc, uids
+from osler.io.deidentification import coded, descriptors, fitting, icc, uids
 from osler.io.deidentification.dates import Offset
 from osler.io.deidentification.dummies import LONGEST, dummy
 from osler.io.deidentification.free_text import Scrubber
@@ -34,6 +35,19 @@ _PIXELS: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _NO_LOOK: Final = frozenset(("OB", "OW", "OF", "OD", "OL", "OV"))
 
 _ICC_PROFILE: Final = Tag(0x00282000)
+_CHARACTER_SET: Final = Tag(0x00080005)
+_DOCUMENT_TITLE: Final = Tag(0x00420010)
+# What the table leaves out: a medium's name, what is encrypted or signed, words about a table.
+_ALSO_REMOVED: Final = frozenset((0x00880130, 0x04000500, 0x4FFE0001, 0x00283003))
+_SCHEMES: Final = frozenset(
+    (0x00080120, 0x0008010E)
+)  # a code as a URN, where a scheme is published
+_CODES: Final = frozenset((0x00080100, 0x00080102, 0x00080103, 0x00080119, 0x0008010D))
+_CODE_VALUES: Final = (Tag(0x00080100), Tag(0x00080119))
+_CODE_MEANING: Final = Tag(0x00080104)
+_DEVICE: Final = frozenset(
+    ("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "TransducerData", "SequenceName")
+)
 _PATIENT_ID, _PATIENT_NAME = Tag(0x00100020), Tag(0x00100010)
 _ISSUER_GROUPS: Final = (0x0000, 0x0002, 0x0004, 0x0006)  # not part of a stored object
 
@@ -70,6 +84,7 @@ class Cleaner:
     patient: Patient
     scrubber: Scrubber
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _signs: str = ""  # the character set of the data set around
 
     def clean(self, dataset: Dataset, *, within: Action = Action.KEEP) -> None:
         """Clean a data set and all that is nested in it.
@@ -78,6 +93,9 @@ class Cleaner:
             dataset: is changed in place; elements that are kept are not even decoded.
             within: what is done to the sequence around it: CLEAN and DUMMY go down.
         """
+        signs = self._signs
+        if _CHARACTER_SET in dataset:
+            self._signs = "\\".join(str(v) for v in _many(dataset[_CHARACTER_SET].value))
         moved = self._moved_dates(dataset)
         creators = _private_creators(dataset)
         for tag in list(dataset.keys()):
@@ -91,11 +109,19 @@ class Cleaner:
             else:
                 self._public(dataset, tag, _vr(raw, tag), within, moved)
         self._bare_overlays(dataset)
+        self._signs = signs
 
     def _public(
         self, dataset: Dataset, tag: BaseTag, vr: str, within: Action, moved: dict[int, Any]
     ) -> None:
         action = self._action(tag, vr, within)
+        if action in (Action.KEEP, Action.CLEAN) and tag not in _PIXELS and vr != "SQ":
+            if not fitting.is_kind(tag, vr):
+                self._remove(dataset, tag, "removed, not of its kind")
+                return
+            if not fitting.is_value(dataset.get_item(tag) or dataset[tag], vr):
+                self._set(dataset, tag, vr, "", "emptied, no value of its kind")
+                return
         if vr == "SQ" or (vr == "UN" and dataset[tag].VR == "SQ"):
             self._sequence(dataset, tag, action)
         elif action is Action.REMOVE:
@@ -115,7 +141,16 @@ class Cleaner:
         elif vr == "AS" and re.fullmatch(r"(09\d|[1-9]\d\d)Y", str(dataset[tag].value).strip()):
             self._set(dataset, tag, vr, "090Y", "replaced, above 89 years")
         elif vr in _TEXT:
-            self._text(dataset, tag, vr, thorough=action is Action.CLEAN or _is_prose(tag, vr))
+            phrase, prose = _is_phrase(dataset, tag, vr), _is_prose(dataset, tag, vr)
+            prose = prose or (tag in _CODE_VALUES and _is_local(dataset))
+            clean = action is Action.CLEAN
+            technical = coded.TECHNICAL.fullmatch(keyword_for_tag(tag)) is not None
+            short = (phrase and not technical) or (
+                clean and (vr in ("LO", "SH") or tag == _DOCUMENT_TITLE)
+            )
+            self._text(dataset, tag, vr, thorough=clean or prose or phrase, short=short)
+        elif vr in _NO_LOOK and row_of(tag) is None and tag not in _PIXELS:
+            self._bytes(dataset, tag)
 
     def _colours(self, dataset: Dataset, tag: BaseTag, vr: str) -> None:
         """A colour profile without its texts; none where it is damaged."""
@@ -148,6 +183,10 @@ class Cleaner:
 
     def _unlisted(self, tag: BaseTag, vr: str) -> Action:
         """What is done to an attribute that the table does not list: its kind decides."""
+        if tag in _ALSO_REMOVED or (vr == "UR" and tag not in _SCHEMES):
+            return Action.REMOVE
+        if tag == _DOCUMENT_TITLE:
+            return Action.CLEAN if self.options.descriptors else Action.EMPTY
         if re.search("BirthDate|BirthTime|DeathDate", keyword_for_tag(tag)):
             return Action.EMPTY  # in the patient's own calendar, as text
         if vr in _DATES and self.options.dates != "keep":
@@ -231,7 +270,9 @@ class Cleaner:
         else:
             self._set(dataset, tag, vr, values if len(values) > 1 else values[0], "shifted")
 
-    def _text(self, dataset: Dataset, tag: BaseTag, vr: str, *, thorough: bool) -> None:
+    def _text(
+        self, dataset: Dataset, tag: BaseTag, vr: str, *, thorough: bool, short: bool
+    ) -> None:
         """Clean a text that stays; an element that holds nothing of anybody is not touched."""
         if tag in (_PATIENT_ID, _PATIENT_NAME):
             self._set(dataset, tag, vr, self.patient.pseudonym, "replaced")
@@ -239,6 +280,25 @@ class Cleaner:
         old = [str(v) for v in _many(dataset[tag].value)]
         search: Callable[[str], str] = self.scrubber.clean if thorough else self.scrubber.known_only
         new = [search(text) for text in old]
+        if vr == "UR":  # of a code, as all others are removed
+            if not all(coded.is_published_url(text) for text in old):
+                self._remove(dataset, tag, "removed, an address")
+            return
+        if vr == "CS":
+            new = [text if coded.is_term(text) else str(dummy("CS")) for text in new]
+            if new != old:
+                self._set(dataset, tag, vr, new if len(new) > 1 else new[0], "replaced, no term")
+            return
+        if thorough:
+            new = [
+                descriptors.clean(text)
+                if short or (vr in _LONG_TEXT and descriptors.is_short(text))
+                else text
+                for text in new
+            ]
+        if any(self._is_garbled(text) for text in old):
+            self._set(dataset, tag, vr, dummy(vr), "replaced, in signs that it does not declare")
+            return
         if new == old:
             return
         if vr not in _FREE_TEXT:
@@ -246,6 +306,28 @@ class Cleaner:
             return
         new = [text[: LONGEST.get(vr, len(text))] for text in new]
         self._set(dataset, tag, vr, new if len(new) > 1 else new[0], "cleaned")
+
+    def _is_garbled(self, text: str) -> bool:
+        """Whether a text is in signs other than the data set declares, so that no rule can read it.
+
+        Devices write Chinese in GB 18030 or UTF-8 and declare Latin, or nothing.
+        """
+        if text.isascii() or self._signs not in ("", "ISO_IR 6", "ISO 2022 IR 6", "ISO_IR 100"):
+            return False
+        if self._signs != "ISO_IR 100":
+            return True
+        for encoding in ("utf-8", "gb18030"):
+            with contextlib.suppress(UnicodeError):
+                meant = text.encode("latin-1").decode(encoding)
+                return self.scrubber.clean(meant) != meant
+        return False
+
+    def _bytes(self, dataset: Dataset, tag: BaseTag) -> None:
+        """Remove bytes that no image needs, or in which words are written."""
+        value = dataset[tag].value
+        data = value if isinstance(value, bytes) else b""
+        if value and not coded.holds_numbers(tag, data):
+            self._remove(dataset, tag, "removed, bytes")
 
     # private elements and overlays
 
@@ -290,9 +372,28 @@ class Cleaner:
         self.counts[f"({tag.group:04X},{tag.element:04X}) {name}".strip(), how] += 1
 
 
-def _is_prose(tag: BaseTag, vr: str) -> bool:
+def _is_prose(dataset: Dataset, tag: BaseTag, vr: str) -> bool:
     """Whether an attribute that the table does not list is one in which people write sentences."""
-    return vr in _LONG_TEXT and row_of(tag) is None and not uids.names_a_class(keyword_for_tag(tag))
+    if vr not in _LONG_TEXT or row_of(tag) is not None:
+        return False
+    return not uids.names_a_class(keyword_for_tag(tag)) or _is_local(dataset)
+
+
+def _is_phrase(dataset: Dataset, tag: BaseTag, vr: str) -> bool:
+    """Whether an attribute that the table does not list has a few words that somebody chose.
+
+    Those of a device and of a published coding scheme are nobody's.
+    """
+    if vr not in ("LO", "SH", "UC") or row_of(tag) is not None or tag in _CODES:
+        return False
+    if tag == _CODE_MEANING:
+        return _is_local(dataset)
+    return keyword_for_tag(tag) not in _DEVICE
+
+
+def _is_local(dataset: Dataset) -> bool:
+    """Whether the codes of a data set are of a scheme that nobody publishes."""
+    return not coded.is_published(str(dataset.get("CodingSchemeDesignator") or ""))
 
 
 def is_free_text(vr: str) -> bool:

@@ -15,10 +15,11 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from osler.errors import UnreadableError, UnsupportedError
-from osler.io.deidentification import device_rules
+from osler.io.deidentification import device_rules, pixels
 from osler.io.deidentification.dataset import Cleaner, Patient
 from osler.io.deidentification.dates import Offset
 from osler.io.deidentification.device_rules import Box
+from osler.io.deidentification.frames import SYNTAXES as CAN_DECODE
 from osler.io.deidentification.free_text import Model, Scrubber
 from osler.io.deidentification.key import Key
 from osler.io.deidentification.known import from_dataset
@@ -32,11 +33,13 @@ from osler.io.signatures import is_dicomdir
 IMPLEMENTATION: Final = "2.25.215366823826404230466172398713086113905"
 """Names Osler as the writer of a file (PS3.7, annex D.3.3.2)."""
 
+_PROVIDERS: Final = ("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95")  # JPIP
 PIXELS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _LARGE: Final = 65_536  # bytes; larger values stay in the file until they are copied
 
 _DOCUMENTS: Final = ("1.2.840.10008.5.1.4.1.1.104.",)  # PDF, CDA, STL, OBJ, MTL
 _RAW: Final = ("1.2.840.10008.5.1.4.1.1.66",)  # Raw Data Storage: a maker's own bytes
+_VOICES: Final = ("1.2.840.10008.5.1.4.1.1.9.4.1", "1.2.840.10008.5.1.4.1.1.9.4.2")
 
 
 @dataclass(slots=True)
@@ -88,7 +91,37 @@ def read(file: InputFile) -> FileDataset:
         raise UnsupportedError(
             f"'{file.name}' is DICOM Raw Data, whose content only its maker can read"
         )
+    if sop_class in _VOICES:
+        raise UnsupportedError(
+            f"'{file.name}' is a sound recording, in which a voice may tell who somebody is"
+        )
+    if _is_label(dataset):
+        raise UnsupportedError(
+            f"'{file.name}' is the picture of a slide with its label, whose writing and bar codes "
+            "name the specimen (0008,0008) (0048,0010)"
+        )
+    _refuse_syntax(dataset, file)
     return dataset
+
+
+def _is_label(dataset: Dataset) -> bool:
+    image_type = {str(v) for v in dataset.get("ImageType") or ()}
+    return "LABEL" in image_type or str(dataset.get("SpecimenLabelInImage", "")) == "YES"
+
+
+def _refuse_syntax(dataset: FileDataset, file: InputFile) -> None:
+    """Refuse pixels that cannot be looked at, films above all, whatever the options."""
+    meta = getattr(dataset, "file_meta", None) or FileMetaDataset()
+    syntax = UID(str(meta.get("TransferSyntaxUID", "")))
+    if not syntax or syntax in CAN_DECODE:
+        return
+    if not any(keyword in dataset for keyword in PIXELS) and not syntax.startswith(_PROVIDERS):
+        return
+    name = syntax.name if syntax.name != syntax else "a syntax of its maker"
+    raise UnsupportedError(
+        f"the pixels of '{file.name}' are in {name} ({syntax}), in which neither text nor voices "
+        "can be searched; write its frames in JPEG or uncompressed first"
+    )
 
 
 def _whole(dataset: FileDataset, file: InputFile) -> str:
@@ -135,7 +168,9 @@ def patient_of(dataset: Dataset, options: Options, key: Key) -> Patient:
     stated = str(getattr(dataset, "file_meta", {}).get("MediaStorageSOPInstanceUID", ""))
     if stated and not options.uids:
         known.uids.add(stated)
-    return Patient(key.name("patient", identifier), Offset.of(identifier, key), known)
+    offset = Offset.of(identifier, key)
+    known.offsets.add(offset)
+    return Patient(key.name("patient", identifier), offset, known)
 
 
 def clean(
@@ -161,7 +196,9 @@ def clean(
         boxes = device_rules.boxes(dataset) + device_rules.outside_regions(dataset)
         hidden_bits = _hides_overlays(dataset)
         had_patient = "PatientID" in dataset or "PatientName" in dataset
-        cleaner = Cleaner(options, key, patient, Scrubber(patient.known, model=model))
+        moves = patient.offset if options.dates == "shift" else None
+        scrubber = Scrubber(patient.known, model=model, offset=moves)
+        cleaner = Cleaner(options, key, patient, scrubber)
         meta = getattr(dataset, "file_meta", None) or FileMetaDataset()
         cleaner.clean(dataset)
         if had_patient or "StudyInstanceUID" in dataset:
@@ -172,6 +209,7 @@ def clean(
         for element in meta:
             if element.keyword not in _META:
                 cleaner.counts[f"{element.tag} {element.name}", "removed"] += 1
+        pixels.tidy(dataset, syntax, cleaner.counts)
         dataset.preamble = b"\0" * 128
         dataset.file_meta = _meta(dataset, syntax)
     return Cleaned(dataset, patient, place, cleaner.counts, boxes=boxes, hidden_bits=hidden_bits)

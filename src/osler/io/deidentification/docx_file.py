@@ -20,7 +20,7 @@ from xml.dom.minidom import Element
 
 from osler.errors import InputError, OslerError, TooLargeError, UnreadableError, UnsupportedError
 from osler.io.deidentification import docx_words
-from osler.io.deidentification.free_text import Scrubber
+from osler.io.deidentification.free_text import Scrubber, second_look
 from osler.io.deidentification.known import Known
 from osler.io.deidentification.options import Options
 from osler.io.input_file import InputFile, opened
@@ -321,7 +321,7 @@ def _blank() -> bytes:
 
 def left(path: Path, known: Known, options: Options, *, thorough: bool) -> Iterator[str]:
     """What a copy still tells."""
-    scrubber = Scrubber(known)
+    scrubber = second_look(known, dates=options.dates)
     with opened(path) as file, archive(file) as source:
         for name in source.namelist():
             data = part(file, source, name)

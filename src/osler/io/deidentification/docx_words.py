@@ -203,7 +203,7 @@ def _replace(leaf: Any, start: int, passages: list[Passage]) -> None:
             continue
         pieces.append(text[at - start : max(passage.start, start) - start])
         if passage.start >= start:
-            pieces.append(f"[{passage.kind}]")
+            pieces.append(passage.sign)
         at = min(passage.end, end)
     if at > start or pieces:
         leaf.data = "".join((*pieces, text[at - start :]))

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 from osler.errors import UnreadableError
+from osler.io.deidentification import descriptors
 from osler.io.deidentification.dates import Offset
 from osler.io.deidentification.draft import Cleaned
-from osler.io.deidentification.free_text import Passage, Scrubber, merged
+from osler.io.deidentification.free_text import Passage, Scrubber, merged, second_look
 from osler.io.deidentification.key import Key
 from osler.io.deidentification.known import Known
 from osler.io.deidentification.options import Options
@@ -91,14 +92,14 @@ def _tell_patient(fields: list[str], known: Known) -> None:
     if _is_plus(fields):
         if fields[0] != "X":
             known.add_id(fields[0])
-        known.add_date(_iso(fields[2]))
+        known.add_birth(_iso(fields[2]))
         known.add_name(fields[3].replace("_", " "))
         fields = fields[4:]
     words = [p for p in fields if not any(c.isdigit() for c in p)]
     for part in fields:  # of plain EDF: anything in any order
         if part not in words:
             known.add_id(part)
-            known.add_date(_iso(part) or part)
+            known.add_birth(_iso(part) or part)
     known.add_name(" ".join(words).replace("_", " "))
 
 
@@ -195,9 +196,9 @@ def _signals(
 ) -> None:
     """Clean what the header says of each signal."""
     ways: tuple[tuple[tuple[int, int], Callable[[str], str]], ...] = (
-        (_LABEL, scrubber.known_only),
-        (_TRANSDUCER, scrubber.clean),
-        (_FILTER, scrubber.clean),
+        (_LABEL, scrubber.phrase),
+        (_TRANSDUCER, scrubber.phrase),
+        (_FILTER, scrubber.phrase),
         (_SPARE, lambda _: ""),
     )
     for (before, width), way in ways:
@@ -271,14 +272,19 @@ def _annotated(
 def _shortened(text: str, scrubber: Scrubber) -> str:
     """The text cleaned, and no longer than it was: its record has no more room."""
     passages = scrubber.passages(text)
-    long = scrubber.clean(text)
-    return long if len(long.encode()) <= len(text.encode()) else _crossed_out(text, passages)
+    long = scrubber.phrase(text)
+    if len(long.encode()) <= len(text.encode()):
+        return long
+    short = _crossed_out(text, passages)
+    return (
+        descriptors.clean(short, capitals=True, sign="X") if descriptors.is_short(text) else short
+    )
 
 
 def _crossed_out(text: str, passages: list[Passage]) -> str:
     pieces, at = [], 0
     for passage in merged(passages):
-        pieces += [text[at : passage.start], "X"]
+        pieces += [text[at : passage.start], passage.moved or "X"]
         at = passage.end
     return "".join((*pieces, text[at:]))
 
@@ -304,11 +310,11 @@ def _decoded(data: bytes) -> str:
         return data.decode("gb18030", "replace")
 
 
-def left(path: Path, known: Known) -> Iterator[str]:
+def left(path: Path, known: Known, options: Options) -> Iterator[str]:
     """What a copy still tells."""
     from osler.io.input_file import opened
 
-    scrubber = Scrubber(known)
+    scrubber = second_look(known, dates=options.dates)
     with opened(path) as file:
         layout = _layout(file)
         file.stream.seek(0)

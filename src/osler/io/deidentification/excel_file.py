@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from osler.errors import InputError, MissingExtraError, TooLargeError, UnsupportedError
-from osler.io.deidentification.cells import Cells, kind_of_name
+from osler.io.deidentification import columns
+from osler.io.deidentification.cells import Cells
 from osler.io.deidentification.docx_file import EMPTY_CORE, write_parts
 from osler.io.deidentification.free_text import Scrubber
 from osler.io.deidentification.known import Known
@@ -155,7 +156,7 @@ def _squared(file: InputFile, rows: Rows) -> Rows:
 
 def _kinds(rows: Rows) -> list[str]:
     """What the columns hold: by their names, and a column of dates by its cells."""
-    kinds = [kind_of_name(str(name)) for name in rows[0]] if rows else []
+    kinds = columns.kinds_of([[_text(v) for v in row] for row in rows])
     for at, kind in enumerate(kinds):
         if not kind and any(isinstance(row[at], date | time) for row in rows[1:]):
             kinds[at] = "date"

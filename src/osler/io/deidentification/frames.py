@@ -24,12 +24,16 @@ _J2K: Final = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
 _HTJ2K: Final = tuple(f"1.2.840.10008.1.2.4.20{n}" for n in (1, 2, 3))
 RLE: Final = "1.2.840.10008.1.2.5"
 _BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
-_NATIVE: Final = (
+NATIVE: Final = (
     "1.2.840.10008.1.2",
     "1.2.840.10008.1.2.1",
     "1.2.840.10008.1.2.1.99",
     _BIG_ENDIAN,
 )
+SYNTAXES: Final = frozenset(
+    (*NATIVE, JPEG_BASELINE, JPEG_EXTENDED, *_JPEG_LOSSLESS, *_JPEG_LS, *_J2K, *_HTJ2K, RLE)
+)
+"""Transfer syntaxes whose frames can be decoded and coded again."""
 _FLOATS: Final = {"FloatPixelData": "f4", "DoubleFloatPixelData": "f8"}
 _QUALITY: Final = 95  # of 100, for the lossy JPEG syntaxes
 
@@ -61,8 +65,7 @@ class Frames:
         self._pieces: list[bytes] | None = None
 
     def _check(self) -> None:
-        known = (*_NATIVE, JPEG_BASELINE, JPEG_EXTENDED, *_JPEG_LOSSLESS, *_JPEG_LS)
-        if self.syntax not in (*known, *_J2K, *_HTJ2K, RLE):
+        if self.syntax not in SYNTAXES:
             raise UnsupportedError(
                 f"its pixels are in transfer syntax {self.syntax} (a film, perhaps), in which text "
                 "cannot be searched; convert it first"
@@ -73,7 +76,7 @@ class Frames:
     @property
     def native(self) -> bool:
         """Whether the pixels are not compressed."""
-        return self.syntax in _NATIVE
+        return self.syntax in NATIVE
 
     @property
     def syntax_keeps_ybr(self) -> bool:

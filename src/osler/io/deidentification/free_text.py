@@ -8,7 +8,9 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
+from osler.io.deidentification.dates import Offset
 from osler.io.deidentification.known import Known
 
 
@@ -20,15 +22,26 @@ class Passage:
         start: index of its first character.
         end: index after its last.
         kind: NAME, DATE, TIME, ID, PHONE, EMAIL, URL, PLACE or AGE.
+        moved: a date that stands in its place; empty where ``[KIND]`` does.
     """
 
     start: int
     end: int
     kind: str
+    moved: str = ""
+
+    @property
+    def sign(self) -> str:
+        """What stands in its place."""
+        return self.moved or f"[{self.kind}]"
 
 
 Model = Callable[[str], Iterable[Passage]]
 """Finds more passages in a text than the rules do; a hook for a language model."""
+
+
+STILL: Final = Offset(0, 0)
+"""Of a second look: whole dates may stand where they stand."""
 
 
 class Scrubber:
@@ -37,26 +50,45 @@ class Scrubber:
     Args:
         known: what is known of the people in them.
         model: finds more, besides the rules.
+        offset: how far whole dates move; without it all become ``[DATE]``.
     """
 
-    def __init__(self, known: Known, *, model: Model | None = None) -> None:
+    def __init__(
+        self, known: Known, *, model: Model | None = None, offset: Offset | None = None
+    ) -> None:
         self._known = known
         self._model = model
+        self._offset = offset
 
     def knowing(self, more: Known) -> "Scrubber":
         """A scrubber that knows more people besides."""
         known = Known()
         known.update(self._known)
         known.update(more)
-        return Scrubber(known, model=self._model)
+        return Scrubber(known, model=self._model, offset=self._offset)
+
+    def moving(self, offset: Offset | None) -> "Scrubber":
+        """A scrubber of the same people that moves dates by another offset."""
+        if offset is None or self._offset in (offset, STILL):
+            return self
+        other = Scrubber(self._known, model=self._model, offset=offset)
+        other.__dict__.update(_kinds=self._kinds, _pattern=self._pattern)
+        return other
 
     def clean(self, text: str) -> str:
         """The text with a placeholder for every passage."""
         return replace(text, self.passages(text))
 
+    def phrase(self, text: str) -> str:
+        """The same of a note or a label: in few words, unknown ones with a capital go too."""
+        from osler.io.deidentification import descriptors
+
+        new = self.clean(text)
+        return descriptors.clean(new, capitals=True) if descriptors.is_short(new) else new
+
     def known_only(self, text: str) -> str:
         """The text with a placeholder for what the header knows; nothing else is touched."""
-        return replace(text, self._of_header(text)) if text else text
+        return replace(text, self._dates(text, merged(self._of_header(text)))) if text else text
 
     def passages(self, text: str) -> list[Passage]:
         """What tells of somebody, from left to right, none over another."""
@@ -67,7 +99,24 @@ class Scrubber:
         found = [*self._of_header(text), *text_rules.find(text)]
         if self._model is not None:
             found.extend(self._model(text))
-        return merged(found)
+        return self._dates(text, merged(found))
+
+    def _dates(self, text: str, passages: list[Passage]) -> list[Passage]:
+        """Passages with the dates that take the place of those that move; none that stand still."""
+        if self._offset is None:
+            return passages
+        from osler.io.deidentification import text_dates
+
+        out = []
+        for one in passages:
+            if one.kind == "DATE":
+                new = text_dates.moved(text, one.start, one.end, self._offset, self._known)
+                if new == text[one.start : one.end]:
+                    continue
+                out.append(Passage(one.start, one.end, one.kind, new or ""))
+            else:
+                out.append(one)
+        return out
 
     def _of_header(self, text: str) -> list[Passage]:
         if self._pattern is None:
@@ -85,6 +134,18 @@ class Scrubber:
     def _pattern(self) -> re.Pattern[str] | None:
         words = [_bounded(text, kind) for text, kind in self._known.texts()]
         return re.compile("|".join(words), re.IGNORECASE) if words else None
+
+
+def second_look(known: Known, *, dates: str, offsets: bool = True) -> Scrubber:
+    """What looks through a copy: where dates were moved, those that are whole may stand in texts.
+
+    Args:
+        known: what must not be there.
+        dates: what was done to dates: ``"remove"``, ``"shift"`` or ``"keep"``.
+        offsets: whether dates moved only where one person alone is known, as in prose.
+    """
+    moves = dates == "shift" and (len(known.offsets) == 1 or not offsets)
+    return Scrubber(known, offset=STILL if moves else None)
 
 
 def _bounded(text: str, kind: str) -> str:
@@ -112,9 +173,9 @@ def merged(passages: Iterable[Passage]) -> list[Passage]:
 
 
 def replace(text: str, passages: Iterable[Passage]) -> str:
-    """The text with ``[KIND]`` for each passage."""
+    """The text with ``[KIND]`` for each passage, or the date that it moved to."""
     pieces, at = [], 0
     for passage in merged(passages):
-        pieces += [text[at : passage.start], f"[{passage.kind}]"]
+        pieces += [text[at : passage.start], passage.sign]
         at = passage.end
     return "".join((*pieces, text[at:]))

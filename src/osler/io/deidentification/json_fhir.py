@@ -105,7 +105,7 @@ class Resources(Tree):
         for text in _strings(value.get("display")) if "reference" in value else ():
             known.add_name(text)
         for text in _strings(value.get("birthDate")):
-            known.add_date(text)
+            known.add_birth(text)
         for one in value.values():
             self.learn(one, known)
 

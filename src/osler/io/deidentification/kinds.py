@@ -15,7 +15,7 @@ from osler.io.deidentification.free_text import Scrubber
 from osler.io.deidentification.known import Known
 from osler.io.deidentification.names_of_files import names_in, place
 from osler.io.input_file import InputFile, opened
-from osler.io.record_signatures import is_edf, is_pdf, is_zip
+from osler.io.record_signatures import is_edf, is_hl7, is_pdf, is_zip
 from osler.io.signal_wfdb_header import is_wfdb_header
 from osler.io.signatures import (
     describe,
@@ -23,6 +23,8 @@ from osler.io.signatures import (
     is_dicom,
     is_dicomdir,
     is_jpeg,
+    is_metaimage,
+    is_nrrd,
     is_png,
     is_tiff,
 )
@@ -62,8 +64,29 @@ def kind_of(file: InputFile) -> Kind:
         if kind.accepts(file):
             return kind
     raise UnsupportedError(
-        f"'{file.name}' is {describe(file.head)}, which is not cleaned, so it was not copied"
+        f"'{file.name}' is {_described(file)}, which is not cleaned, so it was not copied"
     )
+
+
+def _described(file: InputFile) -> str:
+    """What a file is that is not cleaned, with the way out where there is one."""
+    from osler.io.readers import READERS
+
+    for reader in READERS:
+        if reader.format in _READ_ONLY and reader.accepts(file.head):
+            return _READ_ONLY[reader.format]
+    return describe(file.head)
+
+
+_CONVERT: Final = "convert it first: osler convert IN OUT"
+_READ_ONLY: Final = {
+    "heyex-vol": f"an OCT export of Heidelberg (.vol: its header names the patient; {_CONVERT})",
+    "heyex-e2e": f"an OCT container of Heidelberg (.e2e: it names the patient often; {_CONVERT})",
+    "topcon": f"an OCT container of Topcon (it names the patient; {_CONVERT})",
+    "parquet": "a table in Parquet (export it as CSV: osler convert IN OUT.csv)",
+    "hl7": "a message of HL7 version 2 (take its text out first: osler convert IN OUT.txt)",
+    "h5ad": "an HDF5 file (export it as CSV: osler convert IN OUT.csv)",
+}
 
 
 def known_of(file: InputFile, setting: Setting) -> Known:
@@ -83,11 +106,14 @@ def _nearby(file: InputFile, setting: Setting) -> Known:
     A report lies beside its pictures, above them, or in a folder beside theirs.
     """
     known = Known()
-    known.update(_of_folder(str(file.path.parent), setting))
+    here = _of_folder(str(file.path.parent), setting)
+    known.update(here)
     first = Path(setting.relative(file.path)).parts[0]
     top = setting.source / first if setting.source.is_dir() else setting.source.parent
     if setting.source.is_dir():
         known.update(_of_tree(str(top if top.is_dir() else setting.source), setting))
+    if here.offsets:  # whose pictures lie beside a text, its dates are about
+        known.offsets = set(here.offsets)
     return known
 
 
@@ -97,7 +123,9 @@ def _scrubber(file: InputFile, setting: Setting, known: Known) -> Scrubber:
     Those are no more than likely, so that a copy is not refused for them.
     """
     likely = names_in(setting.relative(file.path))
-    return Scrubber(known, model=setting.model).knowing(likely)
+    moves = setting.options.dates == "shift" and len(known.offsets) == 1
+    offset = next(iter(known.offsets)) if moves else None
+    return Scrubber(known, model=setting.model, offset=offset).knowing(likely)
 
 
 @lru_cache(maxsize=64)
@@ -183,6 +211,14 @@ def _nifti(file: InputFile, setting: Setting) -> Draft:
     where = nifti_file.place_of(file, relative, setting.key)
     known = _nearby(file, setting)
     return Draft(where, lambda path: nifti_file.write(file, path, counts), counts, known=known)
+
+
+def _volume(file: InputFile, setting: Setting) -> Draft:
+    from osler.io.deidentification import volume_file
+
+    volume = volume_file.clean(file)
+    where = place(setting.relative(file.path), volume.ending, setting.key)
+    return volume.draft(where, _nearby(file, setting))
 
 
 def _edf(file: InputFile, setting: Setting) -> Draft:
@@ -348,7 +384,8 @@ def _put(text: str, path: Path) -> None:
 
 def _has_ending(*endings: str) -> Callable[[InputFile], bool]:
     def accepts(file: InputFile) -> bool:
-        return file.path.suffix.lower() in endings
+        # rules for prose do not find the names in the fields of a message
+        return file.path.suffix.lower() in endings and not is_hl7(file.head)
 
     return accepts
 
@@ -368,6 +405,7 @@ KINDS: Final[list[Kind]] = [
     Kind("dicom", lambda file: is_dicom(file.head), _dicom, _dicom_told),
     Kind("raster", _is_raster, _raster),
     Kind("nifti", _is_nifti, _nifti),
+    Kind("volume", lambda file: is_nrrd(file.head) or is_metaimage(file.head), _volume),
     Kind("edf", lambda file: is_edf(file.head), _edf, _edf_told),
     Kind("docx", _is_docx, _docx),
     Kind("xlsx", _is_excel, _excel),

@@ -9,7 +9,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 from pydicom.valuerep import PersonName
 
-from osler.io.deidentification.dates import read_date
+from osler.io.deidentification.dates import Offset, read_date
 from osler.io.deidentification.uids import is_standard, names_a_class
 
 _IDS: Final = (
@@ -59,6 +59,8 @@ class Known:
         places: institutions and addresses.
         dates: days, as YYYYMMDD.
         uids: unique identifiers that were replaced.
+        births: those of the days that are somebody's birth.
+        offsets: how far the dates of the people here move.
     """
 
     names: set[str] = field(default_factory=set)
@@ -66,6 +68,8 @@ class Known:
     places: set[str] = field(default_factory=set)
     dates: set[str] = field(default_factory=set)
     uids: set[str] = field(default_factory=set)
+    births: set[str] = field(default_factory=set)
+    offsets: set[Offset] = field(default_factory=set)
 
     def update(self, other: "Known") -> None:
         """Take over what another knows."""
@@ -74,6 +78,8 @@ class Known:
         self.places |= other.places
         self.dates |= other.dates
         self.uids |= other.uids
+        self.births |= other.births
+        self.offsets |= other.offsets
 
     def add_name(self, name: str) -> None:
         """A person's name, in DICOM's form (FAMILY^GIVEN^MIDDLE) or as people write it."""
@@ -103,6 +109,14 @@ class Known:
         day = read_date(value[:10]) or read_date(value[:8])
         if day is not None and day.year > 1850:
             self.dates.add(day.strftime("%Y%m%d"))
+
+    def add_birth(self, value: str) -> None:
+        """A day of birth, which never goes along."""
+        before = set(self.dates)
+        self.dates.clear()
+        self.add_date(value)
+        self.births |= self.dates
+        self.dates |= before
 
     def date_variants(self) -> Iterator[str]:
         """Each day in the ways in which people write it."""
@@ -201,7 +215,9 @@ def _collect(dataset: Dataset, known: Known, *, dates: bool, uids: bool) -> None
         elif element.VR == "UI":
             own = uids and not names_a_class(element.keyword)
             known.uids.update(t for t in texts if own and t and not is_standard(t))
-        elif element.keyword == "PatientBirthDate" or (dates and element.VR in ("DA", "DT")):
+        elif element.keyword == "PatientBirthDate":
+            _each(known.add_birth, texts)
+        elif dates and element.VR in ("DA", "DT"):
             _each(known.add_date, texts)
 
 

@@ -89,6 +89,9 @@ def copy(path: Path, setting: Setting) -> Copied:
             if is_dicomdir(file.head):
                 why = f"'{name}' is a DICOMDIR, an index that holds nothing but names"
                 return Copied(path, "left out", "dicomdir", error=why)
+            if _has_its_header(path):
+                why = f"'{name}' holds the voxels of a volume whose header lies beside it"
+                return Copied(path, "left out", "volume", error=why)
             kind = kind_of(file)
             format, draft = kind.format, kind.make(file, setting)
             target = setting.out.joinpath(*draft.place)
@@ -116,6 +119,14 @@ def copy(path: Path, setting: Setting) -> Copied:
         sha256=digest,
         seconds=round(time.monotonic() - begun, 3),
     )
+
+
+def _has_its_header(path: Path) -> bool:
+    """Whether a file goes along with the header of a volume, into one file."""
+    from osler.io.deidentification import volume_file
+
+    ending = path.name.lower()
+    return ending.endswith((".raw", ".zraw", ".raw.gz")) and volume_file.is_of_a_header(path)
 
 
 def _put(draft: Draft, target: Path, file: InputFile, setting: Setting) -> str:

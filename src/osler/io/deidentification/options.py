@@ -46,8 +46,8 @@ class Options:
         1. DICOM PS3.16, CID 7050 (De-identification Method).
         """
         yield "113100", "Basic Application Confidentiality Profile"
-        yield "113101", "Clean Pixel Data Option"
         chosen = (
+            (self.pixels != "rules", "113101", "Clean Pixel Data Option"),
             (self.graphics, "113103", "Clean Graphics Option"),
             (self.structured, "113104", "Clean Structured Content Option"),
             (self.descriptors, "113105", "Clean Descriptors Option"),

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from osler.errors import MissingExtraError, OutputError, UnsupportedError
 from osler.io.deidentification.draft import Cleaned
-from osler.io.deidentification.free_text import Scrubber, replace
+from osler.io.deidentification.free_text import Scrubber, replace, second_look
 from osler.io.deidentification.known import Known
+from osler.io.deidentification.options import Options
 from osler.io.input_file import MAX_PIXELS, InputFile, opened
 from osler.record import Text
 
@@ -68,18 +69,19 @@ def _text(file: InputFile) -> tuple[str, bool]:
     return item.text, "pages-without-text" in item.flags
 
 
-def left(path: Path, known: Known) -> Iterator[str]:
+def left(path: Path, known: Known, options: Options) -> Iterator[str]:
     """What a copy still tells: in its text, or because it is no document of ours."""
     with opened(path) as file:
         text, _ = _text(file)
         file.stream.seek(0)
         data = file.stream.read()
+    scrubber = second_look(known, dates=options.dates)
     # lines were broken where they were too long, perhaps within a name
     for one in (text, re.sub(r"\s*\n\s*", " ", text)):
-        if Scrubber(known).known_only(one) != one:
+        if scrubber.known_only(one) != one:
             yield "something of a patient in its text"
             break
-    if Scrubber(known).passages(text):
+    if scrubber.passages(text):
         yield "something of somebody in its text"
     if re.search(rb"/(?:Info|Metadata|EmbeddedFiles?|AcroForm|XObject|JavaScript|Annots)\b", data):
         yield "parts of a PDF document besides its text"

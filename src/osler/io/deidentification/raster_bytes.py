@@ -126,6 +126,18 @@ def orientation_segment(orientation: int) -> bytes:
     return b"Exif\0\0MM\0*" + struct.pack(">I", 8) + entry
 
 
+_BLOCK: Final = 1 << 20
+_ADAM7: Final = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
+
+
 def png(data: bytes, counts: Counts) -> bytes:
     """A PNG stream without texts, times, EXIF and unknown chunks.
 
@@ -135,6 +147,7 @@ def png(data: bytes, counts: Counts) -> bytes:
     """
     out = bytearray(_PNG)
     at = len(_PNG)
+    rows = _Rows()
     while True:
         if at + 12 > len(data):
             raise UnreadableError("the PNG stream ends early")
@@ -147,6 +160,8 @@ def png(data: bytes, counts: Counts) -> bytes:
             raise UnsupportedError("it is an animated PNG; save its pictures one by one")
         if kind == b"iCCP":
             body = _png_profile(body)
+        if kind in (b"IHDR", b"IDAT"):
+            rows.see(kind, body)
         if kind in _PNG_KEPT or (kind == b"iCCP" and body):
             out += struct.pack(">I", len(body)) + kind + body
             out += struct.pack(">I", zlib.crc32(kind + body))
@@ -157,6 +172,46 @@ def png(data: bytes, counts: Counts) -> bytes:
     if at < len(data):
         counts["bytes after the picture", "removed"] += 1
     return bytes(out)
+
+
+class _Rows:
+    """The rows of a PNG picture as they come: nothing may lie behind the last one."""
+
+    def __init__(self) -> None:
+        self._unpacker = zlib.decompressobj()
+        self._left = -1
+
+    def see(self, kind: bytes, body: bytes) -> None:
+        """Take the header, or one more part of the rows.
+
+        Raises:
+            UnreadableError: there is more than the header tells of, or no header.
+        """
+        if kind == b"IHDR":
+            self._left = _png_bytes(body)
+            return
+        while body and self._left >= 0:
+            try:
+                self._left -= len(self._unpacker.decompress(body, _BLOCK))
+            except zlib.error:
+                raise UnreadableError("the PNG stream is damaged") from None
+            body = self._unpacker.unconsumed_tail
+        if self._left < 0 or self._unpacker.unused_data:
+            raise UnreadableError("the PNG stream holds something after its last row")
+
+
+def _png_bytes(header: bytes) -> int:
+    """How many bytes the rows of a PNG take, each with the number of its filter [1].
+
+    1. PNG (third edition), 8.1: Adam7 interlacing, seven pictures of every eighth, fourth... pixel.
+    """
+    if len(header) != 13:
+        raise UnreadableError("the PNG stream has no proper header")
+    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
+    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(colour, 4)
+    steps = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+    sizes = [(-(-(width - x) // dx), -(-(height - y) // dy)) for x, y, dx, dy in steps]
+    return sum(h * (1 + (w * bits + 7) // 8) for w, h in sizes if w > 0 and h > 0)
 
 
 def _png_profile(body: bytes) -> bytes:

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from osler.errors import UnsupportedError
+from osler.io.deidentification import columns
 from osler.io.deidentification.cells import (
     CLEANED,
     NUMBER,
     Cells,
     Row,
     is_gone,
-    kind_of_name,
 )
-from osler.io.deidentification.free_text import Scrubber
+from osler.io.deidentification.free_text import second_look
 from osler.io.deidentification.known import Known
 from osler.io.deidentification.options import Options
 from osler.io.deidentification.text_file import decoded
@@ -57,7 +57,7 @@ class Table:
         rows = [row for row in rows if row]
         if not rows or any(len(row) != len(rows[0]) for row in rows):
             raise UnsupportedError(f"'{file.name}' has rows of different lengths; export it again")
-        self.learn(rows, kinds := [kind_of_name(name) for name in rows[0]])
+        self.learn(rows, kinds := columns.kinds_of(rows))
         out = io.StringIO(newline="")
         writer = csv.writer(out, delimiter=delimiter, lineterminator="\n")
         writer.writerows(self.rows(rows, kinds))
@@ -69,12 +69,19 @@ class Table:
 
     def rows(self, rows: Sequence[Sequence[str]], kinds: Sequence[str]) -> Iterator[list[str]]:
         """Each row without people, the names of the columns first."""
-        yield [self._cells.scrubber.clean(name) for name in rows[0]]
+        yield [self._column(name, kind) for name, kind in zip(rows[0], kinds, strict=True)]
         for row in rows[1:]:
             about = self._about(row, kinds)
             yield [
                 self._cells.cell(cell, kind, about) for cell, kind in zip(row, kinds, strict=True)
             ]
+
+    def _column(self, name: str, kind: str) -> str:
+        """The name of a column; where there is none, what stands there is a value as any other."""
+        if kind == "name" and columns.is_somebody(name):
+            self.counts["column of name", "replaced"] += 1
+            return "[NAME]"
+        return self._cells.scrubber.clean(name)
 
     def _about(self, row: Sequence[str], kinds: Sequence[str]) -> Row:
         pairs = zip(row, kinds, strict=True)
@@ -95,16 +102,17 @@ def left_in(
     rows: Sequence[Sequence[str]], options: Options, kinds: Sequence[str] | None = None
 ) -> Iterator[str]:
     """What cleaned rows still tell; the first has the names of the columns, if not their kinds."""
-    scrubber = Scrubber(Known())
-    names = rows[0] if rows else ()
-    for at, kind in enumerate(map(kind_of_name, names) if kinds is None else kinds):
+    scrubber = second_look(Known(), dates=options.dates, offsets=False)
+    for at, kind in enumerate(columns.kinds_of(rows) if kinds is None else kinds):
         cells = [row[at] for row in rows[1:] if at < len(row) and row[at].strip()]
         if kind in ("date", "place") and not is_gone(kind, options):
             continue
         if kind and kind in CLEANED:
             if not all(CLEANED[kind].fullmatch(cell) for cell in cells):
                 yield f"something in a column of {kind}"
-        elif not kind and any(not NUMBER.match(c) and scrubber.passages(c) for c in cells):
+        elif kind in ("", "remark") and any(
+            not NUMBER.match(c) and scrubber.passages(c) for c in cells
+        ):
             yield "something of somebody in a column of text"
 
 

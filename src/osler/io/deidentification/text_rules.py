@@ -18,10 +18,11 @@ _MONTH: Final = (
 )
 _DAY: Final = r"(?:0?[1-9]|[12]\d|3[01])"
 _YEAR: Final = r"(?:18|19|20)\d\d"
+_SIGN: Final = r"[^\W㐀-鿿]"  # of a word that is not Chinese
 _NOT_IN_NUMBER: Final = r"(?<![\d.])"
 
 RULES: Final[tuple[tuple[str, str], ...]] = (
-    ("EMAIL", r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
+    ("EMAIL", rf"(?<!{_SIGN})(?<![.+%'-])(?:{_SIGN}|[.+%'-])+@(?:{_SIGN}|-)+(?:\.(?:{_SIGN}|-)+)+"),
     ("URL", r"(?:https?|ftp)://[^\s<>\"'）)]+|www\.[^\s<>\"'）)]+"),
     ("ID", r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])"),  # an address in a network
     # dates
@@ -42,7 +43,19 @@ RULES: Final[tuple[tuple[str, str], ...]] = (
     ),
     (
         "DATE",
-        r"\b(?<=on\s)(?:0?[1-9]|[12]\d|3[01])/(?:0?[1-9]|1[0-2])(?![\d/.])",
+        r"\b(?:on|rv|seen|dated?|reviewed|informed|since|until|due|visit|clinic|appt|admitted|discharged)[\s:]+(?P<it>(?:0?[1-9]|[12]\d|3[01])[/.](?:0?[1-9]|1[0-2]))(?![\d/.]|\s?(?:mm|cm|mg|ml|%))",
+    ),
+    (
+        "DATE",  # 23/6 02:10
+        r"(?<![\d./])(?P<it>(?:0?[1-9]|[12]\d|3[01])/(?:0?[1-9]|[12]\d|3[01]))(?=,?\s+(?:at\s+)?(?:[01]?\d|2[0-3])[:：.h][0-5]\d)",
+    ),
+    (
+        "DATE",
+        rf"\b(?P<it>(?:(?:christmas|easter|new\syear(?:'s|s)?|thanksgiving|boxing|good\sfriday|diwali|eid|ramadan|hanukkah|halloween)(?:\s(?:eve|day|monday|sunday))?)\s{_YEAR}|(?:christmas|new\syear'?s)\s(?:eve|day)|boxing\sday)\b",
+    ),
+    (
+        "DATE",
+        rf"\b(?P<it>(?:mon|tues|wednes|thurs|fri|satur|sun)day,?\s+{_DAY}(?:st|nd|rd|th)?\s+{_MONTH}(?:,?\s*{_YEAR})?)(?![a-z])",
     ),
     (
         "TIME",
@@ -68,7 +81,7 @@ RULES: Final[tuple[tuple[str, str], ...]] = (
     ("ID", r"(?<!\d)\d{3}\s\d{3}\s\d{4}(?!\d)"),  # national health service number
     (
         "ID",
-        r"(?<![A-Za-z\d.])(?=[A-Z\d-]*[A-Z])(?=(?:[A-Z-]*\d){4})[A-Z\d]+(?:-[A-Z\d]+)*(?![A-Za-z\d])",
+        r"(?<![A-Za-z\d.])(?=[A-Z\d-]{0,40}[A-Z])(?=(?:[A-Z-]{0,40}\d){4})[A-Z\d]+(?:-[A-Z\d]+)*(?![A-Za-z\d])",
     ),
     ("ID", r"(?<![\d.])\d{6,}(?![\d.]\d)(?!\d)(?!\s?(?:/|per|cells|copies|IU|个))"),
     ("ID", r"(?<![A-Za-z\d])\d{1,3}(?:\.\d+){4,}"),  # a unique identifier
@@ -78,14 +91,52 @@ RULES: Final[tuple[tuple[str, str], ...]] = (
 _COMPILED: Final = [
     (kind, re.compile(pattern, 0 if kind == "ID" else re.IGNORECASE)) for kind, pattern in RULES
 ]
+_PIECE: Final = 4000
+"""Characters that rules see at a time, and..."""
+_AROUND: Final = 300
+"""...how many before and after them."""
+_SPACE: Final = re.compile(r"\s")
 _CARD: Final = re.compile(r"(?<!\d)[1-9]\d{16}[\dXx](?![\dXx])")
 
 
 def find(text: str) -> Iterator[Passage]:
-    """Passages of a text that any rule takes; they may overlap."""
+    """Passages of a text that any rule takes; they may overlap.
+
+    A long text is read in pieces, so that time grows with its length alone, whatever it holds.
+    """
+    for start, stop in _pieces(text):
+        left = _cut(text, max(0, start - _AROUND), start)
+        right = _cut(text, stop, min(len(text), stop + _AROUND), last=True)
+        for passage in _find(text[left:right]):
+            if start <= passage.start + left < stop:
+                yield Passage(passage.start + left, passage.end + left, passage.kind)
+
+
+def _pieces(text: str) -> Iterator[tuple[int, int]]:
+    """Where to cut a text: after a line if there is one, else between words, else anywhere."""
+    start = 0
+    while len(text) - start > _PIECE:
+        stop = text.rfind("\n", start + _PIECE // 2, start + _PIECE) + 1
+        stop = stop or _cut(text, start + _PIECE // 2, start + _PIECE, last=True)
+        yield start, stop
+        start = stop
+    yield start, len(text)
+
+
+def _cut(text: str, start: int, stop: int, *, last: bool = False) -> int:
+    """The end of the first (or last) white space within a part of a text, or its outer edge."""
+    if stop >= len(text) and last:
+        return len(text)
+    if start == 0 and not last:
+        return 0
+    spaces = [m.end() for m in _SPACE.finditer(text, start, stop)]
+    return (spaces[-1] if last else spaces[0]) if spaces else (stop if last else start)
+
+
+def _find(text: str) -> Iterator[Passage]:
     for kind, pattern in _COMPILED:
         for match in pattern.finditer(text):
-            yield Passage(match.start(), match.end(), kind)
+            yield Passage(*match.span("it" if "it" in pattern.groupindex else 0), kind)
     for match in _CARD.finditer(text):
         yield Passage(match.start(), match.end(), "ID")
     if text_rules_zh.HAN.search(text):

@@ -27,11 +27,24 @@ _LABEL: Final = (
     "(?:患者姓名|病人姓名|姓名|患者|病人|报告医[师生]|审核医[师生]|诊断医[师生]|检查医[师生]|申请医[师生]|"
     "送检医[师生]|主治医[师生]|住院医[师生]|主管医[师生]|经治医[师生]|记录医[师生]|书写医[师生]|医[师生]|"
     "签名|签字|报告者|审核者|复核者?|审签|校对|首页|检查者|操作者|操作技师|技师|护士|联系人|监护人|家属|陪同人|母亲|父亲|丈夫|"
-    "妻子|儿子|女儿|配偶|主任|教授|术者|助手|麻醉师|申请人|记录者|录入员|会诊医[师生])"
+    "妻子|儿子|女儿|配偶|主任|教授|术者|助手|麻醉师|申请人|记录者|录入员|会诊医[师生]|总检医[师生]|"
+    "送检者|目击者|证人|代诉人|陪诊者?|主刀|一助|二助|器械护士|巡回护士|管床医[师生]|主任医师|主治医师|住院医师|医师)"
 )
 _AFTER: Final = (
     "(?:主任医师|副主任医师|主治医师|住院医师|医生|医师|大夫|主任|教授|护士长|护士|技师|先生|女士|小姐|同志|"
-    "老师|院长|博士|药师|阿姨|大爷|老人)"
+    "老师|院长|博士|药师|阿姨|大爷|大妈|老人|警官|法官|律师|师傅|科长|所长|村医|奶奶|爷爷|叔叔|"
+    "伯伯|婶婶|大哥|大姐|局长|书记|校长)"
+)
+_RELATIVE: Final = (
+    "(?:父亲|母亲|父|母|夫|妻子|妻|丈夫|爱人|儿子|女儿|长子|次子|长女|次女|子|女|哥哥|弟弟|姐姐|妹妹|兄|弟|姐|妹|"
+    "姑妈|姑姑|姨妈|阿姨|舅舅|舅妈|叔叔|伯父|外婆|外公|奶奶|爷爷|孙子|孙女|男友|女友|同事|邻居|同学|朋友|"
+    "室友|保姆|护工)"
+)
+_COMPOUND: Final = "(?:欧阳|上官|司马|诸葛|司徒|皇甫|尉迟|公孙|慕容|令狐|夏侯|端木|百里|南宫|歐陽|諸葛|司徒|慕容|夏侯)"
+_COMMON: Final = "[王李张刘陈杨赵黄周吴徐孙马朱胡郭何林罗郑梁谢宋唐许邓韩冯曹彭曾钱邹蒋蔡贾丁魏薛阎余潘杜戴夏钟汪田任姜范方石姚谭廖邹熊金陆郝孔白崔康毛邱秦江史顾侯邵孟龙万段雷汤尹黎易常武乔贺赖龚文庞樊兰殷施陶洪翟安颜倪严牛温芦季俞章鲁葛伍韦申尤毕聂丛焦向柳邢路岳齐梅莫庄辛管祝左涂谷祁时舒耿牟卜詹关苗凌费纪靳盛童欧甄项曲成游阳裴席卫查屈鲍位覃霍翁隋植甘景薄单包司柏宁柯阮桂闵解强柴华车冉房边]"
+_ENDS: Final = (
+    r"(?=[，,。；;、！!？?\s（(）)/|:：]|$|男|女|于|今|因|主|诉|来|系|已|签|书|报|审|记|说|称|表示|告知|电话|会诊|陪|协|代|等|将|"
+    r"拟|行|住|出|入|转|自|现|曾|有|无|在|的|患|死|与|和|及|示|反映|做|为|所|负责|[\d一二三四五六七八九十]{1,3}岁|[七八九五六四三二]十)"
 )
 _PROVINCE: Final = (
     "(?:北京|上海|天津|重庆|河北|山西|辽宁|吉林|黑龙江|江苏|浙江|安徽|福建|江西|山东|河南|湖北|湖南|广东|"
@@ -53,11 +66,9 @@ _RULES: Final = (
     ("NAME", re.compile(rf"{_LABEL}[ \t　]*[:：][ \t　]*(?P<it>[㐀-鿿·]{{2,4}})")),
     (
         "NAME",
-        re.compile(
-            rf"{_LABEL}[ \t　]*(?P<it>{_NAME})(?=[，,。；;、\s（(）)/|]|男|女|$|[:：]|于|今|因|主诉|诉|来|系|已|签|书|报|审|记)"
-        ),
+        re.compile(rf"{_LABEL}[ \t　]*(?:示|叫|名|系|为)?(?P<it>{_NAME}){_ENDS}"),
     ),
-    ("NAME", re.compile(rf"(?<![主检复抽])(?P<it>{_SURNAME}[㐀-鿿]{{0,2}}?){_AFTER}")),
+    ("NAME", re.compile(rf"(?<![主检复抽处])(?P<it>{_SURNAME}[㐀-鿿]{{0,2}}?){_AFTER}")),
     (
         "NAME",
         re.compile(
@@ -70,6 +81,47 @@ _RULES: Final = (
         re.compile(rf"(?:由|与|向|经|请|和|同|及|找|问|告知|通知|联系)(?P<it>{_NAME})(?={_AFTER})"),
     ),
     ("NAME", re.compile(rf"(?P<it>{_SURNAME}某某?)")),
+    (
+        "NAME",  # of another language, in Chinese signs
+        re.compile(
+            r"(?P<it>[㐀-鿿]{1,8}(?:[·•・‧][㐀-鿿]{1,8}){1,3})(?!综合|病|征|细胞|试验|反应|现象|畸形|瘤|氏|分期|分型)"
+        ),
+    ),
+    ("NAME", re.compile(rf"(?P<it>{_COMPOUND}[㐀-鿿]{{1,2}}?){_ENDS}")),
+    (
+        "NAME",
+        re.compile(
+            rf"(?P<it>{_COMPOUND}[㐀-鿿](?!会诊|电话|陪同|表示)[^\W\d_A-Za-z说称因于在今主诉来系已男女患电陪将拟行住出入转自现曾有无的死与和及七八九五六]?)"
+        ),
+    ),
+    ("NAME", re.compile(rf"(?:叫做?|名叫|名为|姓名系)(?P<it>{_NAME}){_ENDS}")),
+    ("NAME", re.compile(rf"{_RELATIVE}(?P<it>{_NAME}){_ENDS}")),
+    (
+        "NAME",
+        re.compile(
+            rf"(?P<it>[老小阿]{_COMMON})(?=[（(，,。、；\s]|的|也|亦|在|说|来|把|已|先生|同志|护士|医生|大夫|师傅)"
+        ),
+    ),
+    (
+        "NAME",  # 邓、曾两位医生
+        re.compile(rf"(?P<it>{_COMMON}(?:、{_COMMON})+)(?=[两二三四几]位|等)"),
+    ),
+    (
+        "NAME",  # 尊敬的何教授
+        re.compile(rf"(?:尊敬的|敬爱的|致)(?P<it>{_SURNAME}[㐀-鿿]{{0,2}}?){_AFTER}"),
+    ),
+    (
+        "NAME",  # 豆豆，早产儿
+        re.compile(
+            r"(?P<it>([㐀-鿿])\2)(?=[，,（(]?(?:早产儿|患儿|男婴|女婴|足月儿|新生儿)|外婆|外公|奶奶|爷爷|妈妈|爸爸)"
+        ),
+    ),
+    (
+        "NAME",  # who signs a letter
+        re.compile(
+            r"(?:眼科|内科|外科|儿科|妇科|科室|门诊部|病理科|放射科)[ \t　]+(?P<it>[㐀-鿿]{2,5})(?=[ \t　]*(?:$|\n|[\d〇零一二三四五六七八九]{4}))"
+        ),
+    ),
     (
         "NAME",
         re.compile(
@@ -99,6 +151,13 @@ _RULES: Final = (
             rf"(?P<it>{_NUMERAL}{{4}}年(?:{_NUMERAL}{{1,3}}月(?:{_NUMERAL}{{1,3}}[日号])?)?|{_NUMERAL}{{1,2}}月{_NUMERAL}{{1,3}}[日号])"
         ),
     ),
+    (
+        "DATE",
+        re.compile(
+            r"(?P<it>(?:(?:18|19|20)\d\d年)?(?:元|正|腊|冬|闰?[一二三四五六七八九十]{1,2})月(?:初?[一二三四五六七八九十廿卅]{1,3}|\d{1,2})[日号])"
+        ),
+    ),
+    ("DATE", re.compile(r"(?P<it>(?:上|下|本|这|当)个?月\d{1,2}[日号])")),
     ("TIME", re.compile(r"(?P<it>(?<!\d)\d{1,2}[时點点]\d{1,2}分)")),
     (
         "DATE",
@@ -128,7 +187,30 @@ _RULES: Final = (
     (
         "PLACE",
         re.compile(
-            rf"(?P<it>{_PROVINCE}(?:省|市|自治区|壮族自治区|回族自治区|维吾尔自治区|特别行政区)?(?:[㐀-鿿]{{1,8}}?(?:市|州|地区|盟))?(?:[㐀-鿿]{{1,6}}?[区县旗])?(?:[㐀-鿿]{{1,8}}?(?:镇|乡|街道))?(?:[㐀-鿿]{{1,10}}?(?:路|街|道|巷|弄|村|社区|小区|花园|新村))?(?:\d+[\-\d]*(?:号|弄|栋|幢|楼|单元|室|组|层)+)*)"
+            rf"(?P<it>{_PROVINCE}(?:省|市|自治区|壮族自治区|回族自治区|维吾尔自治区|特别行政区)?(?:[㐀-鿿]{{1,8}}?(?:市|州|地区|盟))?(?:[㐀-鿿]{{1,6}}?[区县旗])?(?:[㐀-鿿]{{1,8}}?(?:镇|乡|街道))?(?:[㐀-鿿]{{1,10}}?(?:路|街|道|巷|弄|村|社区|小区|花园|新村))?(?:\d+[\-\d]*(?:号|弄|栋|幢|楼|单元|室|组|层)+)*(?:[㐀-鿿]{2, 8}?(?:花园|小区|大厦|公寓|家园|苑|广场|中心))?(?:[A-Za-z]?\d*(?:号楼|栋|幢|楼|单元|室|座|塔|层)|[A-Z]座?)*)"
+        ),
+    ),
+    (
+        "PLACE",  # below a city
+        re.compile(
+            r"(?P<it>(?<![㐀-鿿])[㐀-鿿]{2,4}[区县市][㐀-鿿]{2,6}(?:街道|大街|路|镇|乡|村|社区)|(?<=[在于到住])[㐀-鿿]{2,4}[区县市][㐀-鿿]{1,6}(?:街道|大街|路|镇|乡|村|社区))"
+        ),
+    ),
+    (
+        "PLACE",
+        re.compile(r"[在于到从](?P<it>[㐀-鿿]{2,12}?)(?=上班|工作|打工|就读|读书|上学|任教|退休)"),
+    ),
+    (
+        "PLACE",
+        re.compile(
+            r"(?P<it>[㐀-鿿]{2,8}(?:火车站|汽车站|高铁站|机场|地铁站|广场)(?:[东南西北][㐀-鿿]{0,3})?)"
+        ),
+    ),
+    ("PLACE", re.compile(r"(?P<it>(?:住院部|门诊楼|病房楼|外科楼|内科楼)[ ]?\d{1,2}[楼层])")),
+    (
+        "PLACE",
+        re.compile(
+            r"(?<=家在)(?P<it>[㐀-鿿]{2,12})|(?<=现住)(?P<it2>[㐀-鿿]{2,20}[\d\-]*[号弄室栋]?)"
         ),
     ),
     ("PLACE", re.compile(rf"(?P<it>{_CITY}(?:市)?(?:[㐀-鿿]{{1,6}}?[区县])?)")),
@@ -142,7 +224,7 @@ _RULES: Final = (
     (
         "PLACE",
         re.compile(
-            r"(?P<it>[㐀-鿿]{1,8}(?:路|街|巷|弄|大道)\d+[号弄](?:[\d\-]+[栋幢楼号室单元]*)*)"
+            r"(?P<it>[㐀-鿿]{1,8}(?:路|街|巷|弄|大道)\d+[号弄](?:[\d\-]+[栋幢楼号室单元]*)*(?:[㐀-鿿]{2,8}?(?:花园|小区|大厦|公寓|家园|苑|广场|中心))?(?:[A-Za-z]?\d*(?:号楼|栋|幢|楼|单元|室|座|塔|层))*)"
         ),
     ),
     (
@@ -154,7 +236,19 @@ _RULES: Final = (
     (
         "PLACE",
         re.compile(
-            r"(?P<it>\d+[ ]?(?:病区|病室|床)|(?:床号|病床|病区|病房)[ \t　]*[:：]?[ \t　]*[A-Za-z]?\+?\d+)"
+            r"(?P<it>(?<!\d)\d{1,4}[ ]?(?:病区|病室|床)|(?:床号|病床|病区|病房)[ \t　]*[:：]?[ \t　]*[A-Za-z]?\+?\d+)"
+        ),
+    ),
+    (
+        "ID",
+        re.compile(
+            r"[㐀-鿿](?:编?号|号码)[ \t　]*[:：为是]?[ \t　]*(?P<it>(?=[A-Za-z\d\-_㐀-鿿]*\d)[A-Za-z\d]{1,8}(?:[-_][A-Za-z\d㐀-鿿]{1,8})*\d{2,}[A-Za-z\d\-_]*)"
+        ),
+    ),
+    (
+        "ID",
+        re.compile(
+            r"(?:案号|文号|批号)[ \t　]*[:：]?[ \t　]*(?P<it>\d{2,4}[-—][㐀-鿿A-Za-z]{1,4}[-—]\d{2,6})"
         ),
     ),
     (
@@ -192,6 +286,12 @@ _NO_PLACE: Final = frozenset(
 )
 
 
+_ALONE: Final = frozenset("经由请与和向同及于在从时应需该各总常平干乐化安和万都农后")
+_NO_GIVEN: Final = re.compile(
+    r"[的了是在与及由该此各每吗呢也就还很把被我你他她它们这那不无没有者等位性型症病炎]|主治|主任|医[生师]|护士|患者|病人"
+)
+
+
 def is_name(word: str) -> bool:
     """Whether a word is a name of two to four characters, by its first."""
     return (
@@ -204,16 +304,38 @@ def is_name(word: str) -> bool:
 def find(text: str) -> Iterator[Passage]:
     """Passages of a text in Chinese."""
     for kind, pattern in _RULES:
-        for match in pattern.finditer(text):
-            start, end = match.span("it")
-            if end > start and not _everyday(kind, text[start:end]):
+        at = 0
+        while match := pattern.search(text, at):
+            start, end = match.span(match.lastgroup or "it")
+            at = match.end() if match.end() > match.start() else match.end() + 1
+            if kind == "PLACE":
+                start += _led_to(text[start:end])
+            if end <= start:
+                continue
+            if _everyday(kind, text[start:end]):
+                at = match.start() + 1  # a name may begin within what is none
+            else:
                 yield Passage(start, end, kind)
+
+
+def _led_to(place: str) -> int:
+    """How many signs of a supposed place are those that lead to it: "graduated from"."""
+    led = _LEADS.match(place)
+    return led.end() if led else 0
+
+
+_LEADS: Final = re.compile(
+    r"[在于到从去由]+|住(?!院)|"
+    r"[㐀-鿿]{0,6}?(?:就读于|毕业于|就职于|任职于|工作于|退休于|转至|转入|转往|收治于|来自|位于|前往|去往|通知|送至|送往)"
+)
 
 
 def _everyday(kind: str, word: str) -> bool:
     """Whether a supposed name or place is a word of every note."""
     if kind == "NAME":
-        return _NOT_NAMES.match(word) is not None
+        if word in _ALONE:
+            return True
+        return _NOT_NAMES.match(word) is not None or _NO_GIVEN.search(word, 1) is not None
     if kind == "PLACE":
         bare = re.sub(r"(?:医院|大学|公司|学院|诊所)$", "", word)
         return word in _NO_PLACE or _OWN.search(bare) is not None

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from osler.io.deidentification import columns
 from osler.io.deidentification.cells import CLEANED, Cells, Row, is_gone, kind_of_name
 from osler.io.deidentification.known import Known
 from osler.io.deidentification.options import Options
@@ -25,6 +26,11 @@ _ALL_BELOW: Final = frozenset(("name", "contact", "birth"))
 _BELOW: Final = frozenset(("date", "file", "place"))
 """Kinds that hold for what is below and says nothing else of itself."""
 
+_OF_A_PERSON: Final = re.compile(r"(first|last|middle|second|display|nick|label|text)s?\Z", re.I)
+_OF_A_MOMENT: Final = re.compile(
+    r"(year|month|day|hour|minute|second|[ymd])s?\Z|[年月日时分秒]\Z", re.I
+)
+
 LONGEST: Final = 100
 """Characters without a space that a text may have; more is content of another kind, unsearched."""
 
@@ -36,9 +42,16 @@ def kind_of_key(key: str, above: str = "") -> str:
     """What stands under a key, in a tree whose nearest name above is of the kind ``above``."""
     if above in _ALL_BELOW:
         return above
+    if above == "patient" and _OF_A_PERSON.match(key):
+        return "name"
+    if above == "date" and _OF_A_MOMENT.match(key):
+        return "moment"
     words = _HUMP.sub(" ", key)
     own = next((kind for kind, pattern in _MORE if pattern.search(words)), "")
-    return own or kind_of_name(words) or (above if above in _BELOW else "")
+    if not own and columns.PEOPLE.search(key):
+        return "person"
+    own = own or kind_of_name(words) or (above if above in _BELOW else "")
+    return own or ("remark" if columns.REMARK.search(words) else "")
 
 
 class Leaves:
@@ -54,8 +67,11 @@ class Leaves:
 
     def clean(self, text: str, kind: str, row: Row) -> str:
         """A value without people."""
+        free = kind in ("", "remark")
+        if free and columns.is_somebody(text.strip()) and " " in text.strip():
+            kind = "person"
         new = self.cells.cell(text, kind, row)
-        if not kind:
+        if free:
             new = _OPAQUE.sub(REMOVED, new)
         if new != text:
             self.changed.append((kind, text))

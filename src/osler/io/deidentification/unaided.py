@@ -16,7 +16,7 @@ from osler.io.deidentification import verify
 from osler.io.deidentification.cells import Cells
 from osler.io.deidentification.dataset import is_free_text
 from osler.io.deidentification.dummies import dummy
-from osler.io.deidentification.free_text import Scrubber
+from osler.io.deidentification.free_text import STILL, second_look
 from osler.io.deidentification.key import Key
 from osler.io.deidentification.kinds import kind_of
 from osler.io.deidentification.known import Known
@@ -50,13 +50,21 @@ def left(path: Path, place: str, options: Options) -> list[str]:
         with hushed(), opened(path) as file:
             found = [] if _names_fit(place) else ["a name that tells what it was called"]
             kind_of(file)
-            found += verify.left(path, Known(), options, thorough=True)
+            found += verify.left(path, _anybody(options), options, thorough=True)
             found += sorted(set(_more(file, options)))
     except OslerError as error:
         return [f"a file that cannot be checked ({type(error).__name__})"]
     except Exception as error:  # noqa: BLE001 - what cannot be checked is not clean
         return [f"a file that cannot be checked ({type(error).__name__})"]
     return found
+
+
+def _anybody(options: Options) -> Known:
+    """Nobody; where dates were moved, somebody's may have been, by an amount that nobody knows."""
+    known = Known()
+    if options.dates == "shift":
+        known.offsets.add(STILL)
+    return known
 
 
 def _names_fit(place: str) -> bool:
@@ -94,7 +102,7 @@ def _more(file: InputFile, options: Options) -> Iterator[str]:
 
 def _cells(file: InputFile, options: Options) -> Cells:
     """What cleans values once more: in a copy that is clean it finds nothing to do."""
-    scrubber, nobody = Scrubber(Known()), Key(bytes(32))
+    scrubber, nobody = second_look(Known(), dates=options.dates, offsets=False), Key(bytes(32))
     return Cells(options, nobody, scrubber, relative=file.name, source=file.path.parent)
 
 
@@ -109,6 +117,7 @@ def _elements(dataset: Any) -> Iterator[Any]:
 
 
 def _in_element(element: Any, options: Options) -> Iterator[str]:
+    scrubber = second_look(Known(), dates=options.dates, offsets=False)
     row = row_of(element.tag)
     action = Action.KEEP if row is None else action_of(row, options)
     values = element.value if hasattr(element.value, "append") else [element.value]
@@ -126,6 +135,6 @@ def _in_element(element: Any, options: Options) -> Iterator[str]:
     elif (
         action is Action.CLEAN
         and is_free_text(element.VR)
-        and any(Scrubber(Known()).passages(text) for text in texts)
+        and any(scrubber.passages(text) for text in texts)
     ):
         yield f"something of somebody in {name}"

@@ -15,7 +15,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from osler.errors import UnreadableError
-from osler.io.deidentification.free_text import Scrubber
+from osler.io.deidentification.free_text import Scrubber, second_look
 from osler.io.deidentification.known import Known
 from osler.io.deidentification.options import Options
 from osler.io.deidentification.profile import Action, action_of, row_of, safe_private
@@ -30,6 +30,8 @@ from osler.io.signatures import (
     is_bmp,
     is_dicom,
     is_jpeg,
+    is_metaimage,
+    is_nrrd,
     is_png,
     is_tiff,
 )
@@ -79,12 +81,15 @@ def _in_other(
         json_file,
         nifti_file,
         pdf_file,
+        volume_file,
         wfdb_parts,
         xml_file,
     )
 
-    if is_edf(head):
-        yield from edf_file.left(path, known)
+    if is_nrrd(head) or is_metaimage(head):
+        yield from volume_file.left(path)
+    elif is_edf(head):
+        yield from edf_file.left(path, known, options)
     elif is_zip(head):
         with opened(path) as file:
             is_excel = excel_file.accepts(file)
@@ -93,20 +98,21 @@ def _in_other(
         else:
             yield from docx_file.left(path, known, options, thorough=thorough)
     elif is_pdf(head):
-        yield from pdf_file.left(path, known)
+        yield from pdf_file.left(path, known, options)
     elif is_jpeg(head) or is_png(head) or is_tiff(head) or is_bmp(head):
         yield from _in_picture(path, head, options, thorough=thorough)
     elif (tree := _tree(path)) is not None:
         with opened(path) as file:
             yield from (xml_file if tree == "xml" else json_file).left(file, known)
     elif path.name.endswith((".txt", ".csv", ".tsv")) or _is_text(head):
-        if Scrubber(known).known_only(text := path.read_text("utf-8", "replace")) != text:
+        scrubber = second_look(known, dates=options.dates)
+        if scrubber.known_only(text := path.read_text("utf-8", "replace")) != text:
             yield "something of a patient in its text"
-        elif path.name.endswith(".txt") and Scrubber(known).passages(text):
+        elif path.name.endswith(".txt") and scrubber.passages(text):
             yield "something of somebody in its text"
     elif (role := wfdb_parts.role_of(path)) is not None and role.format == 0:
         with opened(path) as file:
-            yield from wfdb_parts.left(file, Scrubber(known))
+            yield from wfdb_parts.left(file, second_look(known, dates=options.dates))
     else:
         yield from nifti_file.words_left(path)
 

@@ -63,7 +63,7 @@ def told(file: InputFile, *, dates: bool) -> Known:
             value = match[2].strip()
             (known.add_id if any(c.isdigit() for c in value) else known.add_name)(value)
         elif kind == "birth":
-            known.add_date(match[2].strip())
+            known.add_birth(match[2].strip())
     return known
 
 
@@ -140,7 +140,7 @@ class Cleaner:
         parts = line.split(maxsplit=_PARTS)
         parts[0] = self._file(parts[0], file)
         if len(parts) > _PARTS:
-            parts[_PARTS] = self._scrubber.known_only(parts[_PARTS].strip())
+            parts[_PARTS] = self._scrubber.phrase(parts[_PARTS].strip())
         return " ".join(parts)
 
     def _segment(self, line: str, file: InputFile) -> str:
@@ -167,7 +167,7 @@ class Cleaner:
         elif match and match[1].strip().casefold() == "dx" and _CODES.fullmatch(match[2]):
             new = text
         else:
-            new = _AGE.sub(_young, self._scrubber.clean(text))
+            new = self._scrubber.phrase(_AGE.sub(_young, text))
         if new != text:
             self.counts["WFDB comments", "cleaned"] += 1
         return new

@@ -3,6 +3,7 @@
 Source: signal(5) and annot(5) of the WFDB Applications Guide, PhysioNet.
 """
 
+import re
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ _SAMPLES: Final = {
 _MATLAB: Final = 24  # bytes of the header that makes a file of samples one of MATLAB 4
 _LARGEST: Final = 64 << 20  # bytes of annotations
 _BLOCK: Final = 1 << 20
+_RHYTHM: Final = re.compile(r"\([A-Z0-9]{1,6}")  # (AFIB
 _AUX, _LONG = 63, 59
 
 
@@ -183,7 +185,7 @@ def _note(data: bytes, scrubber: Scrubber, counts: Counts) -> bytes:
         text = words.decode("utf-8")
     except UnicodeDecodeError:
         text = words.decode("gb18030", "replace")
-    new = scrubber.clean(text)
+    new = text if _RHYTHM.fullmatch(text) else scrubber.phrase(text)
     counts["WFDB annotations", "cleaned"] += new != text
     coded = (new.encode() if new != text else words)[:1022] + zero
     return struct.pack("<H", _AUX << 10 | len(coded)) + coded + b"\0" * (len(coded) % 2)
