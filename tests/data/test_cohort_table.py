@@ -98,6 +98,14 @@ def test_a_column_that_stands_twice_is_refused(folder):
         read_cohort(table(folder, "case_id,patient_id,age,age\n1,1,2,3\n"))
 
 
+@pytest.mark.parametrize("sign", [";", "\t"])
+def test_columns_that_commas_do_not_part_are_told(folder, sign):
+    path = folder / "parted.csv"
+    path.write_text(f"case_id{sign}patient_id\r\nc1{sign}p1\r\n")
+    with pytest.raises(RecipeError, match=r"parts its columns by '.*save it with commas"):
+        read_cohort(path)
+
+
 def test_paths_are_relative_to_the_data_folder_where_the_table_lies_elsewhere(folder, monkeypatch):
     (folder / "tables").mkdir()
     path = table(folder / "tables", "case_id,patient_id,photo\n1,1,images/a.png\n")

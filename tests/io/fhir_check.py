@@ -22,6 +22,12 @@ _SCRIPT = (
 )
 
 
+_AS_XML = (
+    "const {Fhir}=require('fhir');"
+    "console.log(new Fhir().objToXml(JSON.parse(require('fs').readFileSync(0))))"
+)
+
+
 @cache
 def _environment() -> dict[str, str]:
     if shutil.which("node") is None:
@@ -34,6 +40,20 @@ def _environment() -> dict[str, str]:
     if probe.returncode:
         pytest.skip("the npm package fhir is not installed: make validator")
     return environment
+
+
+def fhir_xml(resource: dict[str, Any]) -> str:
+    """A resource in XML, as the package writes it; skips where it is not installed."""
+    done = subprocess.run(
+        ["node", "-e", _AS_XML],
+        input=json.dumps(resource),
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    return done.stdout
 
 
 def fhir_errors(*resources: dict[str, Any]) -> list[str]:

@@ -320,7 +320,9 @@ def test_an_object_without_an_image(tmp_path: Path) -> None:
 
 def test_films_are_named(tmp_path: Path) -> None:
     data = dicom(scene(), syntax=MPEG2MPML, pixels=encapsulate([bytes(64)]))
-    with pytest.raises(UnsupportedError, match=r"in transfer syntax MPEG2 .*, 1\.2\.840.*gdcmconv"):
+    with pytest.raises(
+        UnsupportedError, match=r"film in transfer syntax MPEG2 .*, 1\.2\.840.*ffmpeg"
+    ):
         read(tmp_path, data)
 
 

@@ -16,6 +16,8 @@ from osler.record import Case, Image, Mask, Measurement, Origin, Passage, Source
 from osler.retina.narrative import narrate
 from photo_case import photo_case
 
+pytestmark = pytest.mark.long
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 

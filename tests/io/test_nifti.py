@@ -339,8 +339,10 @@ def test_types_that_are_not_read(tmp_path: Path, code: int, words: str) -> None:
 
 def test_analyze_does_not_say_left_from_right(tmp_path: Path) -> None:
     path = saved(tmp_path / "v.nii", volume(), magic=b"", regular=b"r")
-    with pytest.raises(UnsupportedError, match=r"Analyze 7.5.*left from right"):
-        load(path)
+    nib.AnalyzeImage(volume().T, np.diag([1.0, 2, 3, 1])).to_filename(tmp_path / "a.hdr")
+    for one in (path, tmp_path / "a.hdr"):
+        with pytest.raises(UnsupportedError, match=r"Analyze 7.5.*left from right"):
+            load(one)
 
 
 def test_a_pair_without_its_voxels(tmp_path: Path) -> None:

@@ -337,3 +337,13 @@ def test_damage_ends_in_our_errors(
     except OslerError:
         return
     assert case.items
+
+
+def test_a_matrix_without_its_orientation_names_the_option(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text(",s1,s2\nTP53,1,2\nKRAS,3,4\n")
+    with pytest.raises(
+        UnsupportedError, match="of a matrix of features say orientation=, of a recording rate="
+    ):
+        load(path)
+    assert load(path, orientation="features-by-samples")["expression"].samples == ("s1", "s2")

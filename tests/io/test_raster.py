@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from image_files import (
     chunk,
     deep_scene,
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import PngImagePlugin
 
-from osler.errors import UnsupportedError
+from osler.errors import InputError, UnsupportedError
 from osler.io import load
 from osler.record import Image
 
@@ -365,3 +366,38 @@ def test_real_photographs(data_dir: Path) -> None:
         assert image.array.shape[0] == 3
         with Pillow.open(path) as picture:
             np.testing.assert_array_equal(image.array, channels_first(np.asarray(picture)))
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "BMP"])
+def test_resolution_is_a_spacing_only_where_a_person_says_so(tmp_path: Path, format: str) -> None:
+    path = put(tmp_path, "p", encoded(scene(), format, dpi=(254, 127)))
+    assert load(path).image("photo").spacing is None
+    for at_once in (True, False):
+        photo = load(path, resolution=True, at_once=at_once).image("photo")
+        assert photo.spacing == pytest.approx((0.2, 0.1), rel=1e-5)
+        assert photo.flags == ("spacing-by-resolution",)
+    data = encoded(scene(), format)
+    if format == "BMP":  # its header has a place for it, which is 0 where nothing is said
+        data = data[:38] + bytes(8) + data[46:]
+    plain = put(tmp_path, "q", data)
+    with pytest.raises(InputError, match="states no resolution"):
+        load(plain, resolution=True)
+
+
+def test_resolution_turns_with_the_picture_and_asks_for_a_unit(tmp_path: Path) -> None:
+    tags = Pillow.Exif()
+    tags[0x0112], tags[0x011A], tags[0x011B], tags[0x0128] = 6, 100.0, 50.0, 3
+    path = put(tmp_path, "e.jpg", encoded(scene(), "JPEG", exif=tags.tobytes()))
+    photo = load(path, resolution=True).image("photo")
+    assert photo.shape == (32, 24)
+    assert photo.spacing == pytest.approx((0.1, 0.2))
+    del tags[0x011A], tags[0x011B]
+    silent = put(tmp_path, "s.jpg", encoded(scene(), "JPEG", exif=tags.tobytes()))
+    with pytest.raises(InputError, match="states no resolution"):
+        load(silent, resolution=True)
+    deep = tmp_path / "d.tif"
+    tifffile.imwrite(deep, deep_scene(), resolution=(1000, 500), resolutionunit="CENTIMETER")
+    assert load(deep, resolution=True).image("photo").spacing == pytest.approx((0.02, 0.01))
+    tifffile.imwrite(deep, deep_scene(), resolution=(1000, 500), resolutionunit="NONE")
+    with pytest.raises(InputError, match="unit of length"):
+        load(deep, resolution=True)

@@ -61,6 +61,7 @@ def test_damage_ends_in_our_errors(
     [
         ("t.xlsx", "openpyxl", "tables"),
         ("t.parquet", "pyarrow", "tables"),
+        ("t.xls", "xlrd", "tables"),
         ("r.pdf", "pypdf", "pdf"),
         ("n.edf", "edfio", "signals"),
         ("m.h5ad", "h5py", "omics"),
@@ -70,10 +71,12 @@ def test_a_package_that_is_not_there_is_named(
     tmp_path: Path, sound: dict[str, bytes], monkeypatch: pytest.MonkeyPatch,
     name: str, package: str, extra: str,
 ) -> None:  # fmt: skip
+    entry = "Workbook\0".encode("utf-16-le")
     others = {
         "r.pdf": pdf(["x"]),
         "n.edf": b"0       " + b" " * 176 + b"512     " + b" " * 44 + b"1       1       1   ",
         "m.h5ad": b"\x89HDF\r\n\x1a\n",
+        "t.xls": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + entry.ljust(64, b"\0") + b"\x12\0",
     }
     (tmp_path / name).write_bytes({**sound, **others}[name])
     monkeypatch.setitem(sys.modules, package, None)

@@ -20,9 +20,10 @@ from pydicom.uid import (
 )
 
 import osler
-from osler.errors import GeometryError, InputError
+from osler.errors import GeometryError, InputError, UnsupportedError
 from osler.io import Cases, load, sort
 from osler.io.dicom_seg_out import write_segmentation
+from osler.io.reading import load_file
 from osler.record import Case, Mask, Source
 from osler.record.code import Code
 
@@ -334,12 +335,17 @@ def test_an_index_is_checked_and_not_believed(tmp_path: Path) -> None:
     for opened in (path, path.parent):
         case = case_of(opened)
         assert case.image("ct").shape == (6, 8, 12)
+    with pytest.raises(UnsupportedError, match=r"is a DICOMDIR.*open the folder"):
+        load_file(path)
     skipped = dict(sort(path.parent).skipped)
     assert (
         skipped[str(path)] == "a DICOMDIR that names files outside its folder, which are not read"
     )
     assert skipped[str(path.parent / "A" / "GONE")].startswith("named in the DICOMDIR but not")
     assert len(skipped) == 2
+    # its content says what it is, whatever a burner or a browser called it
+    renamed = path.rename(path.with_name("dicomdir (1).dcm"))
+    assert case_of(renamed).image("ct").shape == (6, 8, 12)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -57,6 +57,31 @@ def test_english_sections() -> None:
     assert language(ENGLISH) == "en"
 
 
+@pytest.mark.parametrize(
+    ("heading", "section"),
+    [
+        ("Clinical details:", "indication"),
+        ("Chief complaint:", "history"),
+        ("FINDINGS -", "findings"),
+        ("REPORT:", "findings"),
+        ("IMPRESSION AND PLAN:", "impression"),
+        ("Assessment/Plan:", ""),
+        ("Interpretation:", "impression"),
+        ("Plan:", "recommendation"),
+        ("影像描述：", "findings"),
+        ("【专科检查】", "findings"),
+        ("检查印象：", "impression"),
+        ("诊断提示：", "impression"),
+        ("出院诊断：", "impression"),
+        ("处理意见：", "recommendation"),
+        ("临床表现：", "history"),
+    ],
+)
+def test_headings_that_hospitals_use(heading: str, section: str) -> None:
+    words = "The disc is pink." if heading.isascii() else "右眼视盘边界清。"
+    assert sections(f"{heading} {words}\n") == ({section: words} if section else {})
+
+
 def test_chinese_sections() -> None:
     assert sections(CHINESE) == {
         "indication": "咳嗽待查",

@@ -71,8 +71,18 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "palette BMP": ("bmp", "P", {}),
     "bilevel BMP": ("bmp", "1", {}),
     "TIFF": ("tiff", "RGB", {}),
+    "grey TIFF": ("tiff", "L", {"compression": "tiff_lzw"}),
+    "deep TIFF": ("tiff", "I;16", {}),
+    "palette TIFF": ("tiff", "P", {"compression": "tiff_deflate"}),
+    "ink TIFF": ("tiff", "CMYK", {}),
+    "bilevel TIFF": ("tiff", "1", {"compression": "group4"}),
+    "JPEG in TIFF": ("tiff", "RGB", {"compression": "jpeg"}),
+    "TIFF with a damaged profile": ("tiff", "RGB", {"icc_profile": profile("damaged")}),
+    "transparent TIFF": ("tiff", "RGBA", {}),
 }
-FEWER = ("transparent PNG", "grey transparent PNG", "PNG of one transparent colour", "TIFF")
+FEWER = (
+    "transparent PNG", "grey transparent PNG", "PNG of one transparent colour", "transparent TIFF"
+)  # fmt: skip
 """Of which the header does not tell all: they are decoded at once."""
 
 
@@ -82,7 +92,7 @@ def test_a_photograph_that_waits_is_the_one_that_does_not(
     tmp_path: Path, kind: str, orientation: int
 ) -> None:
     format, mode, options = KINDS[kind]
-    if format in ("jpeg", "png"):
+    if format in ("jpeg", "png", "tiff"):
         options = options | {"exif": exif(orientation)}
     path = tmp_path / "a.img"
     picture(mode).save(path, format, **options)
@@ -130,7 +140,7 @@ def test_exif_after_the_pixels_or_as_text_is_not_missed(tmp_path: Path) -> None:
     assert photo(tmp_path / "late.png").shape == (40, 30)
 
 
-@pytest.mark.parametrize("format", ["jpeg", "png", "bmp"])
+@pytest.mark.parametrize("format", ["jpeg", "png", "tiff", "bmp"])
 def test_damage_is_told_when_the_pixels_are_asked_for(tmp_path: Path, format: str) -> None:
     path = tmp_path / f"a.{format}"
     picture("RGB").save(path)

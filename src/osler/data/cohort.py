@@ -45,6 +45,7 @@ class Row:
         split: which part the patient is in, such as ``"train"``; None where none is said.
         variables: variable name to value; a missing one is an absent key.
         where: the place in the table, such as ``"line 3"``, for messages.
+        absent: names of items that the table has a column for and this case lacks.
     """
 
     case_id: str
@@ -55,6 +56,7 @@ class Row:
     split: str | None = None
     variables: Mapping[str, Value] = field(default_factory=dict)
     where: str = ""
+    absent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +239,7 @@ def _row(line: Line, path: Path, root: Path, kinds: Mapping[str, str], *, has_fo
         None if split is None else str(split),
         {_bare(c): cells[c] for c in cells if kinds.get(c) == "variable"},
         line.where,
+        frozenset(_bare(c) for c, kind in kinds.items() if kind == "item") - items.keys(),
     )
 
 

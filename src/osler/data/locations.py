@@ -11,8 +11,8 @@ Location = Path | str
 # pictures, volumes, signals, tables, text, omics: what the name of a medical file ends with
 _SUFFIXES = (
     ".jpg .jpeg .png .tif .tiff .bmp .jp2 .svs .ndpi .dcm .dicom .ima .nii .nii.gz .hdr .img .nrrd "
-    ".nhdr .mha .mhd .vol .e2e .fda .hea .dat .mat .edf .csv .tsv .parquet .xlsx .json .ndjson "
-    ".txt .docx .pdf .xml .hl7 .h5ad .gct .vcf .vcf.gz .npy .npz .zip"
+    ".nhdr .mha .mhd .vol .e2e .fda .hea .dat .mat .edf .csv .tsv .parquet .xlsx .xls .json "
+    ".ndjson .txt .docx .pdf .xml .hl7 .h5ad .gct .vcf .vcf.gz .npy .npz .zip"
 )
 SUFFIXES = frozenset(_SUFFIXES.split())
 """What tells a path from a value by its look alone."""

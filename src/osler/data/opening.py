@@ -56,7 +56,7 @@ def open_row(row: "Row", cohort: "Cohort", *, labels: bool = True, pixels: bool 
     Raises:
         InputError: a file cannot be used; the message names the row.
     """
-    case = Case(row.case_id, row.patient_id)
+    case = Case(row.case_id, row.patient_id, absent=row.absent)
     for name, location in row.items.items():
         try:
             _add_file(case, name, location)

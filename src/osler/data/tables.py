@@ -71,6 +71,12 @@ def _read_csv(path: Path) -> tuple[tuple[str, ...], list[Line]]:
             rows = [(reader.line_num, cells) for cells in reader if cells]
     except (UnicodeDecodeError, csv.Error) as error:
         raise RecipeError(f"the cohort '{path}' is not a CSV table in UTF-8: {error}") from error
+    if len(columns) == 1 and (other := next((c for c in ";\t|" if c in columns[0]), "")):
+        # not read as they are: where columns are parted so, 30,5 is a number, and here a word
+        raise RecipeError(
+            f"the cohort '{path}' parts its columns by {other!r}, as spreadsheets of some "
+            "countries do; save it with commas between columns and points in numbers"
+        )
     for number, cells in rows:
         if len(cells) > len(columns):
             raise RecipeError(f"the cohort '{path}', line {number}: more cells than columns")

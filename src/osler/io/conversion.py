@@ -103,9 +103,9 @@ def convert(
     if plan.findings:
         _check_findings(plan, target, into=into)
     if not into:
-        _check_extension(Path(target))
+        check_extension(Path(target))
     if plan.to:
-        _check_extension(Path(f"NAME.{plan.to.lstrip('.')}"))
+        check_extension(Path(f"NAME.{plan.to.lstrip('.')}"))
     if not into and case is None and _is_rows(source, target):
         return _rows(source, Path(target), plan, {"max_pixels": max_pixels, **options})
     cases = _opened(source, case, {"max_pixels": max_pixels, **options}, out)
@@ -123,7 +123,7 @@ def convert(
     out.failed += one.left_out
     if not one.items and out.failed:
         raise InputError(f"nothing of '{printable(source)}' can be read: {out.failed[-1][1]}")
-    _to_file(one, source, Path(target), plan, out)
+    to_file(one, source, Path(target), plan, out)
     return out
 
 
@@ -167,7 +167,7 @@ def _rows(source: str, target: Path, plan: Plan, options: dict[str, Any]) -> Con
         out.written.append((target, ()))
         return out
     if isinstance(one, Case):
-        _to_file(one, source, target, plan, out)
+        to_file(one, source, target, plan, out)
     return out
 
 
@@ -218,7 +218,7 @@ def _is_folder(target: str | Path) -> bool:
     return ends or os.path.isdir(text) or not _EXTENSION.search(os.path.basename(text))
 
 
-def _check_extension(target: Path) -> None:
+def check_extension(target: Path) -> None:
     """Refuse a name that nothing is written to, before anything is read."""
     known: dict[str, list[str]] = {}
     for writer in WRITERS:
@@ -258,14 +258,17 @@ def _chosen(case: Case, name: str, plan: Plan) -> Item:
         names = ", ".join(item.name for item in fitting)
         raise InputError(
             f"case '{case.id}' has several items that '{name}' could hold: {names}; choose one "
-            "with --item, or give a folder to write all of them into"
+            "with --item (item= in Python), or give a folder to write all of them into"
         )
+    if not have and case.findings:
+        have = "findings alone (for those say --findings, findings= in Python)"
     raise OutputError(
         f"case '{case.id}' has nothing that '{name}' could hold; it has: {have or 'no item'}"
     )
 
 
-def _to_file(case: Case, source: str, target: Path, plan: Plan, out: Conversion) -> None:
+def to_file(case: Case, source: str, target: Path, plan: Plan, out: Conversion) -> None:
+    """Write what is asked for of a case to one file, and say what was lost."""
     if plan.findings:
         _check_free(target, plan, source)
         out.written.append((_statements(case, target, plan), ()))
@@ -304,7 +307,8 @@ def _check_free(target: Path, plan: Plan, source: str = "") -> None:
     for path in (target, *beside):
         if path.exists() and not plan.overwrite:
             raise OutputError(
-                f"'{printable(path)}' lies there already; give another name, or --overwrite"
+                f"'{printable(path)}' lies there already; give another name, or --overwrite "
+                "(overwrite=True in Python)"
             )
 
 
@@ -333,7 +337,8 @@ def _write_image(image: Image, target: Path, plan: Plan) -> list[str]:
             raise
         if not plan.lossy:
             raise OutputError(
-                f"{error}; or add --lossy to write the values as they are displayed, in 8 bits"
+                f"{error}; or add --lossy (lossy=True in Python) to write the values as they are "
+                "displayed, in 8 bits"
             ) from None
         picture, said = displayed(image)
         save(picture, target)

@@ -33,6 +33,7 @@ from osler.io.dicom_pixels import Pixels, Plane
 from osler.io.dicom_ultrasound import region_spacing
 from osler.io.dicom_values import Rescale, rescale_of, result_type, window_of
 from osler.io.input_file import InputFile, decoding
+from osler.io.signatures import is_dicomdir
 from osler.record import Image
 
 if TYPE_CHECKING:
@@ -428,11 +429,17 @@ def _guessed_syntax(dataset: "FileDataset") -> str:
 
 def _refuse_without_image(file: InputFile, dataset: "FileDataset") -> None:
     """Raise where the object is of a class without an image, or ends before its image module."""
+    if is_dicomdir(file.head):
+        raise UnsupportedError(
+            f"'{file.name}' is a DICOMDIR, the index of a medium, and holds no image; open the "
+            "folder that it lies in"
+        )
     sop_class = header.text(dataset, "SOPClassUID")
     if sop_class == _WHOLE_SLIDE:
         raise UnsupportedError(
             f"'{file.name}' is a whole slide image, whose frames are tiles of one picture; they "
-            "are not read: export the region that you want as an image"
+            "are not read: export the region that you want as TIFF or PNG from a slide viewer, or "
+            "with the Python package wsidicom"
         )
     if "Rows" in dataset and "Columns" in dataset:
         return

@@ -31,6 +31,9 @@ TRANSFER_SYNTAXES = (
 )
 """What is decoded: all still pictures; the video codecs (MPEG-2, H.264, H.265) are not."""
 
+_VIDEO = tuple(f"1.2.840.10008.1.2.4.10{n}" for n in range(10))
+"""MPEG-2, H.264 and H.265, with their fragmentable forms (PS3.5 8.2.5 to 8.2.9)."""
+
 GREY = ("MONOCHROME1", "MONOCHROME2")
 SHARED_CHROMA = ("YBR_FULL_422", "YBR_PARTIAL_422")
 _SAMPLES: dict[str, int] = {
@@ -218,6 +221,13 @@ def _check_total(file: InputFile, layout: Layout, *, max_pixels: int) -> None:
 
 def syntax_not_read(file: InputFile, syntax: str) -> UnsupportedError:
     """What to say about a transfer syntax that is not decoded."""
+    if syntax.startswith(_VIDEO):
+        return UnsupportedError(
+            f"'{file.name}' is a film in transfer syntax {header.uid_name(syntax)}, a video codec, "
+            "which is not read; have the device or archive export its frames as JPEG or "
+            "uncompressed, or take the film out and write its frames as images: 'dcmdump +W DIR "
+            "FILE', then 'ffmpeg -i DIR/FILE.1.raw frame-%05d.png'"
+        )
     return UnsupportedError(
         f"'{file.name}' is in transfer syntax {header.uid_name(syntax)}; uncompressed, RLE, JPEG, "
         "JPEG-LS, JPEG 2000 and HTJ2K are read: convert it with 'gdcmconv --raw IN OUT'"

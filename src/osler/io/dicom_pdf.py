@@ -145,7 +145,10 @@ def copy_object(item: Item, path: str | Path) -> Path:
     """
     origin = item.origin
     if origin is None or not origin.format.startswith("dicom") or origin.files:
-        raise OutputError(f"item '{item.name}' came from no single DICOM file that could be copied")
+        raise OutputError(
+            f"item '{item.name}' came from no single DICOM file that could be copied; a recording "
+            "from elsewhere is written as .hea (WFDB) or .csv"
+        )
     try:
         content = Path(origin.path).read_bytes()
     except OSError as error:

@@ -22,7 +22,7 @@ from osler.io.dicom_context import sources, write_dataset
 from osler.io.dicom_photo import side_of, source_dataset
 from osler.io.dicom_seg import build_seg, coded, segmented, stamp
 from osler.io.dicom_sr_parts import algorithm, chance, chances, doubt, observer, remark
-from osler.io.dicom_sr_regions import box_regions, can_be_region, region_of
+from osler.io.dicom_sr_regions import can_be_region, regions
 from osler.io.html_advice import told
 from osler.io.html_draft import by_rule
 from osler.record import (
@@ -316,11 +316,9 @@ class _Writer:
         """Where a structure lies: its segment's frame, or a point or line in the image."""
         import highdicom.sr as hd
 
-        if isinstance(subject, Point | Contour):
+        if isinstance(subject, Point | Contour | Box):
             image = self.case.image(self.item)
-            return {"referenced_region": region_of(subject, image, self.source, self.slices)}
-        if isinstance(subject, Box):
-            return box_regions(subject, self.case.image(self.item), self.source, self.slices)
+            return regions(subject, image, self.source, self.slices)
         uids = (self.source.SOPClassUID, self.source.SOPInstanceUID)
         segments = self._segments()
         if self.seg is None or subject is None or subject.id not in segments:

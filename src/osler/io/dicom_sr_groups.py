@@ -14,7 +14,7 @@ from osler.io import dicom_header as header
 from osler.io.dicom_codes import side, slug, unit_of
 from osler.io.dicom_context import plane_of_frame, planes_of
 from osler.io.dicom_sr_parts import UNITS
-from osler.io.dicom_sr_regions import BOUNDED_BY, PURPOSE, corners_of
+from osler.io.dicom_sr_regions import BOUNDED_BY, PURPOSE, corners_of, joined
 from osler.io.dicom_sr_tree import Node
 from osler.record import (
     Box,
@@ -101,6 +101,8 @@ class Groups:
         if (box := self._box(group, shapes, numbers)) is not None:
             shapes = [box]
             numbers = [n for n in numbers if n.name != vocab.PROBABILITY]
+        elif (whole := joined(shapes)) is not None:
+            shapes = [whole]
         yield from shapes
         subject = shapes[0] if shapes else None
         statements = [

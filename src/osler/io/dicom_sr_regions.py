@@ -1,20 +1,23 @@
-"""Points, single lines and boxes of findings as regions of an image in a structured report [1].
+"""Points, lines and boxes of findings as regions of an image in a structured report [1].
 
-A box is its rectangle, in each of the planes of a volume that it is in; its geometric purpose says
-that it bounds the structure, so that it is told from an outline.
+Lines of several parts are a region each of one group. A box is its rectangle, in each of the
+planes of a volume that it is in; its geometric purpose says that it bounds the structure, so that
+it is told from an outline.
 
-1. DICOM PS3.16, TID 1410 (row for the image region), and PS3.3, C.18.6 (Spatial Coordinates).
+1. DICOM PS3.16, TID 1410 and 1411 (rows for the image region); PS3.3, C.18.6 (Spatial Coordinates).
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from osler.io.contour_fill import OFF_PLANE
 from osler.io.dicom_context import frame_number
 from osler.io.dicom_seg import coded
-from osler.record import Box, Code, Contour, Image, Point
+from osler.record import Box, Code, Contour, Finding, Image, Point
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -32,22 +35,50 @@ _NEAR = 1e-3  # of a pixel, as coordinates are written in single precision
 def can_be_region(shape: Box | Contour, image: Image) -> bool:
     """Whether a group of the report has a place for it.
 
-    It has for one line in one plane of the image, and for a box that lies within the image.
+    It has for lines each of which lies in one plane of the image, and for a box that lies within
+    the image. A closed line within another is a hole, which no report can say [1].
     """
     return _can_be_box(shape, image) if isinstance(shape, Box) else _can_be_line(shape, image)
 
 
 def _can_be_line(contour: Contour, image: Image) -> bool:
-    if contour.frame or contour.item not in (image.name, None) or len(contour.rings) != 1:
+    if contour.frame or contour.item not in (image.name, None) or not contour.rings:
         return False
-    ring = contour.rings[0]
-    if len(ring) < 2 or ring.shape[1] != len(image.shape) or not np.isfinite(ring).all():
+    if not all(len(ring) > 1 and _in_a_plane(ring, image) for ring in contour.rings):
+        return False
+    return not (contour.closed and _has_hole(contour))
+
+
+def _in_a_plane(ring: NDArray[np.float64], image: Image) -> bool:
+    if ring.shape[1] != len(image.shape) or not np.isfinite(ring).all():
         return False
     if ring.shape[1] == 2:
         return True
     plane = round(float(ring[:, 0].mean()))
     near = np.abs(ring[:, 0] - plane).max() <= OFF_PLANE
     return bool(near) and 0 <= plane < image.shape[0]
+
+
+def _has_hole(contour: Contour) -> bool:
+    """Whether a closed line lies within another of its plane, so that the even-odd rule counts."""
+    for ring in contour.rings:
+        for other in contour.rings:
+            same = other is not ring and _plane(other) == _plane(ring)
+            if same and all(_inside(point, other[:, -2:]) for point in ring[:, -2:]):
+                return True
+    return False
+
+
+def _plane(ring: NDArray[np.float64]) -> int:
+    return round(float(ring[:, 0].mean())) if ring.shape[1] == 3 else 0
+
+
+def _inside(point: NDArray[np.float64], ring: NDArray[np.float64]) -> bool:
+    """Whether a point ``(h, w)`` lies within a closed line, by the crossings of a ray."""
+    (h, w), (h0, w0), (h1, w1) = point, ring.T, np.roll(ring, -1, axis=0).T
+    across = (h0 <= h) != (h1 <= h)
+    at = w0[across] + (h - h0[across]) / (h1 - h0)[across] * (w1 - w0)[across]
+    return int((at > w).sum()) % 2 == 1
 
 
 def _can_be_box(box: Box, image: Image) -> bool:
@@ -61,17 +92,28 @@ def _can_be_box(box: Box, image: Image) -> bool:
     )
 
 
-def box_regions(
-    box: Box, image: Image, source: "Dataset", slices: "Sequence[Dataset]"
+def regions(
+    subject: Point | Contour | Box, image: Image, source: "Dataset", slices: "Sequence[Dataset]"
 ) -> dict[str, Any]:
-    """The rectangle of a box in each of its planes, as arguments of a measurement group.
+    """Where a finding lies, as arguments of a measurement group.
 
     Args:
-        box: of which ``can_be_region`` holds.
+        subject: a point, or what ``can_be_region`` holds of.
         image: what it lies in.
         source: the data set that stands for the image.
         slices: the instances of a volume in the order of its planes; empty for a photograph.
     """
+    if isinstance(subject, Box):
+        return _box_regions(subject, image, source, slices)
+    if isinstance(subject, Contour):
+        return _line_regions(subject, image, source, slices)
+    return {"referenced_region": _region(subject, image, source, slices)}
+
+
+def _box_regions(
+    box: Box, image: Image, source: "Dataset", slices: "Sequence[Dataset]"
+) -> dict[str, Any]:
+    """The rectangle of a box in each of its planes."""
     (top, left), (bottom, right) = box.start[-2:], box.stop[-2:]
     corners = np.array([(top, left), (top, right), (bottom, right), (bottom, left)]) - 0.5
     if len(box.start) == 2:
@@ -80,7 +122,7 @@ def box_regions(
         planes = range(box.start[0], box.stop[0])
         rings = [np.column_stack([np.full(4, float(plane)), corners]) for plane in planes]
     found = [
-        region_of(
+        _region(
             Contour(id=box.id, name=box.name, source=box.source, rings=(ring,)),
             image, source, slices,
         )
@@ -118,17 +160,33 @@ def corners_of(outlines: Sequence[Contour]) -> tuple[tuple[int, ...], tuple[int,
     return (min(planes), top, left), (max(planes) + 1, bottom, right)
 
 
-def region_of(
+def _line_regions(
+    contour: Contour, image: Image, source: "Dataset", slices: "Sequence[Dataset]"
+) -> dict[str, Any]:
+    """Each line of a contour."""
+    found = [
+        _region(replace(contour, rings=(ring,)), image, source, slices) for ring in contour.rings
+    ]
+    return {"referenced_region": found[0]} if len(found) == 1 else {"referenced_regions": found}
+
+
+def joined(shapes: Sequence[Finding]) -> Contour | None:
+    """One contour of several parts, where the lines of a group are all alike; else None."""
+    lines = [one for one in shapes if isinstance(one, Contour)]
+    if len(lines) < 2 or len(lines) != len(shapes):
+        return None
+    kinds = {
+        (one.closed, one.item, one.frame, one.flags, min(map(len, one.rings)) > 1) for one in lines
+    }
+    if len(kinds) > 1:
+        return None
+    return replace(lines[0], rings=tuple(ring for one in lines for ring in one.rings))
+
+
+def _region(
     subject: Point | Contour, image: Image, source: "Dataset", slices: "Sequence[Dataset]"
 ) -> Any:
-    """The image region of a point or a line.
-
-    Args:
-        subject: a point, or a contour of which ``can_be_region`` holds.
-        image: what it lies in.
-        source: the data set that stands for the image.
-        slices: the instances of a volume in the order of its planes; empty for a photograph.
-    """
+    """The image region of a point or of one line."""
     import highdicom.sr as hd
 
     indices = (

@@ -12,6 +12,9 @@ DRAFTED: Final = "drafted"
 PASSED: Final = "draft-checked"
 """Flag of a draft of which every sentence stood."""
 
+UNREAD: Final = "words-unread"
+"""Flag of a sentence, and of its draft, with words that the check does not read."""
+
 CHECK: Final = "draft-check"
 """Id of the passage that says what the check of a draft found."""
 
@@ -19,12 +22,14 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
     "en": {
         "title": "Drafted by a language engine",
         "passed": "checked: every sentence agrees with the findings it cites",
+        "unread": "agrees with the findings, but for words that the check does not know",
         "failed": "failed its check: read the sentences above, which are written by rule",
         "about": "Worded by a program that can err. The sentences above are written by rule.",
     },
     "zh": {
         "title": "语言引擎撰写",
         "passed": "已核对：每个句子均与所引所见一致",
+        "unread": "与所见一致，但含有核对程序不认识的词",
         "failed": "核对未通过：请以上方规则生成的句子为准",
         "about": "由可能出错的程序措辞。上方的句子由规则生成。",
     },
@@ -37,7 +42,7 @@ class Drafted:
 
     Attributes:
         title: of the part.
-        state: ``"passed"`` or ``"failed"``, which also is its class.
+        state: ``"passed"``, ``"unread"`` or ``"failed"``, which also is its class.
         banner: the state in words.
         note: what the check found.
         about: who worded it.
@@ -63,6 +68,10 @@ def draft_of(case: Case, *, language: str) -> Drafted | None:
     if check is None:
         return None
     words = WORDS[language]
-    state = "passed" if PASSED in check.flags else "failed"
+    state = "failed"
+    if PASSED in check.flags:
+        state = "passed"
+    elif UNREAD in check.flags:
+        state = "unread"
     kept = [p for p in case.of(Passage) if not by_rule(p) and p.id != CHECK]
     return Drafted(words["title"], state, words[state], check.text, words["about"], tuple(kept))

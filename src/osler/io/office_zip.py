@@ -20,11 +20,15 @@ _DOCTYPE = re.compile(rb"<!(?:DOCTYPE|ENTITY)", re.IGNORECASE)
 
 
 def kind_of(names: list[str]) -> str:
-    """``"docx"``, ``"xlsx"``, ``"npz"``, or empty for an archive of anything else."""
+    """``docx``, ``xlsx``, ``opendocument``, ``xlsb``, ``npz``; empty for anything else."""
     if "word/document.xml" in names:
         return "docx"
     if "xl/workbook.xml" in names:
         return "xlsx"
+    if "META-INF/manifest.xml" in names and "content.xml" in names:
+        return "opendocument"
+    if "xl/workbook.bin" in names:
+        return "xlsb"
     return "npz" if names and all(name.endswith(".npy") for name in names) else ""
 
 
@@ -119,6 +123,11 @@ def read_office(file: InputFile, format: str, *, max_pixels: int, **options: Any
             f"'{file.name}' is a NumPy archive (.npz): its arrays say nothing of what they show or "
             "of scale; 'osler data import' takes those of MedMNIST, and any others become an Image "
             "in Python, or NIfTI files"
+        )
+    if kind in ("opendocument", "xlsb"):
+        what = "an OpenDocument file" if kind == "opendocument" else "a binary workbook (.xlsb)"
+        raise UnsupportedError(
+            f"'{file.name}' is {what}, which is not read; save it as .docx, .xlsx or PDF"
         )
     raise UnsupportedError(
         f"'{file.name}' is a ZIP archive that is no Word or Excel document; unpack it and open "

@@ -1,8 +1,8 @@
 """JPEG, PNG, TIFF and BMP photographs.
 
 Colour comes out as sRGB ``uint8``, grey in its stored units; orientation is resolved. Dots per inch
-describe paper, not the retina, so there is never a spacing. TIFF files that are no photographs
-(stacks, deep grey, microscopes' and very large ones) have a reader of their own.
+describe paper, not the retina, so they are a spacing only where a person says so. TIFF files that
+are no photographs (stacks, deep grey, microscopes' and very large ones) have a reader of their own.
 """
 
 import math
@@ -26,6 +26,7 @@ from osler.io.input_file import (
     check_size,
     decoding,
 )
+from osler.io.raster_resolution import spacing_of
 from osler.io.tiff import read_special
 from osler.io.volume_data import Piece, unchanged
 from osler.record import Deferred, Image, Origin
@@ -42,6 +43,7 @@ _PNG_BYTES_A_PIXEL = {"L": 0.25, "I;16": 2, "LA": 2, "RGB": 3, "RGBA": 4}
 _OF_HEADER = {
     "jpeg": ("L", "RGB", "CMYK", "YCbCr"),
     "png": ("1", "L", "P", "RGB", "I;16"),
+    "tiff": ("1", "L", "P", "RGB", "CMYK", "YCbCr", "I;16"),
     "bmp": ("1", "L", "P", "RGB"),
 }
 _PNG_TEXT = (b"tEXt", b"zTXt", b"iTXt")
@@ -60,7 +62,12 @@ _TURNS: dict[int, tuple[bool, bool, bool]] = {
 
 
 def read_raster(
-    file: InputFile, format: str, *, max_pixels: int, at_once: bool = True
+    file: InputFile,
+    format: str,
+    *,
+    max_pixels: int,
+    at_once: bool = True,
+    resolution: bool = False,
 ) -> tuple[Image, None]:
     """Read a photograph; no raster format says whose it is, so there is no patient.
 
@@ -70,15 +77,28 @@ def read_raster(
         max_pixels: refuse more pixels than this.
         at_once: decode it now, so that damage is told now; else it waits where its header tells
             all about it.
+        resolution: take the resolution tags for the size of a pixel, where nothing better is
+            stated; flagged ``spacing-by-resolution``.
 
     Raises:
+        InputError: ``resolution`` is asked for, and there is none in a unit of length.
         UnreadableError: damaged or incomplete.
         UnsupportedError: its samples are neither 8-bit colour, 16-bit colour nor 8/16-bit grey.
         TooLargeError: more than ``max_pixels`` pixels; the header alone is read.
     """
+    image = _read(file, format, max_pixels=max_pixels, at_once=at_once)
+    if resolution and image.spacing is None and len(image.shape) == 2:
+        with decoding(file, format):
+            image.spacing = spacing_of(file, _open(file, format))
+        kept = tuple(flag for flag in image.flags if flag != "no-scale")
+        image.flags = (*kept, "spacing-by-resolution")
+    return image, None
+
+
+def _read(file: InputFile, format: str, *, max_pixels: int, at_once: bool) -> Image:
     with decoding(file, format):
         if format == "tiff" and (special := read_special(file, format, max_pixels=max_pixels)):
-            return special, None
+            return special
         file.whole()  # some decoders read by the file's number
         picture = _open(file, format)
         check_size(file, width=picture.width, height=picture.height, max_pixels=max_pixels)
@@ -90,7 +110,7 @@ def read_raster(
         )
         flags = (*_page_flags(picture), *_end_flags(file, format))
         if not at_once and _tells_all(file, format, picture):
-            return _waiting(file, format, picture, flags, max_pixels=max_pixels), None
+            return _waiting(file, format, picture, flags, max_pixels=max_pixels)
         turned_by_decoder = _tiff_orientation(picture)
         array, pixel_flags = _decode(file, picture)
         # only now: to find the EXIF of a PNG, Pillow decodes it
@@ -100,7 +120,7 @@ def read_raster(
         if orientation in _TURNS or turned_by_decoder in _TURNS:
             exif_flags = (*exif_flags, "exif-orientation-applied")
     array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
-    image = Image(
+    return Image(
         name="photo",
         array=np.require(array, requirements=["C_CONTIGUOUS", "WRITEABLE"]),
         # a raster file states no modality: photographs of the fundus are what is read here
@@ -109,7 +129,6 @@ def read_raster(
         origin=file.origin(format),
         flags=(*file.extension_flags(format), *flags, *exif_flags, *pixel_flags),
     )
-    return image, None
 
 
 def _tells_all(file: InputFile, format: str, picture: ImageFile.ImageFile) -> bool:
@@ -139,12 +158,13 @@ def _waiting(
     one = Pillow.new(picture.mode, (1, 1))
     one.info = picture.info
     pixel, pixel_flags = _finished(file, one, _rawmode(picture))
-    stated = format == "jpeg" or "exif" in picture.info
+    stated = format in ("jpeg", "tiff") or "exif" in picture.info
     orientation, acquired, exif_flags = _exif(picture) if stated else (1, None, ())
     if orientation in _TURNS:
         exif_flags = (*exif_flags, "exif-orientation-applied")
     size = (picture.height, picture.width)
-    size = size[::-1] if _TURNS.get(orientation, (False,))[0] else size
+    if format != "tiff" and _TURNS.get(orientation, (False,))[0]:
+        size = size[::-1]  # the decoder of TIFF states it turned
     shape = (1 if pixel.ndim == 2 else 3, *size)
     later = _Later(file.path, file.size, format, max_pixels)
     return Image(

@@ -55,8 +55,7 @@ def load(
 
 
 def _is_index(path: str | os.PathLike[str]) -> bool:
-    if os.path.basename(path).upper() != "DICOMDIR":
-        return False
+    """Whether it is a DICOMDIR, whatever it is called."""
     with opened(path) as file:
         return signatures.is_dicomdir(file.head)
 
@@ -135,7 +134,8 @@ def _not_read(file: InputFile) -> InputError:
             f"'{file.name}' is named .{extension} but its content is {words}; copy it again from "
             "its source, or give it its own name"
         )
-    known = "docs/formats.md lists what is read"
+    words = signatures.markup(file.head) or words
+    known = signatures.way_out(words) or "docs/formats.md lists what is read"
     if words == "text":
         names = ", ".join(f".{name}" for one in READERS[-2:] for name in one.extensions)
         known = f"plain text is read where its name ends in one of {names}"

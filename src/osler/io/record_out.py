@@ -87,7 +87,7 @@ RECORD_WRITERS: Final = (
     ),
     RecordWriter(
         "parquet", (".parquet", ".pq"), Table, _table,
-        "values with their types, units in the names of columns, a matrix",
+        "values with their types, units in the fields of its schema, a matrix",
         "codes, when it was made",
     ),
     RecordWriter("text", (".txt",), Text, _text, "the text", "codes of sections, when it was made"),

@@ -28,6 +28,11 @@ def is_zip(head: bytes) -> bool:
     return head.startswith(b"PK\x03\x04")
 
 
+def is_compound(head: bytes) -> bool:
+    """Whether the bytes start an OLE compound file, such as an Office document of before 2007."""
+    return head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
+
+
 def is_plain_text(head: bytes) -> bool:
     """Whether the bytes can be text: a byte order mark of UTF-16, or no zero byte."""
     return head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" not in head
@@ -39,9 +44,20 @@ def is_pdf(head: bytes) -> bool:
 
 
 def is_fhir(head: bytes) -> bool:
-    """Whether the bytes start a FHIR resource in JSON: an object that names its type early."""
+    """Whether the bytes start a FHIR resource: an object that names its type, or its XML."""
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start.startswith(b"<"):
+        root = re.search(rb"<[A-Za-z][^<>]*>", start)
+        return (
+            root is not None and re.search(rb"""["']http://hl7.org/fhir["']""", root[0]) is not None
+        )
     return start.startswith(b"{") and re.search(rb'"resourceType"\s*:\s*"', head) is not None
+
+
+def is_hl7(head: bytes) -> bool:
+    """Whether the bytes start a message, batch or file of HL7 version 2: its five delimiters."""
+    start = head.removeprefix(b"\xef\xbb\xbf")
+    return re.match(rb"[\x0b\s]*(?:FHS|BHS|MSH)(?:([!-/:-@[-`{-~])(?!\1)){5}", start) is not None
 
 
 def is_xml(head: bytes) -> bool:

@@ -91,7 +91,8 @@ def is_nifti(head: bytes) -> bool:
     sizes = {struct.unpack_from(order, head)[0] for order in ("<i", ">i")}
     if 540 in sizes:
         return head[4:8] in (b"n+2\0", b"ni2\0")
-    analyze = head[38:39] == b"r" and head[344:348].strip(b"\0") == b""
+    dimensions = (struct.unpack_from(order, head, 40)[0] for order in ("<h", ">h"))
+    analyze = any(1 <= n <= 7 for n in dimensions) and head[344:346] != b"n+"
     return 348 in sizes and (head[344:348] in (b"n+1\0", b"ni1\0") or analyze)
 
 
@@ -134,6 +135,22 @@ _NOT_READ: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89HDF", "an HDF5 file"),
     (0, b"\x93NUMPY", "a NumPy array"),
     (0, b"\x80\x04", "a Python pickle"),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an OLE compound file"),
+)
+_TEXTS: tuple[tuple[bytes, str], ...] = (
+    (b"{\\rtf", "an RTF document"),
+    (b"<!doctype html", "a web page (HTML)"),
+    (b"<html", "a web page (HTML)"),
+)
+_WAYS_OUT: tuple[tuple[str, str], ...] = (
+    ("image", "save it as PNG or TIFF"),
+    ("a HEIF", "save a picture as PNG or TIFF, and a film as single frames"),
+    ("archive", "unpack it and open what is inside"),
+    ("a NumPy array", "make an Image of it in Python, with its scale, or save it as NIfTI"),
+    ("a Python pickle", "it can run code when it is opened, so it never is"),
+    ("an RTF document", "save it as .docx or PDF"),
+    ("an OLE compound", "if it is an Excel workbook of before 2007, name it .xls"),
+    ("a web page", "save its text as .txt or PDF, and its tables as .csv or .xlsx"),
 )
 
 
@@ -143,6 +160,17 @@ def describe(head: bytes) -> str:
         if head[offset : offset + len(magic)] == magic:
             return words
     return "text" if _is_text(head) else UNKNOWN
+
+
+def markup(head: bytes) -> str:
+    """What kind of marked-up text it is; empty for any other."""
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return next((words for magic, words in _TEXTS if start.startswith(magic)), "")
+
+
+def way_out(words: str) -> str:
+    """How to bring what is called so to a format that is read; empty where that is unknown."""
+    return next((way for part, way in _WAYS_OUT if part in words), "")
 
 
 def _is_text(head: bytes) -> bool:

@@ -15,7 +15,7 @@ from osler.io.input_file import InputFile
 from osler.io.office_zip import archive, check_parts, kind_of
 from osler.io.table_csv import CELL_COST
 from osler.io.table_frame import Frame, from_values
-from osler.io.table_merged import filled, merged
+from osler.io.table_merged import filled, letters, merged
 
 _ERRORS: Final = {"#N/A", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!"}
 
@@ -68,7 +68,7 @@ def read_excel(
             sheet_part = cast("Any", books[0].worksheets[index])._worksheet_path
             cells = merged(file, source, sheet_part)
         flags = {"merged-cells"} if cells else set[str]()
-        return _frame(file, filled(stored, cells), filled(written, cells), missing, flags)
+        return frame_of_cells(file, filled(stored, cells), filled(written, cells), missing, flags)
     finally:
         for book in books:
             book.close()
@@ -114,20 +114,29 @@ def _rows(file: InputFile, sheet: Any, max_cells: int) -> list[tuple[Any, ...]]:
     return rows
 
 
-def _frame(
+def frame_of_cells(
     file: InputFile,
     stored: list[tuple[Any, ...]],
     written: list[tuple[Any, ...]],
     missing: Sequence[str],
     flags: set[str],
 ) -> Frame:
+    """The table of a sheet's rows.
+
+    Args:
+        file: for messages.
+        stored: the values, row by row; None for an empty cell.
+        written: the same, with an object of any other type where there is a formula.
+        missing: codes that stand for no value.
+        flags: what else is to be said of it.
+    """
     table: list[list[Any]] = []
     for number, (values, sources) in enumerate(zip(stored, written, strict=True), 1):
         if all(value is None for value in sources):
             continue
         table.append(
             [
-                _value(file, value, source, f"{_letters(i)}{number}", flags)
+                _value(file, value, source, f"{letters(i)}{number}", flags)
                 for i, (value, source) in enumerate(zip(values, sources, strict=True))
             ]
         )
@@ -165,12 +174,3 @@ def _value(file: InputFile, value: Any, source: Any, where: str, flags: set[str]
         return value.isoformat()
     return value if isinstance(value, str | int | float | bool | datetime | None.__class__) \
         else str(value)  # fmt: skip
-
-
-def _letters(index: int) -> str:
-    letters = ""
-    index += 1
-    while index:
-        index, rest = divmod(index - 1, 26)
-        letters = chr(65 + rest) + letters
-    return letters

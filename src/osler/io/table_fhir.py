@@ -1,4 +1,4 @@
-"""FHIR R4 resources in JSON: Observations as tables, DiagnosticReports as text.
+"""FHIR R4 resources in JSON or XML: Observations as tables, DiagnosticReports as text.
 
 A file is one resource, a Bundle, or a line a resource (NDJSON, as bulk export writes it).
 
@@ -12,9 +12,11 @@ from typing import Any, Final
 
 from osler.errors import InputError, TooLargeError, UnreadableError, UnsupportedError
 from osler.io.content import Content
+from osler.io.fhir_xml import resource
 from osler.io.input_file import InputFile, decoding
 from osler.io.table_units import ucum
 from osler.io.text_fhir import report
+from osler.io.text_xml import parsed
 from osler.record import Code, Item, Origin, Table
 
 MAX_BYTES: Final = 256_000_000
@@ -42,7 +44,7 @@ def read_fhir(file: InputFile, format: str, *, max_pixels: int, case: str | None
         case: the patient's id, where the file holds several.
 
     Raises:
-        UnreadableError: it is no sound JSON.
+        UnreadableError: it is no sound JSON or XML.
         UnsupportedError: it holds no such resource, or several patients' and ``case`` is not given.
         InputError: it has no such patient.
         TooLargeError: more than 256 MB, or too many values.
@@ -54,7 +56,7 @@ def read_fhir(file: InputFile, format: str, *, max_pixels: int, case: str | None
         observations = [r for r in chosen if r.get("resourceType") == "Observation"]
         if len(observations) > max_pixels:
             raise TooLargeError(f"'{file.name}' holds {len(observations):,} observations; split it")
-        items: list[Item] = [*_tables(observations, origin)]
+        items: list[Item] = [*tables(observations, origin)]
         people = [r for r in chosen if r.get("resourceType") == "Patient"]
         if people and people[0].get("gender") in ("male", "female"):
             items.append(Table("variables", {"sex": people[0]["gender"]}, origin=origin))
@@ -78,6 +80,9 @@ def read_fhir(file: InputFile, format: str, *, max_pixels: int, case: str | None
 def _resources(file: InputFile) -> Iterator[Resource]:
     if file.size > MAX_BYTES:
         raise TooLargeError(f"'{file.name}' has {file.size:,} bytes of JSON; split it")
+    if file.head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
+        yield from _flat(resource(parsed(file)))
+        return
     file.stream.seek(0)
     try:
         text = file.stream.read().decode("utf-8-sig")
@@ -134,7 +139,8 @@ def subject(resource: Resource) -> str | None:
     return reference.removeprefix("urn:uuid:").rpartition("/")[2] or None
 
 
-def _tables(observations: Sequence[Resource], origin: Origin) -> list[Table]:
+def tables(observations: Sequence[Resource], origin: Origin) -> list[Table]:
+    """Observations as tables, one for each time; those that were withdrawn are left out."""
     by_time: dict[datetime | None, list[Resource]] = {}
     for one in observations:
         if one.get("status") not in _NOT_SAID:

@@ -68,6 +68,11 @@ def frame_of(file: InputFile, *, max_cells: int, **options: Any) -> tuple[Frame,
 
             format = "xlsx"
             frame = read_excel(file, max_cells=max_cells, **_only(options, "missing", "sheet"))
+        elif format == "office-97":
+            from osler.io.table_xls import read_xls
+
+            format = "xls"
+            frame = read_xls(file, max_cells=max_cells, **_only(options, "missing", "sheet"))
         else:
             raise UnsupportedError(
                 f"'{file.name}' is no table that is read; give a CSV, Parquet or Excel file"
@@ -104,9 +109,14 @@ def content(
     groups = _groups(frame, column)
     if case is None and len(groups) > 1:
         whose = f"{len(groups)} cases" if column else "rows that may be of different patients"
+        matrix = (
+            ""
+            if column or format != "csv"
+            else ("; of a matrix of features say orientation=, of a recording rate=")
+        )
         raise UnsupportedError(
             f"'{file.name}' has {frame.rows} rows: {whose}; say case= (and id_column=), or take "
-            "all with osler.io.table_cases()"
+            f"all with osler.io.table_cases(){matrix}"
         )
     if not groups:
         raise UnsupportedError(f"'{file.name}' has a first row and no others: no values to read")

@@ -50,6 +50,16 @@ def _column(letters: str) -> int:
     return number - 1
 
 
+def letters(index: int) -> str:
+    """The name of a column, counted from 0: ``A``, ``B`` … ``Z``, ``AA``."""
+    name = ""
+    index += 1
+    while index:
+        index, rest = divmod(index - 1, 26)
+        name = chr(65 + rest) + name
+    return name
+
+
 def filled(rows: Rows, cells: list[tuple[int, int, int]]) -> Rows:
     """The rows with the value of a merged cell in each of the rows that it spans."""
     wide = {row: list(values) for row, values in _spanned(rows, cells)}

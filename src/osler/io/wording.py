@@ -96,6 +96,7 @@ FLAGS: Final[Mapping[str, tuple[str, str]]] = {
     "drafted": ("worded by a language engine", "由语言引擎措辞"),
     "draft-checked": ("every drafted sentence was checked", "撰写的句子均已核对"),
     "draft-failed-check": ("the draft failed its check", "撰写内容核对未通过"),
+    "words-unread": ("holds words that were not checked", "含有未经核对的词"),
     "draft-missing": ("the language engine wrote nothing", "语言引擎未能撰写"),
     "no-circle": ("its border is no circle", "边界不呈圆形"),
     "fovea-implausible": (

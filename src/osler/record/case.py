@@ -42,6 +42,8 @@ class Case:
         findings: id to finding, in the order in which they were made.
         history: what was done, oldest first.
         left_out: files that belong here but could not be read, each with the reason.
+        absent: names of items that the source has a place for and this case lacks; no other item
+            may stand for one of them.
     """
 
     id: str
@@ -50,6 +52,7 @@ class Case:
     findings: dict[str, Finding] = field(default_factory=dict)
     history: list[Event] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
+    absent: frozenset[str] = frozenset()
 
     def __getitem__(self, name: str) -> Item | Finding:
         if name in self.items:
