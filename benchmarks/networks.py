@@ -2,6 +2,7 @@
 
     python benchmarks/networks.py                    all that fit, into docs/benchmarks/networks.csv
     python benchmarks/networks.py NAME ...           these, and keep the others' rows
+    python benchmarks/networks.py NAME@64,64,64      at a smaller input, which the row states
     python benchmarks/networks.py --modes NAME ...   float32, bfloat16 and torch.compile in one run
 
 Each network runs in a process of its own, at random weights, one sample, single precision, one
@@ -19,11 +20,11 @@ import time
 from pathlib import Path
 
 CSV = Path(__file__).resolve().parents[1] / "docs/benchmarks/networks.csv"
-COLUMNS = ("network", "seconds", "megabytes")
-MOST_SECONDS, MOST_PARAMETERS, MOST_GFLOPS = 400, 1.6e9, 1000
+COLUMNS = ("network", "seconds", "megabytes", "input")
+MOST_SECONDS, MOST_PARAMETERS, MOST_GFLOPS = 400, 4e9, 1000  # 4e9 parameters take 16 GB
 
 
-def once(name: str) -> tuple[float, float]:
+def once(name: str, size: tuple[int, ...] | None = None) -> tuple[float, float]:
     import torch
 
     from osler import models
@@ -32,7 +33,7 @@ def once(name: str) -> tuple[float, float]:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     net = models.create(name, weights="random")
-    inputs = example(name, batch=1, published=True)
+    inputs = example(name, batch=1, published=True, size=size)
     times = []
     with torch.inference_mode():
         for _ in range(4):
@@ -50,6 +51,7 @@ def modes(name: str) -> None:
     from osler.models.trying import example, first_tensor
 
     torch.manual_seed(0)
+    torch.set_num_threads(1)
     net = models.create(name, weights="random")
     inputs = example(name, batch=1, published=True)
     compiled = torch.compile(net)
@@ -70,9 +72,9 @@ def modes(name: str) -> None:
         said = {way: run().float() for way, run in ways.items()}
         for _ in range(5):
             for way, run in ways.items():
-                start = time.perf_counter()
+                start = time.process_time()
                 run()
-                times[way].append(time.perf_counter() - start)
+                times[way].append(time.process_time() - start)
     first = statistics.median(times["float32"])
     scale = said["float32"].abs().max()
     for way, several in times.items():
@@ -93,13 +95,16 @@ def main(names: list[str]) -> None:
     if CSV.is_file():
         with CSV.open(newline="") as stream:
             rows = {row["network"]: row for row in csv.DictReader(stream)}
+    sizes = {name: size for name, _, size in (one.partition("@") for one in names)}
     for card in models.list():
-        if names and card.name not in names:
+        if names and card.name not in sizes:
             continue
-        if (card.parameters or 0) > MOST_PARAMETERS or (card.gflops or 0) > MOST_GFLOPS:
+        smaller = sizes.get(card.name, "")
+        large = (card.parameters or 0) > MOST_PARAMETERS or (card.gflops or 0) > MOST_GFLOPS
+        if large and not smaller:
             print(f"{card.name}: left out, {card.parameters} parameters, {card.gflops} GMAC")
             continue
-        command = [sys.executable, __file__, "--once", card.name]
+        command = [sys.executable, __file__, "--once", card.name, *filter(None, [smaller])]
         try:
             said = subprocess.run(
                 command, capture_output=True, text=True, timeout=MOST_SECONDS, check=True
@@ -113,6 +118,7 @@ def main(names: list[str]) -> None:
             "network": card.name,
             "seconds": f"{seconds:.2f}",
             "megabytes": f"{megabytes:.0f}",
+            "input": smaller.replace(",", " x "),
         }
         keep(rows)
 
@@ -127,6 +133,7 @@ def keep(rows: dict[str, dict[str, str]]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--once"]:
-        print(*once(sys.argv[2]))
+        said_size = tuple(int(one) for one in sys.argv[3].split(",")) if sys.argv[3:] else None
+        print(*once(sys.argv[2], said_size))
     else:
         main(sys.argv[1:])

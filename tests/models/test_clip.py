@@ -197,7 +197,7 @@ def test_pictures_are_prepared_as_transformers_prepares_them(folder):
 
 def test_heads_that_cannot_be_told_must_be_said(folder):
     (folder / "config.json").unlink()
-    with pytest.raises(RecipeError, match="vision_heads"):
+    with pytest.raises(RecipeError, match="say text_heads"):
         models.create("clip", checkpoint=folder)
 
 

@@ -18,8 +18,17 @@ def golden():
     return Golden("deepdr")
 
 
+def lesions(golden, **options):
+    return models.create(
+        LESIONS,
+        checkpoint=golden.folder / "checkpoint_seg.pth",
+        levels=golden.config["out_indices"],
+        **{**golden.options, **options},
+    )
+
+
 def test_classification(golden):
-    net = models.create(GRADES, checkpoint=golden.folder / "checkpoint_cla.pth", num_heads=4)
+    net = models.create(GRADES, checkpoint=golden.folder / "checkpoint_cla.pth", **golden.options)
     assert net.report.share == 1
     assert not net.report.missing
     assert not net.report.unexpected
@@ -30,22 +39,23 @@ def test_classification(golden):
 
 
 def test_lesions(golden):
-    net = models.create(LESIONS, checkpoint=golden.folder / "checkpoint_seg.pth", num_heads=4)
+    net = lesions(golden)
     assert net.report.share == 1
     assert not net.report.missing
     assert not net.report.unexpected
     x = golden.inputs["x"]
     with torch.inference_mode():
-        for number, (level, scores) in enumerate(zip(net.maps(x), net.scores(x), strict=True)):
+        each = zip(golden.config["out_indices"], net.maps(x), net.scores(x), strict=True)
+        for number, (block, level, scores) in enumerate(each):
             golden.agrees(
-                level.flatten(2).transpose(1, 2), f"seg_feature_block{number}_no_final_norm"
+                level.flatten(2).transpose(1, 2), f"seg_feature_block{block}_no_final_norm"
             )
             golden.agrees(scores, f"seg_logits_head{number}")
         golden.agrees(net(x), "seg_logits_head3")
 
 
 def test_a_picture_of_twice_the_tile_is_cut_in_four(golden):
-    net = models.create(LESIONS, checkpoint=golden.folder / "checkpoint_seg.pth", num_heads=4)
+    net = lesions(golden)
     x = golden.inputs["x"]
     large = torch.cat([torch.cat([x[:1], x[1:]], 3), torch.cat([x[1:], x[:1]], 3)], 2)
     with torch.inference_mode():
@@ -66,7 +76,7 @@ def test_quadrants_come_together_again():
 
 def test_torchvisions_layout(golden):
     path = golden.folder / "checkpoint_torchvision_vit.pth"
-    net = models.create(GRADES, checkpoint=path, num_heads=4, pool="token")
+    net = models.create(GRADES, checkpoint=path, **golden.options, pool="token")
     assert net.report.share == 1
     assert not net.report.missing
     assert not net.report.unexpected
@@ -90,7 +100,7 @@ def test_what_one_may_start_from_is_not_taken_for_it(golden):
 
 @pytest.mark.parametrize("file", ["checkpoint_torchvision_vit.pth", "checkpoint_cla.pth"])
 def test_lesions_start_from_a_classifier(golden, file):
-    net = models.create(LESIONS, checkpoint=golden.folder / file, num_heads=4, channels_up=4)
+    net = models.create(LESIONS, checkpoint=golden.folder / file, **golden.options, channels_up=4)
     assert net.report.share == 1
     assert all(name.startswith("heads.") for name in net.report.missing)
     assert not net.report.unexpected
@@ -99,9 +109,7 @@ def test_lesions_start_from_a_classifier(golden, file):
 
 
 def test_another_number_of_labels_replaces_the_last_layers(golden):
-    net = models.create(
-        LESIONS, checkpoint=golden.folder / "checkpoint_seg.pth", num_heads=4, num_classes=2
-    )
+    net = lesions(golden, num_classes=2)
     assert net(golden.inputs["x"]).shape == (2, 2, 64, 64)
     assert len(net.report.dropped) == 8
 
@@ -111,7 +119,7 @@ def test_a_lost_tensor_is_named(golden, tmp_path):
     del stored["model"]["Head.Head2.UP_stage_3.0.weight"]
     torch.save(stored, tmp_path / "damaged.pth")
     with pytest.raises(WeightsError, match=r"heads\.2\.up3\.0\.weight is absent"):
-        models.create(LESIONS, checkpoint=tmp_path / "damaged.pth", num_heads=4)
+        models.create(LESIONS, checkpoint=tmp_path / "damaged.pth", **golden.options)
 
 
 def test_the_official_order_of_channels():

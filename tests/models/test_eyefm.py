@@ -33,14 +33,16 @@ def pretraining(golden):
     return models.create(
         PRETRAINING,
         checkpoint=golden.folder / "checkpoint_pretrain.pth",
-        num_heads=4,
-        decoder_heads=4,
+        **golden.options,
+        decoder_heads=golden.config["decoder_num_heads"],
     )
 
 
 @pytest.fixture(scope="module")
 def classifier(golden):
-    return models.create(NAME, checkpoint=golden.folder / "checkpoint_finetuned.pth", num_heads=4)
+    return models.create(
+        NAME, checkpoint=golden.folder / "checkpoint_finetuned.pth", **golden.options
+    )
 
 
 def in_their_order(golden, tokens, order):
@@ -106,8 +108,8 @@ def test_nothing_hidden_leaks_unless_the_official_count_is_asked_for(
     official = models.create(
         PRETRAINING,
         checkpoint=golden.folder / "checkpoint_pretrain.pth",
-        num_heads=4,
-        decoder_heads=4,
+        **golden.options,
+        decoder_heads=golden.config["decoder_num_heads"],
         count_over_batch=True,
     )
     with torch.inference_mode():
@@ -189,7 +191,7 @@ def test_cases_with_different_pictures_are_each_seen_alone(classifier, pictures)
 
 def test_a_pretrained_encoder_starts_a_classifier(golden, pictures):
     path = golden.folder / "checkpoint_pretrain.pth"
-    net = models.create(NAME, checkpoint=path, num_heads=4, num_classes=2)
+    net = models.create(NAME, checkpoint=path, **golden.options, num_classes=2)
     assert net.report.share == 1
     assert not net.report.unexpected
     assert all(name.startswith("output_adapters.cls.") for name in net.report.missing)
@@ -197,7 +199,7 @@ def test_a_pretrained_encoder_starts_a_classifier(golden, pictures):
     with torch.inference_mode():
         encoded = golden.outputs["encoder_output_all"][:, :-1].mean(1)
         np.testing.assert_allclose(net.features(pictures), encoded, rtol=1e-4, atol=1e-4)
-    larger = models.create(NAME, checkpoint=path, num_heads=4, image_size=64)
+    larger = models.create(NAME, checkpoint=path, **golden.options, image_size=64)
     assert {name for name, _, _ in larger.report.reshaped} == {
         f"input_adapters.{name}.pos_emb" for name in KINDS
     }
@@ -240,7 +242,7 @@ def test_wrong_pictures_and_masks_are_named(pretraining, classifier, pictures, m
 
 def test_one_kind_needs_no_name_once_it_is_said(golden, pictures):
     path = golden.folder / "checkpoint_finetuned.pth"
-    net = models.create(NAME, checkpoint=path, num_heads=4, modality="oct")
+    net = models.create(NAME, checkpoint=path, **golden.options, modality="oct")
     with torch.inference_mode():
         assert torch.equal(net(pictures["oct"]), net(oct=pictures["oct"]))
 
@@ -250,4 +252,4 @@ def test_a_lost_tensor_is_named(golden, tmp_path):
     del stored["model"]["encoder.1.attn.qkv.weight"]
     torch.save({"model": stored["model"]}, tmp_path / "damaged.pth")
     with pytest.raises(WeightsError, match=r"encoder\.1\.attn\.qkv\.weight is absent"):
-        models.create(NAME, checkpoint=tmp_path / "damaged.pth", num_heads=4)
+        models.create(NAME, checkpoint=tmp_path / "damaged.pth", **golden.options)

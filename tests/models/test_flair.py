@@ -9,8 +9,6 @@ from golden import Golden
 from osler import models
 from osler.errors import InputError, RecipeError, UnreadableError, UnsupportedError, WeightsError
 
-SMALL = {"text_heads": 4}
-
 
 @pytest.fixture(scope="module")
 def golden():
@@ -21,13 +19,13 @@ def golden():
 def official(golden):
     """As the official code pools."""
     return models.create(
-        "flair", checkpoint=golden.folder / "checkpoint.pth", pool_padding=True, **SMALL
+        "flair", checkpoint=golden.folder / "checkpoint.pth", pool_padding=True, **golden.options
     )
 
 
 @pytest.fixture(scope="module")
 def net(golden):
-    return models.create("flair", checkpoint=golden.folder / "checkpoint.pth", **SMALL)
+    return models.create("flair", checkpoint=golden.folder / "checkpoint.pth", **golden.options)
 
 
 def picture(golden, number):
@@ -92,14 +90,14 @@ def test_what_no_embedding_is_made_of_may_be_absent(golden, net, tmp_path):
     weights = torch.load(golden.folder / "checkpoint.pth", weights_only=True)
     weights = {k: v for k, v in weights.items() if ".pooler." not in k}
     torch.save(weights, tmp_path / "flair.pth")
-    other = models.create("flair", checkpoint=tmp_path / "flair.pth", **SMALL)
+    other = models.create("flair", checkpoint=tmp_path / "flair.pth", **golden.options)
     assert len(other.report.missing) == 2
     with torch.inference_mode():
         assert torch.equal(other.embed_text(*texts(golden)), net.embed_text(*texts(golden)))
 
 
 def test_the_folder_of_hugging_face_says_the_same(golden, net):
-    other = models.create("flair", checkpoint=golden.folder / "hub_layout", **SMALL)
+    other = models.create("flair", checkpoint=golden.folder / "hub_layout", **golden.options)
     assert not other.report.unexpected
     assert not other.report.dropped
     assert other.image_size == 512
@@ -159,7 +157,7 @@ def test_damaged_checkpoints_end_in_the_right_error(
     monkeypatch.chdir(tmp_path)
     path = golden.folder / "damaged" / f"checkpoint_{file}.pt"
     with pytest.raises(error, match=says):
-        models.create("flair", checkpoint=path, **SMALL)
+        models.create("flair", checkpoint=path, **golden.options)
     assert not (tmp_path / "GOLD_FORBIDDEN_EXECUTED").exists()
 
 

@@ -7,8 +7,6 @@ from golden import Golden
 from osler import models
 from osler.errors import RecipeError, WeightsError
 
-SMALL = {"text_heads": 4}
-
 
 @pytest.fixture(scope="module")
 def golden():
@@ -17,7 +15,7 @@ def golden():
 
 def built(golden, **options):
     return models.create(
-        "keepfit", checkpoint=golden.folder / "checkpoint.pth", **{**SMALL, **options}
+        "keepfit", checkpoint=golden.folder / "checkpoint.pth", **{**golden.options, **options}
     )
 
 
@@ -78,7 +76,7 @@ def test_the_checkpoint_is_read_whole(golden, official):
 
 def test_it_is_told_from_flair(golden):
     with pytest.raises(WeightsError, match="looks like keepfit"):
-        models.create("flair", checkpoint=golden.folder / "checkpoint.pth", **SMALL)
+        models.create("flair", checkpoint=golden.folder / "checkpoint.pth", **golden.options)
 
 
 def test_options_that_cannot_be_built_are_named(golden):

@@ -8,8 +8,6 @@ from torch.nn import functional
 from osler import models
 from osler.errors import InputError, WeightsError
 
-SMALL = {"text_heads": 4, "image_size": 56}
-
 
 @pytest.fixture(scope="module")
 def golden():
@@ -18,7 +16,7 @@ def golden():
 
 def built(golden, **options):
     path = golden.folder / "pytorch_model_vit.bin"
-    return models.create("medclip", checkpoint=path, **{**SMALL, **options})
+    return models.create("medclip", checkpoint=path, **{**golden.options, **options})
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +27,9 @@ def official(golden):
 @pytest.fixture(scope="module")
 def resnet(golden):
     path = golden.folder / "pytorch_model_resnet_vision_only.bin"
-    return models.create("medclip-resnet-50", checkpoint=path, image_size=56)
+    return models.create(
+        "medclip-resnet-50", checkpoint=path, image_size=golden.options["image_size"]
+    )
 
 
 def texts(golden, start=""):

@@ -20,7 +20,7 @@ def golden():
 
 def built(golden, own="checkpoint_medsegx.pth", **options):
     files = [golden.folder / "checkpoint_base_sam.pth", golden.folder / own]
-    return models.create(NAME, checkpoint=files, image_size=128, decoder_heads=4, **options)
+    return models.create(NAME, checkpoint=files, **{**golden.options, **options})
 
 
 @pytest.fixture(scope="module")

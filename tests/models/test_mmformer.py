@@ -19,7 +19,7 @@ def golden():
 
 @pytest.fixture(scope="module")
 def net(golden):
-    return models.create(NAME, checkpoint=golden.folder / "checkpoint.pth", num_heads=4)
+    return models.create(NAME, checkpoint=golden.folder / "checkpoint.pth", **golden.options)
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,16 @@ def test_nothing_of_the_checkpoint_is_left_over(net):
     assert not net.report.dropped
     assert net.order == "published"
     assert net.modalities == ("flair", "t1ce", "t1", "t2")
+
+
+def test_a_file_that_sorts_its_names_is_the_same_network(golden, net, images, tmp_path):
+    from safetensors.torch import save_file
+
+    weights = torch.load(golden.folder / "checkpoint.pth", weights_only=True)["state_dict"]
+    save_file({k: v.contiguous() for k, v in sorted(weights.items())}, tmp_path / "a.safetensors")
+    other = models.create(NAME, checkpoint=tmp_path / "a.safetensors", **golden.options)
+    with torch.inference_mode():
+        assert torch.equal(other(**images), net(**images))
 
 
 def test_one_input_on_its_own(golden, net, images):

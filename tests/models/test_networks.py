@@ -6,6 +6,7 @@ import onnxruntime
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from osler import models
 from osler.errors import RecipeError
@@ -13,6 +14,7 @@ from osler.learn.export import export_onnx, largest_difference
 from osler.learn.fundus.grading import OUTPUTS, Ensemble
 from osler.models.grader import Grader, LesionFeatures
 from osler.models.normalise import LocalContrast
+from osler.models.second_look import SecondLook
 from osler.models.unet import UNet
 
 WIDTHS = (4, 8, 8, 8, 8)
@@ -45,6 +47,7 @@ BUILD = {
     "unet without context": lambda: UNet(labels=LABELS, widths=WIDTHS, context=False),
     "shallow unet": lambda: UNet(labels=LABELS, widths=(4, 8, 8)),
     "lesion features": lambda: LesionFeatures(UNet(labels=LABELS, widths=WIDTHS)),
+    "second look": lambda: SecondLook(UNet(labels=LABELS, widths=WIDTHS), [0.5, 0, 0.2]),
     "grader": grader,
     "ensemble": lambda: Ensemble([grader(), grader()]),
 }
@@ -129,6 +132,24 @@ def test_features_of_lesions_are_what_they_say():
     assert rest[-1, 1, 0] == pytest.approx(float(x[0, 3, 32:64, :32].mean()))
 
 
+def test_a_second_look_joins_only_the_labels_it_is_for():
+    net = UNet(labels=LABELS, widths=WIDTHS).eval()
+    twice = SecondLook(net, [0.5, 0, 0.2]).eval()
+    x = pictures(64, 96, count=1)
+    with torch.inference_mode():
+        near, joined = net(x)[0].sigmoid(), twice(x)[0].sigmoid()
+        # 32 x 48 pixels from farther away, 48 filled up to a multiple of 32 with nothing
+        small = functional.pad(functional.avg_pool2d(x, 2), (0, 16))
+        far = functional.interpolate(net(small), scale_factor=2.0, mode="bilinear")
+        far = far[0, :, :64, :96].sigmoid()
+        assert torch.equal(joined[1], near[1])
+        assert torch.allclose(joined[0], (near[0] + far[0]) / 2, atol=1e-6)
+        assert torch.allclose(joined[2], 0.8 * near[2] + 0.2 * far[2], atol=1e-6)
+        logits, grid = LesionFeatures(twice).eval()(x)
+        assert torch.equal(logits[0].sigmoid(), joined)
+        assert torch.equal(grid, LesionFeatures(net).eval()(x)[1])  # graders see the first look
+
+
 def test_attention_sums_to_one_and_stays_in_the_field():
     *heads, attention = grader().eval()(cells())
     assert [tuple(head.shape) for head in heads] == [(2, count) for count in OUTPUTS]
@@ -188,6 +209,25 @@ def test_unknown_networks_and_options_are_refused():
         models.create("unett", weights="random", labels=1)
     with pytest.raises(RecipeError, match=r"'unet' does not take these options: .*depth"):
         models.create("unet", weights="random", labels=1, depth=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"weights": "pretrained"}, "no weights called 'pretrained'; say where"),
+        ({"weights": "random", "num_classes": -1}, "num_classes is a whole number from 0"),
+        ({"weights": "random", "num_classes": 2.0}, "not 2.0"),
+        ({}, 'weights="random"'),
+    ],
+)
+def test_weights_are_random_only_where_that_is_said(options, says):
+    with pytest.raises(RecipeError, match=says):
+        models.create("resnet-18", **options)
+
+
+def test_a_network_of_no_labels_is_refused():
+    with pytest.raises(RecipeError, match="labels is a whole number from 1, not 0"):
+        models.create("dynunet", weights="random", labels=0)
 
 
 def test_starting_weights_are_copied_where_they_fit(tmp_path):

@@ -1,9 +1,13 @@
 """Residual networks equal MONAI's under the same names, and are built from what shapes tell."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
+from osler import models
 from osler.errors import RecipeError
 from osler.models.resnet import LAYOUTS, SqueezeExcite, resnet, resnet_options, se_resnet
 
@@ -99,7 +103,7 @@ def test_the_pyramid_halves_from_a_quarter():
 def test_layouts_tell_plain_from_squeezed():
     plain, squeezed = resnet(**SMALL).state_dict(), se_resnet(**SMALL).state_dict()
     fits = [[layout.fits(names) for layout in LAYOUTS] for names in (plain, squeezed)]
-    assert fits == [[True, False], [False, True]]
+    assert fits == [[True, False, False], [False, True, False]]  # the third came from Caffe
 
 
 def test_options_that_cannot_be_built_are_named():
@@ -107,3 +111,51 @@ def test_options_that_cannot_be_built_are_named():
         resnet(block="inverted")
     with pytest.raises(RecipeError, match="3 stages have layers and 4 have widths"):
         resnet(layers=(1, 1, 1))
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_weights_that_came_from_caffe(tmp_path, groups):
+    """Cadene's names; what differs from torchvision's network is written out."""
+    sizes = {"layers": [1, 1], "widths": [32, 64], "stem": 8, "num_classes": 3}
+    torch.manual_seed(0)
+    kind = {"groups": 2, "group_width": 32} if groups > 1 else {}
+    made = models.create("se-resnet-50", weights="random", **sizes, **kind)
+    w = {name: torch.randn_like(v.float()) * 0.2 for name, v in made.state_dict().items()}
+    w |= {name: v.abs() + 0.5 for name, v in w.items() if name.endswith("running_var")}
+    theirs = {
+        re.sub(r"^fc\.", "last_linear.", re.sub(r"^(conv1|bn1)\.", r"layer0.\1.", name)).replace(
+            ".se.", ".se_module."
+        ): value
+        for name, value in w.items()
+    }
+    torch.save(theirs, tmp_path / "se.pth")
+    net = models.create("se-resnet-50", checkpoint=tmp_path / "se.pth")
+    assert net.report.share == 1
+    assert not net.report.unexpected
+    assert net.options["caffe"] == ("pool" if groups > 1 else "stride")
+
+    def normed(x, name):
+        stats = (w[f"{name}.running_mean"], w[f"{name}.running_var"])
+        return functional.batch_norm(x, *stats, w[f"{name}.weight"], w[f"{name}.bias"])
+
+    x = torch.randn(1, 3, 45, 52)
+    with torch.inference_mode():
+        y = normed(functional.conv2d(x, w["conv1.weight"], stride=2, padding=3), "bn1").relu()
+        y = functional.max_pool2d(y, 3, stride=2, ceil_mode=True)
+        for stage, stride in (("layer1.0", 1), ("layer2.0", 2)):
+            first, second = (1, stride) if groups > 1 else (stride, 1)
+            z = functional.conv2d(y, w[f"{stage}.conv1.weight"], stride=first)
+            z = normed(z, f"{stage}.bn1").relu()
+            z = functional.conv2d(
+                z, w[f"{stage}.conv2.weight"], stride=second, padding=1, groups=groups
+            )
+            z = normed(z, f"{stage}.bn2").relu()
+            z = normed(functional.conv2d(z, w[f"{stage}.conv3.weight"]), f"{stage}.bn3")
+            s = z.mean((2, 3), keepdim=True)
+            for layer, after in (("fc1", torch.relu), ("fc2", torch.sigmoid)):
+                at = f"{stage}.se.{layer}"
+                s = after(functional.conv2d(s, w[f"{at}.weight"], w[f"{at}.bias"]))
+            y = functional.conv2d(y, w[f"{stage}.downsample.0.weight"], stride=stride)
+            y = (z * s + normed(y, f"{stage}.downsample.1")).relu()
+        due = y.mean((2, 3)) @ w["fc.weight"].T + w["fc.bias"]
+        torch.testing.assert_close(net(x), due, rtol=1e-4, atol=1e-5)

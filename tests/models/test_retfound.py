@@ -24,14 +24,12 @@ def dino():
 
 
 def test_the_pretrained_encoder(mae):
-    net = models.create(
-        MAE, checkpoint=mae.folder / "checkpoint_mae_pretrain.pth", image_size=96, num_heads=4
-    )
+    net = models.create(MAE, checkpoint=mae.folder / "checkpoint_mae_pretrain.pth", **mae.options)
     mae.agrees(net.pos_embed, "pos_embed_resized")
     x = mae.inputs["x"]
     with torch.inference_mode():
         mae.agrees(net.embed(x), "tokens_after_pos_embed")
-        for number, tokens in enumerate(net.levels(x, range(3))):
+        for number, tokens in enumerate(net.levels(x, range(mae.config["depth"]))):
             mae.agrees(tokens, f"tokens_block{number}")
         mae.agrees(net.tokens(x)[:, 1:].mean(1), "patch_mean_before_norm")
     assert net.report.share == 1
@@ -48,8 +46,7 @@ def test_a_fine_tuned_checkpoint_both_ways(mae, twice, output):
     net = models.create(
         MAE,
         checkpoint=mae.folder / "checkpoint_finetuned.pth",
-        image_size=96,
-        num_heads=4,
+        **mae.options,
         fc_norm_twice=twice,
     )
     with torch.inference_mode():
@@ -61,16 +58,17 @@ def test_a_new_head_replaces_one_of_other_classes(mae):
     net = models.create(
         MAE,
         checkpoint=mae.folder / "checkpoint_finetuned.pth",
-        image_size=96,
-        num_heads=4,
+        **mae.options,
         num_classes=2,
     )
-    assert net(mae.inputs["x"]).shape == (3, 2)
+    assert net(mae.inputs["x"]).shape[1] == 2
     assert {"head.weight", "head.bias"} <= set(net.report.dropped)
 
 
 def test_a_pretrained_dinov2_file_is_taken_to_the_published_size(dino):
-    net = models.create(DINO, checkpoint=next(dino.folder.glob("*.pth")), num_heads=3)
+    net = models.create(
+        DINO, checkpoint=next(dino.folder.glob("*.pth")), num_heads=dino.options["num_heads"]
+    )
     assert net.options["image_size"] == 224
     assert net.pos_embed.shape[1] == 1 + 16 * 16
 
@@ -79,9 +77,8 @@ def test_the_dinov2_layout(dino):
     net = models.create(
         DINO,
         checkpoint=next(dino.folder.glob("*.pth")),
-        image_size=dino.card["config"]["img_size"],
-        num_heads=3,
-        num_classes=5,
+        **dino.options,
+        num_classes=dino.config["num_classes"],
     )
     assert net.report.share == 1
     assert not net.report.unexpected
@@ -107,7 +104,7 @@ def test_the_dinov2_layout(dino):
 def test_damaged_checkpoints_end_in_the_right_error(mae, file, error, says, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=says):
-        models.create(MAE, checkpoint=mae.folder / "damaged" / file, image_size=96, num_heads=4)
+        models.create(MAE, checkpoint=mae.folder / "damaged" / file, **mae.options)
     assert not (tmp_path / "GOLD_FORBIDDEN_EXECUTED").exists()
 
 
@@ -115,8 +112,7 @@ def test_one_lost_tensor_may_be_accepted(mae):
     net = models.create(
         MAE,
         checkpoint=mae.folder / "damaged/mae_pretrain_missing_key.pt",
-        image_size=96,
-        num_heads=4,
+        **mae.options,
         partial=True,
     )
     assert "blocks.1.attn.qkv.weight" in net.report.missing

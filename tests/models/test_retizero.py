@@ -7,8 +7,6 @@ from golden import Golden
 from osler import models
 from osler.models.retizero import similarity
 
-SMALL = {"num_heads": 4, "text_heads": 4}
-
 
 @pytest.fixture(scope="module")
 def golden():
@@ -17,7 +15,7 @@ def golden():
 
 def built(golden, **options):
     return models.create(
-        "retizero", checkpoint=golden.folder / "checkpoint.pth", **{**SMALL, **options}
+        "retizero", checkpoint=golden.folder / "checkpoint.pth", **{**golden.options, **options}
     )
 
 

@@ -21,7 +21,9 @@ def golden():
 
 @pytest.fixture(scope="module")
 def sam(golden):
-    return models.create(SAM, checkpoint=golden.folder / "checkpoint_sam_flat.pth", decoder_heads=4)
+    return models.create(
+        SAM, checkpoint=golden.folder / "checkpoint_sam_flat.pth", **golden.options
+    )
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,7 @@ def medsam(golden):
     return models.create(
         MEDSAM,
         checkpoint=golden.folder / "checkpoint_medsam_finetuned_ddp.pth",
-        decoder_heads=4,
+        **golden.options,
     )
 
 
@@ -163,7 +165,7 @@ def test_damaged_checkpoints_end_in_the_right_error(
 ):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=says):
-        models.create(SAM, checkpoint=golden.folder / "damaged" / file, decoder_heads=4)
+        models.create(SAM, checkpoint=golden.folder / "damaged" / file, **golden.options)
     assert not (tmp_path / "GOLD_FORBIDDEN_EXECUTED").exists()
 
 
@@ -171,7 +173,7 @@ def test_positions_are_resized_to_another_size(golden):
     net = models.create(
         SAM,
         checkpoint=golden.folder / "checkpoint_sam_flat.pth",
-        decoder_heads=4,
+        **golden.options,
         image_size=96,
     )
     assert {name for name, _, _ in net.report.reshaped} == {
@@ -195,7 +197,7 @@ def test_positions_of_a_wrong_shape_are_not_made_to_fit(golden, tmp_path, name, 
     stored[name] = torch.zeros(shape)
     torch.save(stored, tmp_path / "wrong.pth")
     with pytest.raises(WeightsError, match=name.replace(".", r"\.") + " is " + str(shape[0])):
-        models.create(SAM, checkpoint=tmp_path / "wrong.pth", decoder_heads=4)
+        models.create(SAM, checkpoint=tmp_path / "wrong.pth", **golden.options)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -245,7 +247,7 @@ def test_pictures_of_a_batch_have_prompts_of_their_own():
 
 def test_half_precision_knows_its_places(golden, picture):
     file = golden.folder / "checkpoint_medsam_finetuned_ddp.pth"
-    half = models.create(MEDSAM, checkpoint=file, decoder_heads=4).to(torch.bfloat16)
+    half = models.create(MEDSAM, checkpoint=file, **golden.options).to(torch.bfloat16)
     said = half.segment(picture, boxes=golden.inputs["box_xyxy_original"].numpy())
     want = golden.outputs["medsam_prob_fullsize"].numpy()
     assert np.abs(said.chances - want).max() < 0.05

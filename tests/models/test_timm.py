@@ -45,3 +45,36 @@ def test_a_file_of_timm_s_names(tmp_path):
     x = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         assert torch.equal(net(x), theirs(x))
+
+
+@pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed")
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("vit-base", {"num_classes": 3}),
+        ("retfound-vit-large", {"num_classes": 3}),
+        ("retfound-vit-large", {"num_classes": 0, "image_size": 64}),
+        ("retfound-dinov2-vit-large", {"num_classes": 2}),
+        ("retfound-green-vit-small", {}),
+        ("resnet-18", None),
+    ],
+)
+def test_a_folder_is_opened_by_timm(tmp_path, name, options):
+    import timm
+    import torch
+
+    from osler.models.trying import tiny
+
+    torch.manual_seed(0)
+    if options is None:
+        net = models.create(name, weights="random", num_classes=3).eval()
+    else:
+        net = tiny(name, **options)
+    for value in net.parameters():
+        torch.nn.init.normal_(value, std=0.1)
+    models.keep(net, tmp_path / "net")
+    theirs = timm.create_model(f"local-dir:{tmp_path / 'net'}", pretrained=True).eval()
+    side = net.options.get("image_size", 64)
+    x = torch.randn(2, 3, side, side)
+    with torch.inference_mode():
+        assert torch.allclose(net(x), theirs(x), rtol=1e-4, atol=1e-5)

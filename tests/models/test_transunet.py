@@ -22,7 +22,7 @@ def golden():
 
 @pytest.fixture(scope="module")
 def net(golden):
-    return models.create(NAME, checkpoint=golden.folder / "checkpoint.pth", num_heads=4)
+    return models.create(NAME, checkpoint=golden.folder / "checkpoint.pth", **golden.options)
 
 
 def test_every_step_of_the_network(golden, net):
@@ -44,7 +44,7 @@ def test_every_step_of_the_network(golden, net):
 
 def test_another_number_of_classes_gets_a_new_head(golden):
     net = models.create(
-        NAME, checkpoint=golden.folder / "checkpoint.pth", num_heads=4, num_classes=2
+        NAME, checkpoint=golden.folder / "checkpoint.pth", **golden.options, num_classes=2
     )
     assert {"segmentation_head.0.weight", "segmentation_head.0.bias"} <= set(net.report.dropped)
     assert net(golden.inputs["x"]).shape == (1, 2, 64, 64)
@@ -139,7 +139,7 @@ def test_a_lost_tensor_of_the_encoder_is_named(golden, tmp_path):
     del stored["transformer.encoder.layer.1.attn.key.weight"]
     torch.save(stored, tmp_path / "lost.pth")
     with pytest.raises(WeightsError, match=r"layer\.1\.attn\.key\.weight is absent"):
-        models.create(NAME, checkpoint=tmp_path / "lost.pth", num_heads=4)
+        models.create(NAME, checkpoint=tmp_path / "lost.pth", **golden.options)
 
 
 def test_a_gate_goes_from_convolution_to_transformer():

@@ -97,6 +97,8 @@ class Card(_Strict):
         answers_with: what it can be asked instead where one of those options has this value.
         exportable: an ONNX graph of it exists and equals it.
         pyramid: it gives feature maps of several scales (``pyramid(x)``).
+        classes: what the outputs of the published network are called, in order, where they are
+            always the same.
         parameters: number, as published.
         gflops: multiply-adds of one forward of the published network, in thousands of millions.
         notes: official mistakes that are mirrored behind an option, limits, interpretations.
@@ -120,6 +122,7 @@ class Card(_Strict):
     alternatives: dict[str, Preprocessing] = {}
     chosen_by: list[str] = []
     answers_with: dict[str, list[Answer]] = {}
+    classes: list[str] = []
     exportable: bool = True
     pyramid: bool = False
     parameters: int | None = None

@@ -61,6 +61,8 @@ SYSTEMS: tuple[System, ...] = (
     System("keepfit", "osler.models.keepfit:keepfit"),
     System("retizero", "osler.models.retizero:retizero"),
     System("clip", "osler.models.clip:clip"),
+    System("clip-resnet-50", "osler.models.clip_resnet:clip_resnet"),
+    System("biomedclip", "osler.models.biomedclip:biomedclip"),
     System("medclip", "osler.models.medclip:medclip"),
     System("medclip-resnet-50", "osler.models.medclip:medclip_resnet"),
     System("image-text", "osler.models.image_text:ImageTextPair"),

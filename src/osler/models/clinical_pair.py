@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from osler.errors import InputError, RecipeError
+from osler.models.attention_heads import heads_for
 from osler.models.checkpoints.layout import Shapes
 from osler.models.checkpoints.shapes import agreed, commonest, count, known
 from osler.models.zero_shot import ImageText
@@ -87,7 +88,7 @@ class ClinicalPair(ImageText):
         self.vision_projection = nn.Linear(features, proj_dim, bias=False)
         self.text, self.text_projection = None, None
         if text:
-            self.text = _bert(text_dim, text_depth, text_heads, text_hidden, vocabulary, positions)
+            self.text = bert(text_dim, text_depth, text_heads, text_hidden, vocabulary, positions)
             self.text_projection = nn.Linear(text_dim, proj_dim, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
@@ -133,17 +134,22 @@ class ClinicalPair(ImageText):
         return states[1], states[2], states[-1]
 
 
-def _bert(
-    dim: int, depth: int, heads: int | None, hidden: int, vocabulary: int, positions: int
+def bert(
+    dim: int,
+    depth: int,
+    heads: int | None,
+    hidden: int,
+    vocabulary: int,
+    positions: int,
+    *,
+    pooler: bool = True,
 ) -> nn.Module:
+    """A BERT of transformers at random weights."""
     from transformers import BertConfig, BertModel
 
-    heads = heads or dim // 64
-    if not heads or dim % heads or depth < 2:
-        raise RecipeError(
-            f"a BERT of width {dim} cannot have {heads} heads and {depth} blocks; say text_heads "
-            "(which no checkpoint tells) so that they share the width, and 2 blocks or more"
-        )
+    if depth < 2:
+        raise RecipeError(f"what two blocks of BERT say is averaged; this one has {depth}")
+    heads = heads_for(dim, "text_heads", told=heads)
     net: nn.Module = BertModel(
         BertConfig(
             vocab_size=vocabulary,
@@ -152,7 +158,8 @@ def _bert(
             num_attention_heads=heads,
             intermediate_size=hidden,
             max_position_embeddings=positions,
-        )
+        ),
+        add_pooling_layer=pooler,
     )
     return net
 

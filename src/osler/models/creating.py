@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from osler.errors import MissingExtraError, RecipeError, WeightsError
+from osler.models.attention_heads import inferred_heads
 from osler.models.card import System
 from osler.models.catalogue import SYSTEMS, find
+from osler.models.class_names import published_names, read_names
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,8 +36,9 @@ def create(
             as a decoder, several: the encoder's first.
         weights: ``"random"`` builds it without a checkpoint; nothing is ever downloaded.
         partial: accept a checkpoint that brings nine tenths of the encoder or more.
-        options: what the card's ``options`` say otherwise, such as ``num_classes=5``, and
-            ``preprocessing``, the name of one of the card's ``alternatives``.
+        options: what the card's ``options`` say otherwise, such as ``num_classes=5``, and, of any
+            network, ``preprocessing``, the name of one of the card's ``alternatives``, and
+            ``class_names``, what its outputs are called.
 
     Returns:
         The network in eval mode, with its card as ``net.card`` and, from a checkpoint, what
@@ -49,9 +52,11 @@ def create(
     """
     system = find(name)
     need_torch(f"build the network '{name}'")
-    if (checkpoint is None) == (weights is None):
+    there = weights in (None, "random")
+    if not there or (checkpoint is None) == (weights is None):
         raise RecipeError(
-            f"say where the weights of '{name}' come from: checkpoint=FILE"
+            ("" if there else f"there are no weights called {weights!r}; ")
+            + f"say where the weights of '{name}' come from: checkpoint=FILE"
             + (f" ({system.card.weights})" if system.card.weights else "")
             + ', or weights="random" for a network that knows nothing yet'
         )
@@ -65,7 +70,7 @@ def create(
 
     paths = [checkpoint] if isinstance(checkpoint, str | Path) else checkpoint
     files = [read_checkpoint(path) for path in paths]
-    known = [(stored, layout_for(system, stored)) for stored in files]
+    known = [fitted(system, stored) for stored in files]
     if not known or known[0][1].part:
         raise WeightsError(
             f"the first file for '{name}' must bring its encoder; "
@@ -81,7 +86,16 @@ def create(
     inferred: dict[str, Any] = {}
     for stored, layout in known:
         inferred |= layout.inferred(stored)
+        called = published_names(stored.facts.get("config", {}))
+        if called is not None and len(called) == inferred.get("num_classes"):
+            inferred["class_names"] = called
         inferred |= stored.facts.get("osler", {}).get("osler_options", {})
+    if len(inferred.get("class_names", ())) != options.get(
+        "num_classes", inferred.get("num_classes")
+    ):
+        inferred.pop("class_names", None)  # the names of a head that another replaces
+    if not any("osler" in stored.facts for stored, _ in known):
+        inferred |= inferred_heads(system.card.options, inferred, options)
     net = _build(system, {**system.card.options, **inferred, **options})
     report = None
     for stored, layout in known:
@@ -109,8 +123,23 @@ def _opened(
 def _build(system: System, options: dict[str, Any]) -> "nn.Module":
     module, _, function = system.builder.partition(":")
     card = system.card.chosen(options)
-    # which preprocessing the card names is no matter of the network's own
-    taken = {name: value for name, value in options.items() if name != "preprocessing"}
+    if options.get("class_names") is not None:
+        names = read_names(options["class_names"])
+        count = options.get("num_classes") or options.get("labels")
+        if isinstance(count, int) and count != len(names):
+            raise RecipeError(
+                f"class_names has {len(names)} names ({', '.join(names)}) and '{system.name}' "
+                f"{count} classes"
+            )
+        options = {**options, "class_names": list(names)}
+    for key in ("num_classes", "labels"):
+        count = options.get(key)
+        least = int(key == "labels")
+        if isinstance(count, bool | float) or (isinstance(count, int) and count < least):
+            raise RecipeError(f"{key} is a whole number from {least}, not {count}")
+    # which preprocessing the card names is no matter of the network's own, nor what classes are
+    apart = ("preprocessing", "class_names")
+    taken = {name: value for name, value in options.items() if name not in apart}
     try:
         net: nn.Module = getattr(import_module(module), function)(**{**dict(system.fixed), **taken})
     except TypeError as error:
@@ -156,18 +185,42 @@ def layout_for(system: System, stored: "Stored") -> "Layout":
     )
 
 
+def fitted(system: System, stored: "Stored") -> "tuple[Stored, Layout]":
+    """A checkpoint and its layout; what training put before every name is taken off if it must be.
+
+    Raises:
+        WeightsError: it is of none of a network's layouts.
+    """
+    from osler.models.checkpoints.reading import bared
+
+    try:
+        return stored, layout_for(system, stored)
+    except WeightsError:
+        for bare in bared(stored):
+            for layout in layouts(system):
+                if layout.suits(bare):
+                    return bare, layout
+        raise
+
+
 def recognise(stored: "Stored") -> "list[tuple[System, Layout]]":
     """Which networks a checkpoint may belong to, by its names, in the order of the list."""
     kept = stored.facts.get("osler")
     if kept:
         system = find(str(kept["osler_network"]))
         return [(system, _kept(system))]
-    return [
-        (system, layout)
-        for system in SYSTEMS
-        for layout in layouts(system)
-        if layout.suits(stored) and not layout.borrowed
-    ]
+    from osler.models.checkpoints.reading import bared
+
+    for one in (stored, *bared(stored)):
+        found = [
+            (system, layout)
+            for system in SYSTEMS
+            for layout in layouts(system)
+            if layout.suits(one) and not layout.borrowed
+        ]
+        if found:
+            return found
+    return []
 
 
 def _kept(system: System) -> "Layout":

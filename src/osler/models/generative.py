@@ -29,7 +29,17 @@ CLASSES: dict[str, tuple[str, str]] = {
 }
 """Configuration and class of each network, as transformers names them."""
 
+_KINDS = {
+    "blip": "blip", "blip-2": "blip-2", "instructblip": "instructblip", "llava": "llava",
+    "qwen2_5_vl": "qwen2-5-vl", "llama": "llama", "qwen2": "qwen2-5",
+}  # fmt: skip
 _PARTS = {"vision": "vision_config", "text": "text_config", "qformer": "qformer_config"}
+
+
+def network_of(config: object) -> str | None:
+    """The network that a ``config.json`` of transformers is of; None for others."""
+    said = config.get("model_type") if isinstance(config, Mapping) else None
+    return _KINDS.get(said) if isinstance(said, str) else None
 
 
 def blip(**options: Any) -> nn.Module:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from osler.models.second_look import SecondLook
 from osler.models.unet import UNet
 
 
@@ -12,12 +13,16 @@ class LesionFeatures(nn.Module):
 
     The map has a cell for each 32 × 32 pixels of the canvas: the encoder's deepest features, the
     greatest and the mean probability of each lesion in the cell, and how much of the cell lies
-    in the field.
+    in the field. It is of the first look alone, whatever the probabilities are joined with.
+
+    Args:
+        net: the lesion network, or one that looks twice.
     """
 
-    def __init__(self, net: UNet) -> None:
+    def __init__(self, net: UNet | SecondLook) -> None:
         super().__init__()
-        self.net = net
+        self.net = net.net if isinstance(net, SecondLook) else net
+        self.second = net if isinstance(net, SecondLook) else None
 
     @property
     def channels(self) -> int:
@@ -39,7 +44,7 @@ class LesionFeatures(nn.Module):
             ],
             dim=1,
         )
-        return logits, cells
+        return logits if self.second is None else self.second.look_again(x, logits), cells
 
 
 class Grader(nn.Module):

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,17 @@ from torch import nn
 
 from osler.errors import OutputError, UnsupportedError
 from osler.models.card import Card
+from osler.models.catalogue import find
+from osler.models.timm_folder import for_timm
 from osler.models.trying import example, export, first_tensor
 from osler.models.zero_shot import ImageText
+
+_SPOKEN = (
+    "tokenizer*.json", "tokenizer.model", "vocab.*", "merges.txt", "special_tokens_map.json",
+    "added_tokens.json", "processor_config.json", "preprocessor_config.json", "chat_template.*",
+    "generation_config.json", "qformer_tokenizer/*",
+)  # fmt: skip
+"""Files with which a network that writes is spoken to; none of them is run."""
 
 MOST_DIFFERENT = 1e-3
 """Difference of a graph to its network, of outputs scaled to 1, above which none is written."""
@@ -101,12 +111,38 @@ def _tensors(net: nn.Module) -> dict[str, torch.Tensor]:
 def _huggingface(net: nn.Module, folder: Path) -> None:
     from safetensors.torch import save_file
 
+    card, options = _known(net)
+    if card.group == "generative language" and _of_transformers(net, folder):
+        return
     save_file(_tensors(net), folder / "model.safetensors", metadata={"format": "pt"})
-    _write(folder / "config.json", described(net))
-    card, _ = _known(net)
+    _write(folder / "config.json", {**described(net), **for_timm(net, card, options)})
     if card.preprocessing is not None:
         said = card.preprocessing.model_dump(mode="json", exclude_none=True)
         _write(folder / "preprocessor_config.json", {"osler_preprocessing": said})
+
+
+def _of_transformers(net: nn.Module, folder: Path) -> bool:
+    """Write a network of transformers as that library does, so that it reads it again.
+
+    Its tokenizer and what prepares pictures come from the folder that it was opened from.
+    """
+    from transformers import PreTrainedModel
+
+    adapted = any("lora_" in name or "adapter" in name for name, _ in net.named_parameters())
+    if not isinstance(net, PreTrainedModel) or adapted:
+        return False
+    net.save_pretrained(folder)
+    source = Path(str(getattr(getattr(net, "report", None), "source", "")))
+    for name in _SPOKEN if source.is_dir() else ():
+        for file in source.glob(name):
+            target = folder / file.relative_to(source)
+            if file.is_file() and not target.exists():
+                target.parent.mkdir(exist_ok=True)
+                shutil.copyfile(file, target)
+    speaker = getattr(import_module(find(_known(net)[0].name).module), "speak", None)
+    if speaker is not None and source.is_dir():
+        speaker(net, source, folder)
+    return True
 
 
 def _tokenizer(net: ImageText, folder: Path) -> None:

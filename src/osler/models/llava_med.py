@@ -9,6 +9,7 @@ in one day", NeurIPS, arXiv:2306.00890.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -96,6 +97,56 @@ def _grown(value: Tensor, due: torch.Size) -> Tensor | None:
     if value.shape[1:] != due[1:] or due[0] - value.shape[0] != ADDED:
         return None
     return torch.cat([value, value.float().mean(0, keepdim=True).to(value.dtype).repeat(ADDED, 1)])
+
+
+TEMPLATE = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}[INST] "
+    "{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for c in m['content'] %}"
+    "{% if c['type'] == 'image' %}<image>\n{% else %}{{ c['text'] }}{% endif %}{% endfor %}"
+    "{% endif %} [/INST]{% else %}{{ m['content'] }}</s>{% endif %}{% endfor %}"
+)
+"""A conversation as its Mistral was taught it; the tokenizer puts the beginning before it."""
+
+
+def speak(net: nn.Module, source: Path, folder: Path) -> None:
+    """Write the tokenizer with the two added tokens, and what prepares pictures, beside a network.
+
+    Nothing is written where the published folder has no tokenizer that transformers opens.
+
+    Args:
+        net: converted.
+        source: the published folder.
+        folder: with the converted network.
+    """
+    from transformers import AutoTokenizer, LlavaProcessor
+    from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+
+    config: Any = net.config
+    try:
+        words = AutoTokenizer.from_pretrained(
+            folder if (folder / "tokenizer_config.json").is_file() else source,
+            local_files_only=True, trust_remote_code=False,
+        )  # fmt: skip
+    except Exception:  # noqa: BLE001 - whatever transformers makes of a folder without one
+        return
+    words.add_tokens(["<image>", "<pad>"], special_tokens=True)
+    words.pad_token = "<pad>"
+    if words.convert_tokens_to_ids("<image>") != config.image_token_index:
+        return
+    side = int(config.vision_config.image_size)
+    made: Any = LlavaProcessor
+    made(
+        image_processor=LlavaImageProcessorPil(
+            do_pad=True,  # to a square of the mean colour, as it was taught
+            size={"shortest_edge": side},
+            crop_size={"height": side, "width": side},
+        ),
+        tokenizer=words,
+        patch_size=config.vision_config.patch_size,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=TEMPLATE,
+    ).save_pretrained(folder)
 
 
 LAYOUTS = (

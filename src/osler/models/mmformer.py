@@ -311,8 +311,8 @@ def example(
     generator = torch.Generator().manual_seed(0)
     side = options["image_size"]
     shape = (side, side) if size is None else size
-    if options.get("dims", 3) == 3:
-        shape = (side, *shape) if size is None else (shape[0], *shape)
+    if options.get("dims", 3) == 3 and len(shape) == 2:
+        shape = (shape[0], *shape)
     return {
         one: torch.rand(batch, 1, *shape, generator=generator)
         for one in options.get("modalities", BRATS)
@@ -329,6 +329,10 @@ def _options(shapes: Shapes) -> dict[str, Any]:
     ]
     if not names:
         return {}
+    if set(names) == set(BRATS):
+        names = list(
+            BRATS
+        )  # tokens are concatenated in this order, and some files sort their names
     first = shapes[f"{names[0]}_encoder.e1_c1.weight"]
     dims = len(first) - 2
     tokens = commonest(shapes, r"_pos$", 1) or 1

@@ -30,9 +30,29 @@ osler models import RETFound_mae_natureCFP.pth --as retfound-vit-large --out ret
 osler predict retfound photos --features --out features
 ```
 
+Networks of volumes, pairs, signals, tables and words are [asked too](predict-networks.md).
+
+A checkpoint is read without running anything in it: torch's files and archives, safetensors,
+folders of Hugging Face and open_clip, Google's arrays. Wrappers (`model`, `teacher`, `state_dict`
+and others, also twice) and prefixes that all names share are taken off; a report says what was
+matched, missing, unexpected, reshaped and dropped. What would have to be run is refused by name,
+and so are weights that are not finite or no floating-point numbers. Heads of attention are in no
+file: they follow from the width where every published network has the same, and must be said
+(`num_heads=`) elsewhere.
+
+`import --format` says what is written. `huggingface` is a folder with `config.json` and
+safetensors: vision transformers and ResNets are opened by timm
+(`timm.create_model("local-dir:FOLDER", pretrained=True)`), networks that write by transformers; the
+tensors of all others have Osler's names, and `create(NAME, checkpoint=FOLDER)` or `osler predict
+FOLDER` opens them. `safetensors` is the weights alone; `monai` a bundle that MONAI's parser builds
+where Osler is installed; `onnx` a graph that was compared with the network before it was written.
+
 `seconds` and `memory` are for one sample of the published size in single precision at random
 weights: processor time of one core, and the whole process (`python benchmarks/networks.py`,
-[how](benchmarks.md#networks)). GMAC are thousands of millions of multiply-adds of one forward.
+[how](benchmarks.md#networks)); a smaller input than the published one stands beside the seconds.
+Language models of 6.7 to 7.9 thousand million parameters take 27 GB and more that way and were
+not run.
+GMAC are thousands of millions of multiply-adds of one forward.
 """
 
 
@@ -40,7 +60,8 @@ def page(measured: Mapping[str, Mapping[str, str]]) -> str:
     """The page as Markdown.
 
     Args:
-        measured: for each network that was run, ``seconds`` and ``megabytes``.
+        measured: for each network that was run, ``seconds``, ``megabytes`` and, where it was
+            smaller than the published one, ``input``.
     """
     cards = [system.card for system in SYSTEMS]
     parts = [_HEAD]
@@ -71,7 +92,7 @@ def _table(cards: Iterable[Card], measured: Mapping[str, Mapping[str, str]]) -> 
                     ),
                     "–" if card.parameters is None else f"{card.parameters / 1e6:.1f} M",
                     "–" if card.gflops is None else f"{card.gflops:g}",
-                    run.get("seconds") or "–",
+                    _seconds(run),
                     f"{run['megabytes']} MB" if run.get("megabytes") else "–",
                     "yes" if card.exportable else "no",
                     card.weights_licence or "none published",
@@ -80,6 +101,12 @@ def _table(cards: Iterable[Card], measured: Mapping[str, Mapping[str, str]]) -> 
             + " |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _seconds(run: Mapping[str, str]) -> str:
+    """Seconds, with the input where it was a smaller one than the published."""
+    said = run.get("seconds") or "–"
+    return f"{said} ({run['input']})" if run.get("input") else said
 
 
 def _details(card: Card) -> str:

@@ -53,6 +53,7 @@ class Residual(nn.Module):
         groups: of the 3 x 3 convolution of a bottleneck.
         group_width: channels a group when ``planes`` is 64.
         squeeze: channels over width of squeeze and excitation; None has none.
+        early: the stride is that of the first convolution of a bottleneck instead.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Residual(nn.Module):
         groups: int = 1,
         group_width: int = 64,
         squeeze: int | None = None,
+        early: bool = False,
     ) -> None:
         super().__init__()
         outputs = planes * _EXPANSION[kind]
@@ -76,9 +78,9 @@ class Residual(nn.Module):
             self.conv3, self.bn3 = None, None
         else:
             width = planes * group_width // 64 * groups
-            self.conv1 = _conv(inputs, width, 1)
+            self.conv1 = _conv(inputs, width, 1, stride=stride if early else 1)
             self.bn1 = nn.BatchNorm2d(width)
-            self.conv2 = _conv(width, width, 3, stride=stride, groups=groups)
+            self.conv2 = _conv(width, width, 3, stride=1 if early else stride, groups=groups)
             self.bn2 = nn.BatchNorm2d(width)
             self.conv3 = _conv(width, outputs, 1)
             self.bn3 = nn.BatchNorm2d(outputs)
@@ -114,6 +116,9 @@ class ResNet(nn.Module):
         group_width: channels a group in the first stage.
         squeeze: channels over width of squeeze and excitation, 16 in SE-ResNet; None has none.
         image_size: that the weights were made for, pixels; any other is taken too.
+        caffe: as weights that came from Caffe want it (Cadene's ``pretrainedmodels``, timm's
+            "legacy"): ``pool`` rounds the first reduction up instead of padding it; ``stride`` also
+            reduces with the first convolution of a bottleneck instead of the second.
     """
 
     def __init__(
@@ -129,13 +134,16 @@ class ResNet(nn.Module):
         group_width: int = 64,
         squeeze: int | None = None,
         image_size: int = 224,
+        caffe: Literal["pool", "stride"] | None = None,
     ) -> None:
         super().__init__()
+        if caffe not in (None, "pool", "stride"):
+            raise RecipeError(f"caffe is 'pool' or 'stride', not '{caffe}'")
         if block not in _EXPANSION:
             raise RecipeError(f"block is one of {', '.join(_EXPANSION)}, not '{block}'")
         if len(layers) != len(widths):
             raise RecipeError(f"{len(layers)} stages have layers and {len(widths)} have widths")
-        self.image_size = image_size
+        self.image_size, self.caffe = image_size, caffe
         self.conv1 = _conv(channels, stem, 7, stride=2)
         self.bn1 = nn.BatchNorm2d(stem)
         self.stages = len(layers)
@@ -152,6 +160,7 @@ class ResNet(nn.Module):
                         groups=groups,
                         group_width=group_width,
                         squeeze=squeeze,
+                        early=caffe == "stride",
                     )
                 )
                 inputs = planes * _EXPANSION[block]
@@ -166,7 +175,10 @@ class ResNet(nn.Module):
     def pyramid(self, x: Tensor) -> list[Tensor]:
         """``(B, C, H, W)`` to the map after each stage, at 1/4, 1/8, 1/16 and 1/32."""
         x = functional.relu(self.bn1(self.conv1(x)))
-        x = functional.max_pool2d(x, 3, stride=2, padding=1)
+        if self.caffe:
+            x = functional.max_pool2d(x, 3, stride=2, ceil_mode=True)
+        else:
+            x = functional.max_pool2d(x, 3, stride=2, padding=1)
         levels = []
         for number in range(1, self.stages + 1):
             x = self.get_submodule(f"layer{number}")(x)
@@ -227,6 +239,12 @@ def resnet_options(shapes: Shapes) -> dict[str, Any]:
     return out
 
 
+def _caffe_options(shapes: Shapes) -> dict[str, Any]:
+    """As above, of weights from Caffe; those in groups (SE-ResNeXt) reduce where torch's do."""
+    out = resnet_options(shapes)
+    return {**out, "caffe": "pool" if out.get("groups", 1) > 1 else "stride"}
+
+
 def resnet(**options: Any) -> ResNet:
     """A residual network; options of ``ResNet``."""
     return ResNet(**options)
@@ -252,5 +270,18 @@ LAYOUTS = (
         marks=(r"^conv1\.weight$", r"^layer1\.0\.se\.fc1\.weight$"),
         heads=(r"^fc\.",),
         options=resnet_options,
+    ),
+    Layout(
+        "Cadene (pretrainedmodels), timm legacy",
+        ("se-resnet-50",),
+        marks=(r"^layer0\.conv1\.weight$", r"^layer1\.0\.se_module\.fc1\.weight$"),
+        without=(r"^layer0\.conv2\.weight$",),
+        rename=(
+            (r"^layer0\.", ""),
+            (r"\.se_module\.", ".se."),
+            (r"^last_linear\.", "fc."),
+        ),
+        heads=(r"^fc\.",),
+        options=_caffe_options,
     ),
 )

@@ -95,8 +95,14 @@ LAYOUTS = (
         marks=(r"blocks\.0\.(0\.)?ls1\.gamma",),
         without=(r"^reg_token$",),
         strip=("backbone.",),
-        # blocks in chunks, as DINOv2 saves them: blocks.CHUNK.BLOCK
-        rename=((r"^blocks\.\d+\.(\d+)\.", r"blocks.\1."),),
+        rename=(
+            # blocks in chunks, as DINOv2 saves them: blocks.CHUNK.BLOCK
+            (r"^blocks\.\d+\.(\d+)\.", r"blocks.\1."),
+            (r"^register_tokens$", "reg_token"),
+            # the gated MLP of the largest
+            (r"\.mlp\.w12\.", ".mlp.fc1."),
+            (r"\.mlp\.w3\.", ".mlp.fc2."),
+        ),
         drop=(r"^dino_head\.", r"^ibot_head\.", r"^mask_token$"),
         options=_dino_options,
         grids={"pos_embed": 1},

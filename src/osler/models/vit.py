@@ -6,8 +6,6 @@ torchvision; five systems of the list are this network with other options.
 Source: Dosovitskiy et al. 2021, "An image is worth 16x16 words", ICLR.
 """
 
-import re
-from collections import Counter
 from collections.abc import Sequence
 from math import isqrt
 from typing import Any, Literal
@@ -18,6 +16,7 @@ from torch.nn import functional
 
 from osler.errors import RecipeError
 from osler.models.checkpoints.layout import Shapes, resize_grid
+from osler.models.checkpoints.shapes import commonest
 
 Pool = Literal["token", "avg", "none"]
 
@@ -76,6 +75,24 @@ class Mlp(nn.Module):
         return self.fc2(functional.gelu(self.fc1(x)))
 
 
+class SwiGlu(nn.Module):
+    """A linear layer whose one half, through SiLU, weighs the other, and a second one.
+
+    Source: Shazeer 2020, "GLU variants improve transformer", arXiv:2002.05202; as in the largest
+    DINOv2.
+    """
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, 2 * hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, N, D)`` to the same."""
+        gate, value = self.fc1(x).chunk(2, dim=-1)
+        return self.fc2(functional.silu(gate) * value)
+
+
 class LayerScale(nn.Module):
     """A learnt factor a channel."""
 
@@ -99,6 +116,7 @@ class Block(nn.Module):
         qkv_bias: whether query, key and value have one.
         eps: of the norms.
         drop_path: share of samples in training whose block is skipped.
+        mlp: ``gelu``, or ``swiglu`` with a gate.
     """
 
     def __init__(
@@ -111,13 +129,14 @@ class Block(nn.Module):
         qkv_bias: bool = True,
         eps: float = 1e-6,
         drop_path: float = 0.0,
+        mlp: Literal["gelu", "swiglu"] = "gelu",
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=eps)
         self.attn = Attention(dim, heads, qkv_bias=qkv_bias)
         self.ls1 = LayerScale(dim) if layer_scale else nn.Identity()
         self.norm2 = nn.LayerNorm(dim, eps=eps)
-        self.mlp = Mlp(dim, hidden)
+        self.mlp = SwiGlu(dim, hidden) if mlp == "swiglu" else Mlp(dim, hidden)
         self.ls2 = LayerScale(dim) if layer_scale else nn.Identity()
         self.drop_path = drop_path
 
@@ -167,6 +186,7 @@ class VisionTransformer(nn.Module):
         qkv_bias: whether query, key and value have one.
         eps: of the norms.
         drop_path: greatest share of skipped blocks in training, rising with depth.
+        mlp: within the blocks, ``gelu`` or ``swiglu``, as the largest DINOv2 has it.
     """
 
     def __init__(
@@ -188,6 +208,7 @@ class VisionTransformer(nn.Module):
         qkv_bias: bool = True,
         eps: float = 1e-6,
         drop_path: float = 0.0,
+        mlp: Literal["gelu", "swiglu"] = "gelu",
     ) -> None:
         super().__init__()
         if image_size % patch_size:
@@ -212,6 +233,7 @@ class VisionTransformer(nn.Module):
                 qkv_bias=qkv_bias,
                 eps=eps,
                 drop_path=drop_path * level / max(depth - 1, 1),
+                mlp=mlp,
             )
             for level in range(depth)
         )
@@ -318,12 +340,19 @@ def vit_options(shapes: Shapes) -> dict[str, Any]:
     numbers = [int(name.split(".")[1]) for name in shapes if name.startswith("blocks.")]
     if numbers:
         out["depth"] = 1 + max(numbers)
-    hidden = [
-        s[0] for name, s in shapes.items() if re.match(r"blocks\.\d+\.mlp\.fc1\.weight", name)
-    ]
-    if hidden:
-        # the width most blocks have: one damaged tensor must not decide
-        out["mlp_ratio"] = Counter(hidden).most_common(1)[0][0] / patch[0]
+    # what most blocks have: one damaged tensor must not decide
+    first = commonest(shapes, r"^blocks\.\d+\.mlp\.fc1\.weight", 0)
+    second = commonest(shapes, r"^blocks\.\d+\.mlp\.fc2\.weight", 1)
+    if first and second and first == 2 * second:
+        out |= {"mlp": "swiglu", "mlp_ratio": second / patch[0]}
+    elif first:
+        out["mlp_ratio"] = first / patch[0]
+    if commonest(shapes, r"^blocks\.\d+\.attn\.qkv\.weight", 0) and not commonest(
+        shapes, r"^blocks\.\d+\.attn\.qkv\.bias", 0
+    ):
+        out["qkv_bias"] = False
+    if "fc_norm.weight" in shapes and "norm.weight" not in shapes:
+        out |= {"pool": "avg", "norm": "after"}
     positions = shapes.get("pos_embed")
     if positions is not None:
         length = positions[1]

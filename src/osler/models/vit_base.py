@@ -3,6 +3,7 @@
 Source: Dosovitskiy et al. 2021, "An image is worth 16x16 words", ICLR.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -35,17 +36,26 @@ def fused(tensors: Tensors, net: nn.Module) -> Tensors:
 
 
 def _options(shapes: Shapes) -> dict[str, Any]:
-    hidden = shapes.get("blocks.0.mlp.fc1.weight")
     out: dict[str, Any] = dict(vit_options(shapes))
-    if hidden is not None:
-        out["mlp_ratio"] = hidden[0] / hidden[1]
     if out.get("embed_dim") in _HEADS:
         out["num_heads"] = _HEADS[out["embed_dim"]]
     return out
 
 
+def _kinds(shapes: Shapes) -> dict[str, Any]:
+    """What a ViT may have beside the first ones."""
+    return {"layer_scale": "blocks.0.ls1.gamma" in shapes}
+
+
 def _transformers_options(shapes: Shapes) -> dict[str, Any]:
     return {**_options(shapes), "eps": 1e-12}
+
+
+def _config(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What the config.json of transformers says that no shape tells."""
+    heads, eps = said.get("num_attention_heads"), said.get("layer_norm_eps")
+    out: dict[str, Any] = {"num_heads": heads} if isinstance(heads, int) else {}
+    return {**out, "eps": eps} if isinstance(eps, float) else out
 
 
 LAYOUTS = (
@@ -57,6 +67,18 @@ LAYOUTS = (
         drop=(r"^mask_token$", r"^pre_logits\."),
         options=_options,
         grids={"pos_embed": 1},
+    ),
+    Layout(
+        "ViT of timm, averaged, with registers or layer scale",
+        _NAMES,
+        marks=(r"^blocks\.0\.attn\.qkv\.weight", r"^(fc_)?norm\.weight", r"^cls_token$"),
+        without=(r"^decoder_", r"^dino_head", r"^Head\."),
+        drop=(r"^mask_token$", r"^pre_logits\."),
+        heads=(r"^head\.",),
+        options=lambda shapes: {**_options(shapes), **_kinds(shapes)},
+        grids={"pos_embed": lambda net: net.position_prefix},
+        # a file like this is RETFound's or DINOv2's first of all
+        borrowed=True,
     ),
     Layout(
         "ViT of torchvision",
@@ -97,6 +119,7 @@ LAYOUTS = (
         ),
         transform=fused,
         options=_transformers_options,
+        config=_config,
         grids={"pos_embed": 1},
     ),
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from osler.models.checkpoints.reading import read_checkpoint
+from osler.models.checkpoints.reading import Stored, read_checkpoint
 from osler.models.creating import recognise
 
 
@@ -92,8 +92,17 @@ def inspect(path: str | Path) -> Inspected:
         stripped=stored.stripped,
         groups=dict(groups.most_common(12)),
         facts=stored.facts,
-        looks_like=[(system.name, layout.name) for system, layout in recognise(stored)],
+        looks_like=_looks_like(stored),
     )
+
+
+def _looks_like(stored: Stored) -> list[tuple[str, str]]:
+    """Networks and layouts; a folder of a network that writes says itself which it is."""
+    from osler.models.generative import network_of
+
+    found = [(system.name, layout.name) for system, layout in recognise(stored)]
+    writes = network_of(stored.facts.get("config", {}))
+    return found or ([(writes, "Hugging Face")] if writes else [])
 
 
 def _group(name: str) -> str:

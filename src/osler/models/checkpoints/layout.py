@@ -234,6 +234,12 @@ def load_weights(
             if fitted is not value:
                 report.reshaped.append((name, tuple(value.shape), tuple(fitted.shape)))
         if fitted.shape == own[name].shape:
+            unfit = _unfit(fitted, own[name])
+            if unfit:
+                raise WeightsError(
+                    f"the checkpoint '{report.source}' ({report.layout}) cannot be used: "
+                    f"{came_as.get(name, name)} {unfit}"
+                )
             filled[name] = fitted.to(own[name].dtype)
         elif _is_any(name, layout.heads):
             report.dropped.append(came_as.get(name, name))
@@ -255,6 +261,17 @@ def load_weights(
         raise WeightsError(_misfit(report, absent, wrong, came, layout))
     net.load_state_dict(filled, strict=False)
     return report
+
+
+def _unfit(value: Tensor, due: Tensor) -> str:
+    """What is wrong with the numbers of a tensor; empty where nothing is."""
+    if due.is_floating_point() and not value.is_floating_point():
+        kind = str(value.dtype).removeprefix("torch.")
+        return f"holds {kind}, no floating-point numbers; it may be quantised, which is not undone"
+    if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        many = int((~torch.isfinite(value)).sum())
+        return f"holds {many} numbers that are infinite or none (NaN); the training went wrong"
+    return ""
 
 
 def _refitted(name: str, value: Tensor, due: torch.Size, net: nn.Module, layout: Layout) -> Tensor:

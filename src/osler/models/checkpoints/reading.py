@@ -3,8 +3,9 @@
 import argparse
 import json
 import pickle
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from osler.errors import InputError, UnreadableError, UnsupportedError
+from osler.models.checkpoints.refusing import named_globals, told
 from osler.models.checkpoints.torchscript import is_torchscript, torchscript_tensors
 
 WRAPPERS = (
@@ -28,6 +30,19 @@ WRAPPERS = (
 
 PREFIXES = ("module.", "_orig_mod.")
 """What parallel and compiled training put before every name."""
+
+FILES = (
+    "model.safetensors",
+    "pytorch_model.bin",
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.bin",
+)
+"""What weights in a folder of Hugging Face are called, in the order in which they are sought."""
+
+CONFIGS = ("config.json", "open_clip_config.json")
+"""What says how the network of such a folder is built."""
+
+_TORCH = ("torch._utils.", "torch.FloatStorage", "collections.OrderedDict")
 
 _HARMLESS: tuple[Any, ...] = (
     argparse.Namespace,
@@ -89,7 +104,7 @@ def read_checkpoint(path: str | Path) -> Stored:
     if head[:2] == b"PK" and is_torchscript(path):
         tensors, stripped = strip(torchscript_tensors(path))
         return Stored(path, tensors, None, stripped)
-    if head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04"):
+    if head[:2] == b"PK" or (head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05"):
         return _unwrapped(path, _unpickled(path))
     tensors, about = _safe(path)
     return _unwrapped_safe(path, tensors, about)
@@ -103,9 +118,7 @@ def _safe(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
             return tensors, stored.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise UnreadableError(
-            f"the checkpoint '{path}' is neither a file of torch nor of safetensors, or is damaged"
-        ) from error
+        raise UnreadableError(f"the checkpoint '{path}' {told(path)}") from error
 
 
 def _unwrapped_safe(path: Path, tensors: dict[str, Tensor], about: dict[str, str]) -> Stored:
@@ -138,7 +151,8 @@ def _arrays(path: Path) -> dict[str, Tensor]:
 
 def _unpickled(path: Path) -> Any:
     try:
-        with torch.serialization.safe_globals(list(_HARMLESS)):
+        with torch.serialization.safe_globals(list(_HARMLESS)), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles that torch did not write
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         names = _refused(path)
@@ -149,8 +163,10 @@ def _unpickled(path: Path) -> Any:
             ) from error
         raise UnreadableError(f"the checkpoint '{path}' is damaged") from error
     except (RuntimeError, EOFError, OSError, KeyError, ValueError, AttributeError) as error:
+        why = told(path)
+        cut = "is damaged: it cannot be read to its end"
         raise UnreadableError(
-            f"the checkpoint '{path}' is damaged: it cannot be read to its end"
+            f"the checkpoint '{path}' {cut if why.startswith('is neither') else why}"
         ) from error
 
 
@@ -160,7 +176,8 @@ def _refused(path: Path) -> list[str]:
     try:
         found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError, KeyError):
-        return []
+        # no file of torch, but a pickle all the same
+        found = [name for name in named_globals(path) if not name.startswith(_TORCH)]
     return sorted(name for name in found if name not in known and "numpy" not in name)
 
 
@@ -169,11 +186,9 @@ def _unwrapped(path: Path, content: Any) -> Stored:
         raise UnreadableError(
             f"the checkpoint '{path}' holds a {type(content).__name__}, no weights"
         )
-    wrapper = next((name for name in WRAPPERS if _is_weights(content.get(name))), None)
+    wrapper, content = _found(path, content)
     tensors = dict(content if wrapper is None else content[wrapper])
     tensors = {str(k): v for k, v in tensors.items() if isinstance(v, Tensor)}
-    if not tensors:
-        raise UnreadableError(f"the checkpoint '{path}' holds no weights")
     others: dict[str, dict[str, Tensor]] = {}
     facts: dict[str, Any] = {}
     if wrapper is not None:
@@ -192,8 +207,52 @@ def _unwrapped(path: Path, content: Any) -> Stored:
     return Stored(path, tensors, wrapper, stripped, others, facts)
 
 
+def _found(path: Path, content: Mapping[Any, Any]) -> tuple[str | None, Mapping[Any, Any]]:
+    """Under which name the weights lie, and in what: None where they lie open.
+
+    Raises:
+        UnreadableError: there are none, or several groups of which none is known.
+    """
+    inner = content
+    for _ in range(4):
+        for name in WRAPPERS:
+            if _is_weights(inner.get(name)):
+                return name, inner
+        if _is_weights(inner):
+            return None, inner
+        groups = [k for k, v in inner.items() if _is_weights(v) and not str(k).startswith("optim")]
+        if len(groups) == 1:
+            return groups[0], inner
+        if groups:
+            raise UnreadableError(
+                f"the checkpoint '{path}' holds several groups of weights "
+                f"({', '.join(map(str, groups[:8]))}), and which is meant cannot be told; save the "
+                "one that is, under 'model'"
+            )
+        # wrapped twice: in one of the known names, or in the only mapping there is
+        deeper = [inner[k] for k in WRAPPERS if isinstance(inner.get(k), Mapping)] or [
+            v for k, v in inner.items() if isinstance(v, Mapping) and not str(k).startswith("optim")
+        ]
+        if len(deeper) != 1:
+            break
+        inner = deeper[0]
+    raise UnreadableError(f"the checkpoint '{path}' holds no weights")
+
+
 def _is_weights(value: Any) -> bool:
     return isinstance(value, Mapping) and any(isinstance(one, Tensor) for one in value.values())
+
+
+def bared(stored: Stored) -> Iterator[Stored]:
+    """A checkpoint without the first part of its names, and the second, while all share it."""
+    while True:
+        first = {name.partition(".")[0] for name in stored.tensors}
+        start = next(iter(first)) + "." if len(first) == 1 else ""
+        if not start or not all(name.startswith(start) for name in stored.tensors):
+            return
+        tensors, taken = strip(stored.tensors, (start, *PREFIXES))
+        stored = replace(stored, tensors=tensors, stripped=stored.stripped + taken)
+        yield stored
 
 
 def strip(
@@ -215,31 +274,66 @@ def strip(
 
 def _folder(path: Path) -> Stored:
     """A folder in the layout of Hugging Face, its weights in one file or in several."""
-    config = path / "config.json"
     facts: dict[str, Any] = {}
-    if config.is_file():
-        text = config.read_text("utf-8")
-        try:
-            facts["config"] = json.loads(text)
-        except ValueError as error:
-            raise UnreadableError(f"'{config}' is no JSON") from error
-        if "osler_network" in facts["config"]:
+    for config in (path / name for name in CONFIGS):
+        if not config.is_file():
+            continue
+        text = _text(config)
+        said = _json(config, text)
+        facts.setdefault("config", said)
+        if "osler_network" in said:
             facts["osler"] = _kept(config, text)
-    for kind in ("model.safetensors", "pytorch_model.bin"):
+    for kind in FILES:
         index = path / f"{kind}.index.json"
         if index.is_file():
-            shards = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+            tensors = _shards(path, index)
         elif (path / kind).is_file():
-            shards = [kind]
+            tensors = read_checkpoint(path / kind).tensors
         else:
             continue
-        tensors: dict[str, Tensor] = {}
-        for shard in shards:
-            if Path(shard).name != shard:
-                raise UnsupportedError(f"'{index}' names '{shard}', which is outside its folder")
-            tensors |= read_checkpoint(path / shard).tensors
         tensors, stripped = strip(tensors)
         return Stored(path, tensors, None, stripped, facts=facts)
-    raise UnreadableError(
-        f"the folder '{path}' holds neither model.safetensors nor pytorch_model.bin"
-    )
+    raise UnreadableError(f"the folder '{path}' holds neither {' nor '.join(FILES)}")
+
+
+def _shards(path: Path, index: Path) -> dict[str, Tensor]:
+    """The tensors of a network whose weights lie in several files."""
+    places = _json(index, _text(index)).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(one, str) for one in places.values()):
+        raise UnreadableError(f"'{index}' does not say which file holds which weights")
+    tensors: dict[str, Tensor] = {}
+    for shard in sorted(set(places.values())):
+        if Path(shard).name != shard:
+            raise UnsupportedError(f"'{index}' names '{shard}', which is outside its folder")
+        if not (path / shard).is_file():
+            count = sum(one == shard for one in places.values())
+            raise InputError(
+                f"the checkpoint '{path}' is not whole: '{shard}', which holds {count} of its "
+                f"{len(places)} tensors, is absent"
+            )
+        tensors |= read_checkpoint(path / shard).tensors
+    absent = [name for name in places if name not in tensors]
+    if absent:
+        raise UnreadableError(
+            f"the checkpoint '{path}' is not whole: '{absent[0]}' is not in "
+            f"'{places[absent[0]]}', where '{index.name}' says it is"
+            + (f", nor are {len(absent) - 1} more" if len(absent) > 1 else "")
+        )
+    return tensors
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnreadableError(f"'{path}' cannot be read as text") from error
+
+
+def _json(path: Path, text: str) -> dict[str, Any]:
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableError(f"'{path}' is no JSON") from error
+    if not isinstance(said, dict):
+        raise UnreadableError(f"'{path}' holds no names and values")
+    return said
