@@ -34,6 +34,16 @@ Set = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="An option of the network; may be repeated."),
 ]
 
+TaskSet = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task",
+        metavar="KEY=VALUE",
+        help="A network of volumes, signals or tables: a setting of the task that asks it, such as "
+        "patch=[96,96,96] or image.spacing=[1,1,1]; may be repeated.",
+    ),
+]
+
 
 def options(said: list[str] | None) -> dict[str, Any]:
     """``--set KEY=VALUE`` as options; values are read as YAML, so ``5`` is a number.

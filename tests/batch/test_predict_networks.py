@@ -56,6 +56,75 @@ def test_scores_are_those_of_the_network(kept, photos, tmp_path):
         assert int(row["label"]) == int(true.argmax())
 
 
+def test_classes_have_the_names_that_were_said(kept, photos, tmp_path):
+    named = ["--set", "class_names=no disease,Glaucoma,other"]
+    said = predict(kept, photos / "one.png", "-o", tmp_path / "a", *named)
+    assert said.exit_code == 0, said.stderr
+    with (tmp_path / "a/predictions.csv").open() as stream:
+        row = next(csv.DictReader(stream))
+    names = ["no-disease", "Glaucoma", "other"]
+    assert list(row) == ["input", "label", *(f"p_{name}" for name in names)]
+    assert row["label"] == max(names, key=lambda name: float(row[f"p_{name}"]))
+    models.keep(models.create(NAME, checkpoint=kept, class_names=names), tmp_path / "named")
+    assert predict(tmp_path / "named", photos / "one.png", "-o", tmp_path / "b").exit_code == 0
+    assert (tmp_path / "b/predictions.csv").read_text() == (
+        tmp_path / "a/predictions.csv"
+    ).read_text()
+    for wrong, says in (("a,b", "2 names"), ("a,b,A", "two classes"), ("a,b,../c", "cannot name")):
+        out = tmp_path / "c"
+        said = predict(
+            kept, photos / "one.png", "-o", out, "--set", f"class_names={wrong}", "--quiet"
+        )
+        assert said.exit_code == 2
+        assert says in said.stderr
+        assert not out.exists()
+
+
+def test_masks_are_named_by_what_they_show(photos, tmp_path):
+    torch.manual_seed(7)
+    models.keep(tiny("deepdr-vit-base-lesions"), tmp_path / "net")
+    assert predict(tmp_path / "net", photos / "one.png", "-o", tmp_path / "a").exit_code == 0
+    lesions = ["microaneurysm", "haemorrhage", "hard-exudate", "soft-exudate"]
+    drawn = sorted(one.name for one in (tmp_path / "a").glob("*.png"))
+    assert drawn == sorted(f"one.{name}.png" for name in lesions)
+    named = ["--set", "class_names=[background, a, b, c, d]", "--probabilities"]
+    said = predict(tmp_path / "net", photos / "one.png", "-o", tmp_path / "b", *named)
+    assert said.exit_code == 0, said.stderr
+    for old, new in zip(lesions, "abcd", strict=True):
+        first, second = (tmp_path / "a" / f"one.{old}.png"), (tmp_path / "b" / f"one.{new}.png")
+        assert first.read_bytes() == second.read_bytes()
+    with np.load(tmp_path / "b/one.npz") as stored:
+        assert stored["labels"].tolist() == list("abcd")
+
+
+def test_names_in_a_folder_of_transformers_are_kept(photos, tmp_path):
+    from transformers import ViTConfig, ViTForImageClassification
+
+    torch.manual_seed(8)
+    ViTForImageClassification(
+        ViTConfig(
+            hidden_size=64, num_hidden_layers=1, num_attention_heads=1, intermediate_size=32,
+            image_size=32, id2label={0: "No DR", 1: "Mild (NPDR)", 2: "Severe"},
+        )
+    ).save_pretrained(tmp_path / "hub")  # fmt: skip
+    net = models.create("vit-base", checkpoint=tmp_path / "hub")
+    assert net.options["class_names"] == ["No-DR", "Mild-(NPDR)", "Severe"]
+    other = models.create("vit-base", checkpoint=tmp_path / "hub", num_classes=5)
+    assert "class_names" not in other.options
+
+
+def test_half_the_precision_says_nearly_the_same(kept, photos, tmp_path):
+    tables = []
+    for name in ("float32", "bfloat16"):
+        asked = ["-o", tmp_path / name, "--features", "--precision", name]
+        said = predict(kept, photos / "one.png", *asked)
+        assert said.exit_code == 0, said.stderr
+        read = pq.read_table(tmp_path / name / "features.parquet").drop_columns(["input"])
+        tables.append(np.array([column.to_pylist() for column in read.columns])[:, 0])
+    apart = np.abs(tables[0] - tables[1]).max() / np.abs(tables[0]).max()
+    assert 0 < apart < 0.05
+
+
 def test_features_are_a_table_of_numbers(kept, photos, tmp_path):
     assert (
         predict(
@@ -77,6 +146,8 @@ def test_features_are_a_table_of_numbers(kept, photos, tmp_path):
         (["KEPT", "--box", "1,2,3"], "not 4 numbers"),
         (["KEPT", "--set", "num_classes=0"], "say what"),
         (["retina-vessels", "--features"], "is a bundle"),
+        (["retina-vessels", "--precision", "bfloat16"], "is for networks"),
+        (["KEPT", "--precision", "int8"], "float32 or bfloat16, not 'int8'"),
     ],
 )
 def test_what_cannot_be_asked_is_said(kept, photos, tmp_path, asked, says):
@@ -84,6 +155,20 @@ def test_what_cannot_be_asked_is_said(kept, photos, tmp_path, asked, says):
     said = predict(named[0], photos / "one.png", "-o", tmp_path / "out", *named[1:])
     assert said.exit_code == 2
     assert says in said.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_what_a_network_answers_is_offered(photos, tmp_path, data_dir):
+    models.keep(tiny("medsam"), tmp_path / "medsam")
+    said = predict(tmp_path / "medsam", photos / "one.png", "-o", tmp_path / "out")
+    assert said.exit_code == 2
+    assert "(--box X0,Y0,X1,Y1 or --point X,Y)" in " ".join(said.stderr.split())
+    attention = data_dir.parent / "golden/cabnet/weights.npz"
+    if attention.is_file():
+        asked = ["cabnet", "--checkpoint", attention, photos / "one.png"]
+        said = predict(*asked, "-o", tmp_path / "out")
+        assert said.exit_code == 2
+        assert "without the backbone" in " ".join(said.stderr.split())
     assert not (tmp_path / "out").exists()
 
 

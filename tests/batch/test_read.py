@@ -13,6 +13,8 @@ import pytest
 import osler as package
 from osler.batch import lock
 
+pytestmark = pytest.mark.long
+
 
 def lines(result: subprocess.CompletedProcess[str]) -> list[dict]:
     return [json.loads(line) for line in result.stdout.splitlines()]

@@ -3,12 +3,14 @@
 import os
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from pydicom.data import get_testdata_file
 from typer.testing import CliRunner
 
 from osler.cli import app
@@ -204,12 +206,17 @@ def test_several_items_are_never_guessed_between(data_dir, tmp_path):
 def test_refusals_are_one_sentence(tmp_path):
     source = save(volume(), tmp_path / "a.nii")
     there = save(volume(), tmp_path / "b.nii")
+    contours = Path(str(get_testdata_file("rtstruct.dcm")))
+    recording = tmp_path / "ecg.csv"
+    recording.write_text("time,I,II\n0,1,2\n0.004,2,3\n")
     before = there.read_bytes()
     cases = {
         (source, tmp_path / "x.jpg"): "no extension that is written",
         (source, there): "lies there already",
         (source, source): "is the file that is read",
         (source, tmp_path / "x.csv"): "has nothing that 'x.csv' could hold; it has: volume (image)",
+        (contours, tmp_path / "x.nii"): "it has: findings alone (for those say --findings",
+        (recording, tmp_path / "x.hea"): "-O rate=...",
         (tmp_path / "absent.nii", tmp_path / "x.nrrd"): "does not exist",
         (source, tmp_path / "a.nii" / "x.nrrd"): "cannot be written",
     }

@@ -69,7 +69,8 @@ def test_wrong_options_are_named(checkpoint, tmp_path):
     said = osler("import", checkpoint, "--as", NAME, "--out", out, "--set", "num_heads")
     assert said.exit_code == 2
     assert "KEY=VALUE" in said.stderr
-    said = osler("import", checkpoint, "--as", NAME, "--out", out, "--set", "heads=2")
+    asked = ["--out", out, "--set", "num_heads=2", "--set", "heads=2"]
+    said = osler("import", checkpoint, "--as", NAME, *asked)
     assert said.exit_code == 2
     assert "'heads'" in said.stderr
     assert not out.exists()

@@ -79,6 +79,7 @@ def test_reports_are_found_by_words(tmp_path, reports):
     assert len(others["nearest"]) == 3
     table = osler("search", "macular hole", "-i", index, "-k", 2)
     assert len(table.stdout.splitlines()) == 2
+    assert "“FINDINGS: Full-thickness macular hole of the left eye." in table.stdout.splitlines()[0]
     kept = b"".join(path.read_bytes() for path in index.rglob("*") if path.is_file())
     assert b"macular" not in kept
     assert b"lungs" not in kept
@@ -200,7 +201,7 @@ def test_another_encoder_is_refused_with_the_way_out(tmp_path, reports, pictures
         (["search", "x", "-i", "nowhere"], "is no index"),
         (["search", "no-such-picture.png", "-i", "{index}"], "say --text"),
         (["search", "", "-i", "{index}", "--text"], "says nothing"),
-        (["search", "hole", "-i", "{index}", "--approximate"], "no cells"),
+        (["search", "hole", "-i", "{index}", "--approximate"], "no graph"),
         (["search", "hole", "-i", "{index}", "--coverage", "2"], "above 0 and below 1"),
         (["search", "{reports}/../pictures/00.png", "-i", "{index}"], "holds no texts"),
         (["index", "{reports}", "--out", "{new}"], "say what encodes"),

@@ -13,6 +13,8 @@ from osler import models
 from osler.models.measuring import measured
 from osler.models.trying import example, first_tensor, tiny
 
+pytestmark = pytest.mark.long
+
 NAMES = [system.name for system in models.SYSTEMS]
 
 

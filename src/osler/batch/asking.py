@@ -3,7 +3,7 @@
 import glob
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from osler.batch.job import Outcome
 from osler.batch.one import is_disk_full, sentence
 from osler.batch.predictions import TABLE, write_table
 from osler.batch.prompting import Prompts, add, check, kind_of
+from osler.batch.registered import write_registered
 from osler.batch.run import Batch, make_folder
 from osler.errors import InputError, OslerError, RecipeError
 
@@ -37,11 +38,17 @@ def general(name: str) -> "Bundle | None":
     return found if found.card.preprocessing is None else None
 
 
-def ask(bundle: "Bundle", case: "Case", *, tasks: "Sequence[type[Task]]" = ()) -> "Case":
+def ask(
+    bundle: "Bundle",
+    case: "Case",
+    *,
+    tasks: "Sequence[type[Task]]" = (),
+    contributions: bool = True,
+) -> "Case":
     """The case with what the bundle finds in it."""
     from osler.bundles.answering import answer
 
-    answer(bundle, case, tasks=tasks)
+    answer(bundle, case, tasks=tasks, contributions=contributions)
     return case
 
 
@@ -61,6 +68,11 @@ def one_case(source: "str | Path | Case | Mapping[str, Any]") -> "Case":
         return composed(source)
     if (row := row_of(str(source))) is not None:
         return case_of_row(*row)
+    path = Path(str(source))
+    if path.suffix.lower() == ".csv" and path.is_file() and "case_id" in _columns(path):
+        raise InputError(
+            f"'{source}' is a table of cases; name one of them: '{source}#CASE', by its case_id"
+        )
     opened = io.load(source)
     if isinstance(opened, Case):
         return opened
@@ -68,6 +80,12 @@ def one_case(source: "str | Path | Case | Mapping[str, Any]") -> "Case":
     if len(found) != 1:
         raise InputError(f"'{source}' holds {len(found)} cases; name one of them, or use a loop")
     return found[0]
+
+
+def _columns(table: Path) -> list[str]:
+    """The names in the first line of a table."""
+    with table.open(encoding="utf-8-sig", errors="replace") as file:
+        return [name.strip().strip('"') for name in file.readline(65536).split(",")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +105,7 @@ def run(
     dicom: bool = False,
     fhir: bool = False,
     prompts: Prompts = Prompts(),  # noqa: B008 - frozen
+    contributions: bool = True,
     trace: bool = False,
     tasks: "Sequence[type[Task]]" = (),
     started: Callable[[int], None] | None = None,
@@ -96,9 +115,9 @@ def run(
     """Ask a bundle about every input, and write what it finds.
 
     Each case gets the folder ``out/CASE`` with ``findings.json``, masks in native size (PNG of
-    pictures, NIfTI of volumes), of an answer from several inputs ``report.html`` with what each
-    contributed, and, where asked for, DICOM and FHIR; ``out/predictions.csv`` has a
-    row for each.
+    pictures, NIfTI of volumes), of images that are registered the moved one and its displacement
+    (see `write_registered`), of an answer from several inputs ``report.html`` with what each
+    contributed, and, where asked for, DICOM and FHIR; ``out/predictions.csv`` has a row for each.
 
     Args:
         bundle: of any task but those of the fundus.
@@ -108,6 +127,7 @@ def run(
         fhir: also write an HL7 FHIR R4 transaction bundle.
         prompts: what to mark in each input, for a bundle that is told; a table may say it case by
             case, in columns ``label:NAME`` of boxes or points.
+        contributions: of answers from several inputs, also say what each contributed.
         trace: keep where unexpected errors came from.
         tasks: tasks of one's own, beside those of Osler.
         started: called with the number of cases before the first.
@@ -120,16 +140,52 @@ def run(
         RecipeError: the bundle does not take such prompts.
         OutputError: the folder cannot be written, or another run holds it.
     """
-    from osler.bundles.answering import task_of
+    from osler.bundles.answering import answer, task_of
 
     task = task_of(bundle.card, tasks=tasks)  # better said before the first case than at each
     check(prompts, task, bundle.card.name)
-    out = Path(out)
-    todo = list(_named(openings(inputs, prompted=kind_of(task) != "none")))
 
-    def prompt(case: "Case") -> None:
+    def answered(case: "Case") -> "Sequence[Finding]":
         add(prompts, case, task)
+        return answer(bundle, case, tasks=tasks, contributions=contributions)
 
+    return each(
+        openings(inputs, prompted=kind_of(task) != "none"), out, answered, dicom=dicom, fhir=fhir,
+        trace=trace, started=started, told=told, stopping=stopping,
+    )  # fmt: skip
+
+
+def each(
+    openings: Iterable[Opening],
+    out: str | Path,
+    answered: Callable[["Case"], "Sequence[Finding] | None"],
+    *,
+    dicom: bool = False,
+    fhir: bool = False,
+    trace: bool = False,
+    started: Callable[[int], None] | None = None,
+    told: Callable[[Outcome], None] | None = None,
+    stopping: Callable[[], None] | None = None,
+) -> Batch:
+    """Answer about every case, and write what is found as `run` says.
+
+    Args:
+        openings: the cases.
+        out: the output folder; made where it is missing.
+        answered: adds its findings to a case, and gives them; None where there is nothing to write.
+        dicom: also write a DICOM segmentation and a structured report.
+        fhir: also write an HL7 FHIR R4 transaction bundle.
+        trace: keep where unexpected errors came from.
+        started: called with the number of cases before the first.
+        told: called with each outcome as it comes.
+        stopping: called when the user asks to stop.
+
+    Raises:
+        InputError: there is nothing to read.
+        OutputError: the folder cannot be written, or another run holds it.
+    """
+    out = Path(out)
+    todo = list(_named(openings))
     make_folder(out)
     with lock.hold(out), interrupt.listen(stopping) as stop:
         if started:
@@ -137,9 +193,7 @@ def run(
         batch = Batch()
         try:
             for one in todo:
-                outcome = _one(
-                    one, bundle, out, prompt, dicom=dicom, fhir=fhir, trace=trace, tasks=tasks
-                )
+                outcome = _one(one, answered, out, dicom=dicom, fhir=fhir, trace=trace)
                 batch.outcomes.append(outcome)
                 if told:
                     told(outcome)
@@ -218,7 +272,7 @@ def _case_of(row: "Row", cohort: "Cohort", *, prompted: bool) -> "Case":
     return case
 
 
-def _named(openings: Iterator[Opening]) -> Iterator[Opening]:
+def _named(openings: Iterable[Opening]) -> Iterator[Opening]:
     """Names that no file system takes for one another; a second ``ct`` becomes ``ct-2``."""
     taken: set[str] = set()
     for one in openings:
@@ -231,11 +285,10 @@ def _named(openings: Iterator[Opening]) -> Iterator[Opening]:
 
 
 def _one(
-    one: Opening, bundle: "Bundle", out: Path, prompt: Callable[["Case"], None], *, dicom: bool,
-    fhir: bool, trace: bool, tasks: "Sequence[type[Task]]",
+    one: Opening, answered: Callable[["Case"], "Sequence[Finding] | None"], out: Path, *,
+    dicom: bool, fhir: bool, trace: bool,
 ) -> Outcome:  # fmt: skip
     import osler
-    from osler.bundles.answering import answer
     from osler.io.input_file import printable
     from osler.io.tables import safe
     from osler.record import Label, Risk
@@ -246,10 +299,11 @@ def _one(
         if not case.items:
             raise InputError("; ".join(why for _, why in case.left_out) or "nothing is in it")
         case.id = one.name
-        prompt(case)
-        found = answer(bundle, case, tasks=tasks)
+        found = answered(case)
+        if found is None:
+            return Outcome(one.source, one.name, "read", seconds=time.perf_counter() - start)
         several = any(isinstance(f, Label | Risk) and f.contributions for f in found)
-        osler.write(case, out, html=several, dicom=dicom, fhir=fhir)
+        write_registered(case, found, osler.write(case, out, html=several, dicom=dicom, fhir=fhir))
         row = {"input": safe(printable(one.source)), "case": safe(case.id), **cells(case, found)}
         return Outcome(one.source, one.name, "read", row=row, seconds=time.perf_counter() - start)
     except Exception as error:  # noqa: BLE001 - one bad case must not end the others

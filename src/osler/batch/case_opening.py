@@ -51,6 +51,23 @@ def open_case(
     return case
 
 
+def follow(then: "Case", now: "Case", *, language: str = "en") -> None:
+    """Bring an earlier photograph onto a later one and add to the later what changed.
+
+    Raises:
+        OslerError: they cannot be brought onto each other, or have no pixels.
+    """
+    from osler.record import Image
+    from osler.retina.change import compare
+
+    for case in (then, now):
+        photo = case.items.get("photo")
+        if not isinstance(photo, Image) or "photograph" not in case:
+            raise InputError("not both visits are photographs of the fundus that were read")
+        _ = photo.array  # an image that is known by its findings alone says so here
+    compare(then, now, language=language)
+
+
 def folder_of_findings(path: str | Path) -> Path | None:
     """The folder with ``findings.json`` that a path names; None where it is something else.
 

@@ -81,21 +81,43 @@ def figured(
     """The columns whose mean is a figure, under the figure's name.
 
     A row may hold more than what is averaged, such as a truth or a time; what no figure is the mean
-    of is not compared.
+    of is not compared. Where several figures have the same value, such as 0 of a bundle that finds
+    nothing, the column's own name decides.
     """
     out: dict[str, list[float | None]] = {}
-    for values in columns.values():
+    kinds = {_plain(key.split("/")[0]) for key in columns}
+    for key, values in columns.items():
         known = [v for v in values if v is not None]
         if not known:
             continue
         mean = float(np.mean(known))
-        for one in figures:
-            value = one["value"]
-            alike = value is not None and abs(value - mean) <= 1e-9 * max(1.0, abs(mean))
-            if alike and one["cases"] == len(known) and one["name"] not in out:
-                out[one["name"]] = values
-                break
+        alike = [
+            str(one["name"])
+            for one in figures
+            if one["value"] is not None
+            and abs(one["value"] - mean) <= 1e-9 * max(1.0, abs(mean))
+            and one["cases"] == len(known)
+            and one["name"] not in out
+        ]
+        near = [_nearness(key, name, kinds) for name in alike]
+        best = max(near, default=0)
+        if best:
+            out[alike[near.index(best)]] = values
     return out
+
+
+def _nearness(key: str, name: str, kinds: set[str]) -> int:
+    """How surely a figure's name is that of a column ``KIND/LABEL``: 0 where it is another's."""
+    kind, _, label = key.partition("/")
+    said, _, of = name.partition(", ")
+    if _plain(said) == _plain(kind):
+        return 3 if of in ({label} if label else {"", "mean of labels"}) else 2
+    return 0 if _plain(said) in kinds else 1
+
+
+def _plain(name: str) -> str:
+    """A name without units and signs: ``"volume error (ml)"`` as ``"volumeerror"``."""
+    return "".join(c for c in name.split("(", maxsplit=1)[0].lower() if c.isalnum())
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +194,12 @@ def subgroups(
     out = []
     statistics = _statistics(task, rows, figures)
     said = answers(rows, task)
+    lower = {str(one["name"]) for one in figures if not one.get("greater_is_better", True)}
     for column, cells in values.items():
-        by = bands(cells, column)
+        by = np.array(bands(cells, column))
         for name, statistic in statistics:
             table = metrics.subgroup_table(
-                statistic, np.arange(len(rows)), by=np.array(by), attribute=column, seed=seed,
+                statistic, np.arange(len(rows)), by=by, attribute=column, seed=seed,
                 groups=np.array(patients), replicates=replicates,
             )  # fmt: skip
             entry: dict[str, Any] = {
@@ -188,13 +211,17 @@ def subgroups(
                     for one in table.subgroups
                 ],
                 "gap": None if table.gap is None else interval_json(table.gap),
-                "best": table.best,
-                "worst": table.worst,
+                "greatest": table.best,
+                "smallest": table.worst,
+                "best": table.worst if name in lower else table.best,
+                "worst": table.best if name in lower else table.worst,
             }  # fmt: skip
             out.append(entry)
         if said is not None and said.exclusive and len(said.labels) == 2:
             truth, called = said.truth.astype(int), said.probability.argmax(1)
-            out[-1]["rate_gaps"] = metrics.rate_gaps(truth, called, by=np.array(by))
+            small = [one["name"] for one in out[-1]["subgroups"] if one["small"]]
+            large = np.where(np.isin(by, small), "", by)  # a rate of a few is mostly chance
+            out[-1]["rate_gaps"] = metrics.rate_gaps(truth, called, by=large)
     return out
 
 

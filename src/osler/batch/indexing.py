@@ -45,7 +45,7 @@ class Ask:
         labels: keep a table's labels with its entries.
         names: keep the patient's identifier and the case's name with each entry.
         dtype: of the vectors on disk; of a new index.
-        approximate: also lay the vectors out by cells.
+        approximate: also link the vectors to their near neighbours.
     """
 
     encoder: str | None = None

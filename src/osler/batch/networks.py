@@ -1,4 +1,4 @@
-"""A published network on many pictures: features, scores, masks."""
+"""A published network on many inputs: features, scores, masks, texts."""
 
 import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from osler.batch import interrupt, lock, plan
+from osler.batch import interrupt, lock, network_tasks, network_words, plan
 from osler.batch.job import Outcome
 from osler.batch.one import is_disk_full, sentence
-from osler.batch.predictions import TABLE, stems, whole, write_table
+from osler.batch.predictions import FEATURES, TABLE, stems, whole, write_features, write_table
 from osler.batch.run import Batch, make_folder
-from osler.errors import InputError, MissingExtraError, RecipeError
-
-FEATURES = "features.parquet"
+from osler.errors import InputError, RecipeError
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +33,9 @@ class Ask:
         tokenizer: folder of the tokenizer, where it does not lie beside the checkpoint.
         batch: pictures at a time.
         device: such as ``cpu`` or ``cuda``; None takes a GPU where there is one.
+        precision: of matrix products, ``float32`` or ``bfloat16``.
+        task: settings of the task that asks a network of volumes, signals, tables or pairs.
+        words: most tokens that a network writes of each input.
     """
 
     features: bool = False
@@ -47,6 +48,9 @@ class Ask:
     tokenizer: Path | None = None
     batch: int = 8
     device: str | None = None
+    precision: str = "float32"
+    task: Mapping[str, Any] = field(default_factory=dict)
+    words: int = 128
 
 
 def is_network(name: str) -> bool:
@@ -54,7 +58,8 @@ def is_network(name: str) -> bool:
     from osler.models import SYSTEMS
 
     folder = Path(name)
-    kept = folder.is_dir() and (folder / "config.json").is_file()
+    configs = ("config.json", "open_clip_config.json")
+    kept = folder.is_dir() and any((folder / one).is_file() for one in configs)
     return kept or any(system.name == name for system in SYSTEMS)
 
 
@@ -92,8 +97,22 @@ def run(
         OutputError: the folder cannot be written, or another run holds it.
     """
     out = Path(out)
-    paths = plan.inputs(inputs, out)
+    watch: dict[str, Any] = {
+        "trace": trace, "started": started, "told": told, "stopping": stopping,
+    }  # fmt: skip
+    if network_words.writes(name, checkpoints):
+        return network_words.run(name, inputs, out, ask=ask, checkpoints=checkpoints,
+                                 options=dict(options or {}), **watch)  # fmt: skip
+    if ask.prompt and not ask.labels:
+        raise RecipeError(f"'{name}' writes nothing; --prompt goes with --labels")
     net = built(name, list(checkpoints), dict(options or {}))
+    if _tasked(net, ask):
+        batch: Batch = network_tasks.run(
+            _placed(net, ask), inputs, out, said=ask.task, checkpoints=checkpoints or [Path(name)],
+            features=ask.features, precision=ask.precision, **watch,
+        )  # fmt: skip
+        return batch
+    paths = plan.inputs(inputs, out)
     work = _work(net, ask, out)
     make_folder(out)
     batch = Batch()
@@ -143,11 +162,36 @@ def built(name: str, checkpoints: list[Path], options: dict[str, Any]) -> Any:
     return models.create(name, checkpoint=weights, **options)
 
 
-def _work(net: Any, ask: Ask, out: Path) -> "_Work":
+def _tasked(net: Any, ask: Ask) -> bool:
+    """Whether a network is asked by the task that trains it: its card cannot prepare a picture."""
+    if ask.labels or ask.boxes or ask.points:
+        if ask.task:
+            raise RecipeError("--task is not for --labels, --box and --point")
+        return False
+    if ask.probabilities and (ask.task or net.card.preprocessing is None):
+        raise RecipeError("--probabilities is for networks of pictures whose card prepares them")
+    return bool(ask.task) or net.card.preprocessing is None
+
+
+def _placed(net: Any, ask: Ask) -> Any:
     from osler.models import asking
 
+    placed = asking.place(net, ask.device)
+    asking.precision(placed, ask.precision)
+    return placed
+
+
+_WAYS = {
+    "features": "--features",
+    "zero-shot": "--labels A,B",
+    "promptable segmentation": "--box X0,Y0,X1,Y1 or --point X,Y",
+    "classification": "classes need a fine-tuned checkpoint",
+}
+"""How an answer is asked for."""
+
+
+def _work(net: Any, ask: Ask, out: Path) -> "_Work":
     card = net.card
-    kinds = [one.kind for one in card.inputs]
     wanted: type[_Work]
     if ask.labels:
         wanted, needed = _ZeroShot, "zero-shot"
@@ -160,21 +204,27 @@ def _work(net: Any, ask: Ask, out: Path) -> "_Work":
     elif "segmentation" in card.answers:
         wanted, needed = _Masks, "segmentation"
     else:
+        ways = [way for answer, way in _WAYS.items() if answer in card.answers]
+        if not ways:
+            raise network_tasks.from_python(card)
         raise RecipeError(
             f"say what '{card.name}' is asked: it answers {', '.join(card.answers)} "
-            "(--features, --labels, --box, --point; a classifier needs a fine-tuned checkpoint)"
+            f"({'; '.join(ways)})"
         )
     if needed not in card.answers:
         raise RecipeError(
             f"'{card.name}' answers {', '.join(card.answers)}, and was asked for {needed}"
         )
+    if "backbone" in net.options and net.options["backbone"] is None:
+        raise RecipeError(
+            f"these weights of '{card.name}' are its attention alone, without the backbone that "
+            "sees pictures: train one with a recipe, or give it maps from Python"
+        )
     if len(ask.boxes) > 1 and ask.points:
         raise RecipeError("points say more of one box; give one --box, or leave --point out")
-    if kinds[0] != "image":
-        raise RecipeError(f"'{card.name}' takes {kinds[0]}, not pictures; use it from Python")
     if ask.tokenizer is not None:
         net.tokenizer_folder = ask.tokenizer
-    return wanted(asking.place(net, ask.device), ask, out)
+    return wanted(_placed(net, ask), ask, out)
 
 
 @dataclass(slots=True)
@@ -219,27 +269,24 @@ class _Features(_Work):
         return [{"features": row} for row in asking.features(self.net, _ready(pictures))]
 
     def table(self, rows: list[dict[str, Any]], out: Path) -> Path:
-        try:
-            import pyarrow as pa  # type: ignore[import-untyped]
-            import pyarrow.parquet as pq  # type: ignore[import-untyped]
-        except ImportError as error:
-            raise MissingExtraError("pyarrow", extra="tables", purpose="write features") from error
-        values = np.stack([row["features"] for row in rows]).astype(np.float32)
-        columns: dict[str, Any] = {"input": [row["input"] for row in rows]}
-        columns |= {f"f_{number}": values[:, number] for number in range(values.shape[1])}
-        table = pa.table(columns).replace_schema_metadata({"network": self.net.card.name})
-        with whole(out / FEATURES) as file:
-            pq.write_table(table, file)
-        return out / FEATURES
+        kept = [(str(row["input"]), row["features"]) for row in rows]
+        return write_features(kept, self.net.card.name, out / FEATURES)
 
 
 class _Scores(_Work):
     def answer(self, pictures: Sequence[_Picture]) -> list[dict[str, Any]]:
         from osler.models import asking
+        from osler.models.class_names import fitting_names
 
+        said = asking.scores(self.net, _ready(pictures))
+        names = fitting_names(self.net, said.shape[1])
+        keys: Sequence[str | int] = names or range(said.shape[1])
         return [
-            {"label": int(row.argmax()), **{f"p_{k}": f"{p:.6f}" for k, p in enumerate(row)}}
-            for row in asking.scores(self.net, _ready(pictures))
+            {
+                "label": keys[int(row.argmax())],
+                **{f"p_{key}": f"{p:.6f}" for key, p in zip(keys, row, strict=True)},
+            }
+            for row in said
         ]
 
 
@@ -266,9 +313,11 @@ class _Masks(_Work):
         """``STEM.LABEL.png`` (0 and 255) for each class; the first of several is background."""
         from PIL import Image as Pillow
 
+        from osler.models.class_names import fitting_names
         from osler.retina.predict import half
 
-        names = [f"class-{number}" for number in range(len(chance))]
+        known = fitting_names(self.net, len(chance))
+        names = known or tuple(f"class-{number}" for number in range(len(chance)))
         first = 0 if len(chance) == 1 else 1
         likeliest = chance.argmax(axis=0)
         for number in range(first, len(chance)):
@@ -338,7 +387,7 @@ def _outcomes(paths: Sequence[Path], work: _Work, size: int, *, trace: bool) -> 
     waiting: list[_Picture] = []
     for path, stem in stems(paths):
         try:
-            picture = _Picture(path, stem, _pixels(path))
+            picture = _Picture(path, stem, pixels(path))
             work.prepare(picture)
         except Exception as error:  # noqa: BLE001 - one bad file must not end the others
             yield _failed(path, stem, error, trace=trace)
@@ -365,9 +414,11 @@ def _alike(one: _Picture, other: _Picture) -> bool:
 def _answered(pictures: list[_Picture], work: _Work, *, trace: bool) -> Generator[Outcome]:
     from osler.io.input_file import printable
     from osler.io.tables import safe
+    from osler.models import asking
 
     try:
-        rows = work.answer(pictures)
+        with asking.precision(work.net, work.ask.precision):
+            rows = work.answer(pictures)
     except Exception as error:  # noqa: BLE001 - as above
         if len(pictures) > 1:
             for one in pictures:
@@ -391,7 +442,7 @@ def _failed(path: Path, stem: str, error: Exception, *, trace: bool) -> Outcome:
     )
 
 
-def _pixels(path: Path) -> NDArray[np.uint8]:
+def pixels(path: Path) -> NDArray[np.uint8]:
     """The one flat picture of a file, ``(3, H, W)`` of 8 bits."""
     from osler import io
     from osler.record import Image

@@ -9,21 +9,23 @@ import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from osler.batch import interrupt, lock, plan
 from osler.batch.job import Outcome
 from osler.batch.one import is_disk_full, sentence
 from osler.batch.run import Batch, make_folder
-from osler.errors import OutputError
+from osler.errors import MissingExtraError, OutputError
 
 if TYPE_CHECKING:
     from osler.bundles import Bundle
     from osler.retina.predict import Prediction
 
 TABLE = "predictions.csv"
+FEATURES = "features.parquet"
 
 # Outputs that mark a point: a network draws them as a disc, but no mask is meant.
 _POINTS = frozenset({"fovea"})
@@ -196,6 +198,28 @@ def write_table(rows: Sequence[Mapping[str, object]], path: Path) -> Path:
     writer.writerows(rows)
     with whole(path) as file:
         file.write(text.getvalue().encode("utf-8", "replace"))
+    return path
+
+
+def write_features(
+    rows: Sequence[tuple[str, NDArray[Any]]], network: str, path: Path, *, of: str = "input"
+) -> Path:
+    """Write what a network saw: a row an input, with its name (column ``of``) and its numbers.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+    """
+    try:
+        import pyarrow as pa  # type: ignore[import-untyped]
+        import pyarrow.parquet as pq  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", extra="tables", purpose="write features") from error
+    values = np.stack([row for _, row in rows]).astype(np.float32)
+    columns: dict[str, Any] = {of: [name for name, _ in rows]}
+    columns |= {f"f_{number}": values[:, number] for number in range(values.shape[1])}
+    table = pa.table(columns).replace_schema_metadata({"network": network})
+    with whole(path) as file:
+        pq.write_table(table, file)
     return path
 
 

@@ -19,8 +19,8 @@ from osler.language.encoder import (
     version_of,
 )
 from osler.language.index_parts import EncoderSaid
-from osler.language.searching import unit
-from osler.language.text_encoder import KINDS as TEXT_KINDS
+from osler.models.text_encoder import KINDS as TEXT_KINDS
+from osler.models.text_encoder import unit
 from osler.record import Case, Image
 
 _PROBE: Final = 256

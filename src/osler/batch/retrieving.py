@@ -13,7 +13,7 @@ from osler.batch.retrieval_encoders import encoder_of
 from osler.errors import InputError, RecipeError
 from osler.language.encoder import Encoder
 from osler.language.index import KINDS, Entry, Hit, Index, Kind
-from osler.language.text_encoder import clean
+from osler.models.text_encoder import clean
 from osler.record import Case, Image
 
 _MOST_PATH: Final = 1000  # characters; what is longer is a text
@@ -89,7 +89,7 @@ def search(
         how: take the query for a ``text`` or a ``file`` whatever it looks like.
         others: leave out the query itself and whatever belongs to the same patient.
         coverage: so many of the queries that belong are known as such; see ``Index.likeness``.
-        approximate: look into the nearest cells only.
+        approximate: follow the graph of near neighbours only.
         checkpoints: where the network's weights lie now, if they were moved.
         index: the index, if it is open already.
         encoder: its encoder, if it is open already.

@@ -18,7 +18,7 @@ from osler.batch.retrieving import Found, shown_file
 from osler.errors import OslerError
 from osler.language.encoder import eight_bits
 from osler.language.index import Entry, Index
-from osler.language.text_encoder import clean
+from osler.models.text_encoder import clean
 from osler.record import Image, Text
 
 if TYPE_CHECKING:
@@ -76,6 +76,15 @@ def page(found: Found, index: Index) -> str:
         likeness=found.likeness,
         osler=osler.__version__,
     )
+
+
+def words_of(entry: Entry, index: Index, *, most: int = 80) -> str:
+    """The beginning of a text in one line, read anew from its file; empty of a picture."""
+    if entry.kind != "text":
+        return ""
+    said = _content(entry, index)
+    words = " ".join(said.get("text", "").split())
+    return words if len(words) <= most else words[: most - 1] + "…"
 
 
 def _content(entry: Entry, index: Index) -> dict[str, str]:
