@@ -19,7 +19,8 @@ def explain(
         str,
         typer.Argument(
             metavar="INPUT",
-            help="A photograph, picture or volume; of several inputs a row: COHORT.csv#CASE.",
+            help="A photograph, picture or volume; of values or several inputs a row: "
+            "COHORT.csv#CASE.",
         ),
     ],
     out: Annotated[
@@ -59,8 +60,9 @@ def explain(
     Writes explanation.html, explanation.json, overlay.png and heatmap.npz (of a volume also
     heatmap.nii.gz) into DIR/CASE. Beside the map stand deletion and insertion curves, and how like
     it is to the map of random weights; for a photograph of the fundus also the path from its
-    lesions, by the rules of the guidelines, to a grade. Of a bundle of several named inputs it
-    says what each contributed (Shapley values), and what would have been said without it.
+    lesions, by the rules of the guidelines, to a grade. Of a bundle of values, signals or several
+    named inputs it says what each contributed (Shapley values), and what would have been said
+    without it.
     """
     from osler.cli import _errors, _say
 

@@ -83,6 +83,22 @@ def test_a_general_bundle_is_explained_through_its_task(tmp_path):
         assert drawn.size == (90, 60)
 
 
+def test_the_map_of_a_field_lies_where_the_field_does(tmp_path):
+    """What the network saw was the lit box of the photograph alone."""
+    hh, ww = np.mgrid[:240, :400]
+    lit = (hh - 120) ** 2 + (ww - 110) ** 2 < 90**2
+    picture = np.where(lit, 60, 0).astype(np.uint8)
+    picture[150:175, 150:170] = 255
+    bundle = bright_corner(tmp_path, field=True)
+    said = osler.explain(bundle, Case("eye", items={"image": Image("image", picture[None])}))
+    heat = said.heatmap.values.astype(float)
+    assert heat.shape == (240, 400)
+    assert heat[:, 205:].max() == 0  # outside the field
+    top, left = peak(said.heatmap.values)
+    assert 140 <= top <= 200
+    assert 135 <= left <= 200
+
+
 def volume_case():
     volume = np.zeros((1, 12, 15, 18), np.float32)
     volume[0, 6:9, 3:7, 10:14] = 100
@@ -236,6 +252,54 @@ def test_networks_are_explained_by_every_method(method):
     stages = list(random_maps(subject, method, None, stages=2))
     assert [stage for stage, _ in stages][-1] == "all"
     assert all(other.shape == (48, 48) for _, other in stages)
+
+
+SEGMENT = {
+    "name": "light", "task": "segmentation", "cohort": "cohort.csv", "folds": {"count": 2},
+    "hold": {"test": None, "tune": 1},
+    "settings": {"image": {"items": ["volume"], "intensity": {"range": [0.0, 100.0]}},
+                 "labels": ["light"], "patch": [16, 16, 16], "overlap": 0.25},
+    "network": {"name": "dynunet", "options": {"widths": [4, 8, 12]}},
+    "learner": {"steps": 6, "batch": 2, "rate": 0.02, "warmup": 2, "ema": 0.8,
+                "validate_every": 6, "precision": "float32"},
+}  # fmt: skip
+
+
+def test_a_bundle_in_the_folder_of_its_run_is_looked_into(tmp_path):
+    """What a user has trained is explained from inside, in the patch that holds what it marks."""
+    pytest.importorskip("torch")
+    lines = ["case_id,patient_id,fold,volume,label:light"]
+    for n in range(4):
+        values = np.full((24, 28, 20), 20, np.float32)
+        mask = np.zeros(values.shape, np.uint8)
+        values[14:20, 16:22, 2 + n : 8 + n], mask[14:20, 16:22, 2 + n : 8 + n] = 80, 1
+        for name, array in (("volume", values), ("mask", mask)):
+            nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / f"{name}-{n}.nii.gz")
+        lines.append(f"c{n},p{n},{n % 2},volume-{n}.nii.gz,mask-{n}.nii.gz")
+    (tmp_path / "cohort.csv").write_text("\n".join(lines) + "\n")
+    path = tmp_path / "recipe.yaml"
+    path.write_text(json.dumps(SEGMENT))
+    run = osler.fit(path, out=tmp_path / "run")
+    scan = tmp_path / "volume-1.nii.gz"
+    said = osler.explain(run.bundle, scan, method="integrated-gradients")
+    assert said.label == "scores=light"
+    assert "patches" in said.notes[0]
+    assert said.signed.shape == said.case["volume"].shape
+    h, w, d = (np.ptp(axis) for axis in np.nonzero(said.signed))
+    assert max(h, w, d) < 16  # nothing is said of what is beyond the patch
+    assert said.additive["difference"] != 0
+    total = said.additive["difference"] + said.additive["gap"]
+    assert float(said.signed.sum()) == pytest.approx(total, rel=1e-3, abs=1e-5)
+    moved = bundles.save(
+        json.loads((run.bundle / "card.json").read_text()),
+        {one.name: one.read_bytes() for one in run.bundle.iterdir() if one.name != "card.json"},
+        tmp_path / "elsewhere" / "bundle",
+    )
+    with pytest.raises(RecipeError, match=r"folder of its run.*or use occlusion"):
+        osler.explain(moved, scan, method="grad-cam")
+    (tmp_path / "run" / "checkpoint.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(RecipeError, match=r"damaged; use occlusion"):
+        osler.explain(run.bundle, scan, method="grad-cam")
 
 
 def test_a_network_with_a_card_is_explained_as_a_verb(tmp_path):

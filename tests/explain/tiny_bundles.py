@@ -72,7 +72,7 @@ def spotted(shape: tuple[int, int] = (200, 240), spot: tuple[int, int] = (70, 15
     return Case("spotted", items={"photo": Image("photo", out, "OP")})
 
 
-def bright_corner(folder: Path, size: tuple[int, int] = (24, 24)) -> Bundle:
+def bright_corner(folder: Path, size: tuple[int, int] = (24, 24), *, field: bool = False) -> Bundle:
     """A general classifier of grey pictures by their light."""
     kernel = np.array([[[[0.0]]], [[[20.0]]]], np.float32)
     nodes = [
@@ -86,7 +86,8 @@ def bright_corner(folder: Path, size: tuple[int, int] = (24, 24)) -> Bundle:
         inputs=[{"name": "image", "channels": ["image"], "size": list(size), "source": "case"}],
         outputs=[{"name": "scores", "activation": "softmax",
                   "labels": [{"name": "dark"}, {"name": "light"}]}],
-        settings={"image": {"items": ["image"], "size": list(size)}, "target": "light",
+        settings={"image": {"items": ["image"], "size": list(size), "field": field},
+                  "target": "light",
                   "labels": ["dark", "light"]},
     )  # fmt: skip
 

@@ -17,6 +17,7 @@ from osler.explain.general import on_case
 from osler.explain.occlusion import Score, occlusion
 from osler.explain.photograph import on_photograph
 from osler.explain.subject import Subject, log_odds
+from osler.explain.values import explain_values, takes_values
 from osler.record import Case, Heatmap
 
 if TYPE_CHECKING:
@@ -134,12 +135,14 @@ def explain(
     label: str | None = None,
     layer: str | None = None,
     tasks: "Sequence[type[Task]]" = (),
+    network: Any = None,
 ) -> "Explanation | InputsExplanation":
     """Say where an answer comes from, and how far that can be believed.
 
     The map is added to the case as the finding ``explanation``. Of a bundle of several named inputs
     it is said what each contributed; with the method ``"occlusion"`` a map goes with it, of the
-    image that moved the answer most. For a photograph of the fundus that
+    image that moved the answer most. Of one that reads a table or a signal, what each value or
+    channel contributed. For a photograph of the fundus that
     has been read, the path of evidence goes with it.
 
     Args:
@@ -151,6 +154,8 @@ def explain(
         label: the answer to explain; None takes the one that is given.
         layer: name of a module of a network; None finds one.
         tasks: tasks of one's own.
+        network: the torch network of a bundle (`osler.learn.opening.network_of`), for the methods
+            that look inside.
 
     Raises:
         RecipeError: there is no such method, label or layer, or the method does not fit the model.
@@ -163,8 +168,21 @@ def explain(
         return explain_inputs(
             bundle, case, method=method, label=label, layer=layer, tasks=tasks, mapped=mapped
         )
-    subject = _subject(bundle, case, label, tasks)
+    if takes_values(bundle):
+        return explain_values(bundle, case, method=method, label=label, layer=layer, tasks=tasks)
+    subject = _subject(bundle, case, label, tasks, network)
     return mapped(subject, case, method=method, layer=layer, begun=begun)
+
+
+def looks_inside(model: Any, method: str | None) -> bool:
+    """Whether a method needs the torch network of a bundle that answers to one image."""
+    return (
+        method in INSIDE
+        and isinstance(model, Bundle)
+        and model.card.preprocessing is None
+        and not takes_inputs(model)
+        and not takes_values(model)
+    )
 
 
 def takes_inputs(model: Any) -> bool:
@@ -275,13 +293,19 @@ def positive(signed: NDArray[np.float32]) -> NDArray[np.float16]:
     return np.asarray(for_it / peak if peak > 0 else for_it, np.float16)
 
 
-def _subject(bundle: Any, case: Case, label: str | None, tasks: "Sequence[type[Task]]") -> Subject:
+def _subject(
+    bundle: Any, case: Case, label: str | None, tasks: "Sequence[type[Task]]", network: Any
+) -> Subject:
     if not isinstance(bundle, Bundle):
         from osler.explain.inside.network import on_network
 
         return on_network(bundle, case, label=label)
     if bundle.card.preprocessing is not None:
         return on_photograph(bundle, case, label=label)
+    if network is not None:
+        from osler.explain.inside.trained import on_trained
+
+        return on_trained(bundle, network, case, label=label)
     return on_case(bundle, case, label=label, tasks=tasks)
 
 

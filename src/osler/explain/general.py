@@ -16,7 +16,7 @@ from osler.explain.redrawn import Redrawn
 from osler.explain.subject import Subject, chosen, curves_for, windows_for
 from osler.record import Case, Image, Source
 from osler.tasks.fusion_input import homeward
-from osler.tasks.image_input import resized
+from osler.tasks.image_input import ImageInput, part_of, resized
 from osler.tasks.task import Arrays, OutputSpec, Predict, Sample, Task, sigmoid, softmax
 
 if TYPE_CHECKING:
@@ -97,18 +97,18 @@ def of_task(
     if output is None:
         raise RecipeError(f"{source.name} gives no labels; there is nothing to explain")
     image = np.asarray(sample.inputs[name], np.float32)
-    said = _probabilities(task, predict, sample, output)
+    said = probabilities(task, predict, sample, output)
     number = chosen(label, output.labels, whose=source.name)
     if number is None:
-        number = _said(output, said)
-    region = _region(output, said, number)
+        number = label_said(output, said)
+    region = region_of(output, said, number)
 
     def score_of(run: Predict) -> Score:
         def score(stack: NDArray[np.float32]) -> NDArray[np.floating]:
             answers = []
             for one in stack:
                 changed = replace(sample, inputs={**sample.inputs, name: one})
-                values = _probabilities(task, run, changed, output)[number]
+                values = probabilities(task, run, changed, output)[number]
                 answers.append(float(values if region is None else values[region].mean()))
             return np.array(answers)
 
@@ -118,7 +118,7 @@ def of_task(
         run = redrawn() if redrawn is not None else None
         return None if run is None else score_of(run)
 
-    item, home = _item(case, task, input)
+    item, home = item_of(case, task, input)
     size, step = windows_for(image.shape[1:])
     steps, orders = curves_for(image.shape[1:])
     value = said[number]
@@ -149,18 +149,22 @@ def of_task(
     )
 
 
-def _probabilities(
+def probabilities(
     task: Task, predict: Predict, sample: Sample, output: OutputSpec
 ) -> NDArray[np.float64]:
     """``(L, ...)`` calibrated probabilities."""
     said: Arrays = task.calibrated(task.run(predict, sample))
-    scores = said[output.name]
+    return activated(output, said[output.name])
+
+
+def activated(output: OutputSpec, scores: NDArray[Any]) -> NDArray[np.float64]:
+    """Scores ``(L, ...)`` as probabilities, where the output says how."""
     if output.activation == "softmax":
         return softmax(scores)
     return sigmoid(scores) if output.activation == "sigmoid" else np.asarray(scores, np.float64)
 
 
-def _said(output: OutputSpec, values: NDArray[np.float64]) -> int:
+def label_said(output: OutputSpec, values: NDArray[np.float64]) -> int:
     """The label that is said: the likeliest, or the structure of most pixels."""
     if values.ndim == 1:
         return int(values.argmax())
@@ -178,7 +182,7 @@ def _mask(output: OutputSpec, values: NDArray[np.float64], number: int) -> NDArr
     return np.asarray(values[number] >= (_EVEN if limit is None else limit))
 
 
-def _region(
+def region_of(
     output: OutputSpec, values: NDArray[np.float64], number: int
 ) -> NDArray[np.bool_] | None:
     """Where a segmentation says the label; everywhere, where it says it nowhere."""
@@ -191,7 +195,7 @@ def _region(
 Home = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
-def _item(case: Case, task: Task, input: str | None) -> tuple[Image, Home]:
+def item_of(case: Case, task: Task, input: str | None) -> tuple[Image, Home]:
     """The image that the task's first input is made of, and the way of a map to its grid."""
     if input is not None:
         return homeward(case, input, task.settings.inputs)
@@ -201,5 +205,12 @@ def _item(case: Case, task: Task, input: str | None) -> tuple[Image, Home]:
     image = next((images[name] for name in (*names, *images) if name in images), None)
     if image is None:
         raise InputError(f"case '{case.id}' has no image")
-    shape = image.shape
-    return image, lambda heat: resized(heat[None], shape)[0]
+    part = part_of(image, wanted, case) if isinstance(wanted, ImageInput) else None
+
+    def home(heat: NDArray[np.float32]) -> NDArray[np.float32]:
+        out = np.zeros(image.shape, np.float32)
+        seen = out if part is None else out[part]
+        seen[...] = resized(heat[None], seen.shape)[0]
+        return out
+
+    return image, home

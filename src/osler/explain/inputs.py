@@ -33,12 +33,14 @@ class InputsExplanation:
         case: the case with the answers, each with ``contributions`` and ``without``.
         findings: the answers that are explained.
         map: of the image that moved the first of them most; None where none was asked for.
+        notes: what has to be said of them.
         seconds: how long it took.
     """
 
     case: Case
     findings: tuple[Label | Risk, ...]
     map: "Explanation | None" = None
+    notes: tuple[str, ...] = ()
     seconds: float = 0.0
 
     @property
@@ -50,7 +52,7 @@ class InputsExplanation:
             value = one.meaning if isinstance(one, Label) else f"within {one.horizon_days:g} days"
             out.append(f"{one.name}: {value}" + ("" if said is None else f" ({said:.3f})"))
             out += [f"  {line}" for line in sentences(one)]
-        return out
+        return [*out, *self.notes]
 
     def write(self, out: str | Path) -> Path:
         """Write ``explanation.html`` and ``explanation.json``, and the map's files under ``map/``.
@@ -91,6 +93,7 @@ class InputsExplanation:
                 }
                 for one in self.findings
             ],
+            "notes": list(self.notes),
             "map": None if self.map is None else {
                 "item": self.map.heatmap.item, "label": self.map.label,
                 "method": self.map.method,
