@@ -116,7 +116,7 @@ def main(folder: Path) -> None:
     affine = np.zeros((4, 4))  # index (d, h, w) to LPS (x, y, z)
     affine[[2, 1, 0], [0, 1, 2]] = SPACING
     affine[3, 3] = 1
-    rows = []
+    rows, nodules = [], 0
     for number in range(CASES):
         values, cells = volume(number)
         image = Image(
@@ -125,12 +125,13 @@ def main(folder: Path) -> None:
         )  # fmt: skip
         name = f"phantom-{number:02d}"
         write_nifti(image, folder / f"{name}.nii.gz")
-        rows.append([name, name, number % FOLDS, f"{name}.nii.gz", " ".join(cells)])
+        rows.append([name, name, number % FOLDS, f"{name}.nii.gz", " ".join(cells) or "none"])
+        nodules += len(cells)
     with (folder / "cohort.csv").open("w", newline="", encoding="utf-8") as out:
         writer = csv.writer(out)
         writer.writerow(["case_id", "patient_id", "fold", "ct", "label:nodule"])
         writer.writerows(rows)
-    print(f"{CASES} volumes, {sum(len(row[4].split()) for row in rows)} nodules in '{folder}'")
+    print(f"{CASES} volumes, {nodules} nodules in '{folder}'")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ import osler
 from osler import bundles
 from osler.learn.recipe import read_yaml
 
+pytestmark = pytest.mark.long
+
 RECORDED_LOW = 0.831
 """The least lower end of the 95 % intervals (by subject) of three seeds; docs/benchmarks.md."""
 

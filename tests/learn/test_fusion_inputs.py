@@ -146,6 +146,22 @@ def test_contributions_sum_to_the_answer_less_the_share_of_the_teaching_cases(pl
         assert sum(one.contributions.values()) == pytest.approx(one.probability - bare, abs=1e-5)
 
 
+def test_contributions_can_be_left_out(place, bundle, tmp_path):
+    whole, bare = row(place, "c1"), row(place, "c1")
+    (said, *_) = answer(bundle, whole)
+    (same, *_) = answer(bundle, bare, contributions=False)
+    assert same.probability == said.probability
+    assert said.contributions
+    assert not same.contributions
+    source = f"{place / 'cohort.csv'}#c1"
+    done = CliRunner().invoke(
+        app,
+        ["predict", str(bundle.folder), source, "-o", str(tmp_path), "--no-contributions", "-q"],
+    )
+    assert done.exit_code == 0, done.output
+    assert "Contributions" not in (tmp_path / "c1" / "findings.json").read_text("utf-8")
+
+
 def test_without_is_the_answer_to_the_case_without_it(place, bundle):
     (ill, _) = answer(bundle, row(place, "c1"))
     less = row(place, "c1")

@@ -139,6 +139,25 @@ def test_the_command_line_answers_without_torch(run, folder, tmp_path):
     assert set(rows[0]) == {"input", "case", "label", "p_label_grass colour", "p_label_red spots"}
 
 
+def test_an_index_finds_pictures_by_keywords_and_keywords_by_pictures(run, folder, tmp_path):
+    from osler.batch import indexing, retrieving
+
+    ask = indexing.Ask(str(run.bundle), texts=("keywords",))
+    batch, index = indexing.index([str(folder / "cohort.csv")], tmp_path / "index", ask=ask)
+    assert {one.status for one in batch.outcomes} == {"read"}
+    rows = list(csv.DictReader((folder / "cohort.csv").read_text("utf-8").splitlines()))
+    shown = {row["photo"].rpartition("/")[2]: row["label:keywords"] for row in rows}
+    # keywords lie where the caption around them was taught, whether it is said or not
+    for query in ("red spots", "a picture of red spots"):
+        found = retrieving.search(query, tmp_path / "index", k=5, kind="image", index=index)
+        names = [shown[hit.entry.file.rpartition("/")[2]] for hit in found.hits]
+        assert sum("red spots" in one for one in names) >= 4
+    photo = next(folder / row["photo"] for row in rows if "green haze" in row["label:keywords"])
+    found = retrieving.search(photo, tmp_path / "index", k=3, kind="text", index=index)
+    lines = [int(hit.entry.place.removeprefix("line ")) - 2 for hit in found.hits]
+    assert sum("green haze" in rows[line]["label:keywords"] for line in lines) >= 2
+
+
 def test_an_evaluation_of_the_bundle_gives_what_the_run_gave(run, folder):
     """Where texts lie comes of the bundle's own encoder."""
     cohort = read_cohort(folder / "cohort.csv")

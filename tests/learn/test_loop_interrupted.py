@@ -36,6 +36,17 @@ test_loop.run(Path(sys.argv[2]), loss=slow, **test_loop_interrupted.CHANGES, **e
 """
 
 
+@pytest.fixture(autouse=True)
+def _hears_signals():
+    """A shell that starts the tests in the background has them ignore Ctrl-C."""
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def drawing(net, number, device):
     """A loss that draws from every generator, and a network with dropout and normalisation."""
     import numpy as np

@@ -16,6 +16,8 @@ from osler.errors import RecipeError
 from osler.learn.distributed import Processes, Statistics, _laid
 from osler.learn.learner import Learner
 
+pytestmark = pytest.mark.long
+
 HERE = Path(__file__).parent
 CHANGES = {"steps": 8, "validate_every": 4}
 

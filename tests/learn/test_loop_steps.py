@@ -279,8 +279,8 @@ def test_a_full_memory_ends_in_advice(tmp_path, act):
     text = str(caught.value)
     for words in (
         "memory of the machine is full", "learner.batch (now 4)", "learner.accumulate (now 1)",
-        "learner.patch (now 256)", "learner.checkpointing to true", "precision to bfloat16",
-        "--resume",
+        "settings.patch or settings.image.size", "learner.checkpointing to true",
+        "precision to bfloat16", "--resume",
     ):  # fmt: skip
         assert words in text
     test_loop.run(tmp_path, resume=True)

@@ -1,17 +1,20 @@
 """From a recipe to a bundle that answers, for the general tasks, on drawn pictures."""
 
+import json
+
 import numpy as np
 import pytest
 import yaml
 from PIL import Image as Pillow
 from typer.testing import CliRunner
 
+import osler
 from osler import bundles, io
 from osler.bundles.answering import answer, task_of
 from osler.cli import app
 from osler.data.cohort import read_cohort
 from osler.data.opening import open_row
-from osler.errors import OutputError, RecipeError
+from osler.errors import BundleError, OutputError, RecipeError
 from osler.learn.fitting import fit
 from osler.record import Label, Mask
 from osler.tasks.catalogue import create
@@ -83,13 +86,30 @@ def test_a_segmentation_is_learnt_and_answers_in_the_native_grid(place, tmp_path
 
 
 def test_a_classification_answers_with_probabilities(place, tmp_path):
-    run = fit(written(place, CLASSIFY), out=tmp_path / "run")
-    assert "macro AUROC" in {one["name"] for one in run.metrics}
+    said = {**CLASSIFY["settings"], "labels": ["disc", "square", "star"]}
+    run = fit(written(place, CLASSIFY, settings=said), out=tmp_path / "run")
+    assert "'star'" in run.notes[0]
+    assert bundles.load(run.bundle).card.limits == run.notes
+    # of a class without a case there is no area, so none of their mean
+    assert {"accuracy", "kappa"} <= {one["name"] for one in run.metrics} - {"macro AUROC"}
     bundle = bundles.load(run.bundle)
-    assert task_of(bundle.card).settings.labels == ["disc", "square"]
+    assert task_of(bundle.card).settings.labels == ["disc", "square", "star"]
     (found,) = answer(bundle, io.load_file(place / "1.png"))
     assert isinstance(found, Label)
     assert sum(found.probabilities.values()) == pytest.approx(1)
+    # a card whose labels were exchanged since
+    path = run.bundle / "card.json"
+    card = json.loads(path.read_text())
+    card["settings"]["labels"].reverse()
+    path.write_text(json.dumps(card))
+    with pytest.raises(BundleError, match="star, square, disc under 'settings'"):
+        answer(bundles.load(run.bundle), io.load_file(place / "1.png"))
+    card["outputs"][0]["labels"].reverse()
+    path.write_text(json.dumps(card))
+    with pytest.raises(
+        BundleError, match=r"names .* star, square, disc, its graph was taught disc, sq"
+    ):
+        osler.evaluate(run.bundle, place / "cohort.csv", fold=0)
 
 
 @pytest.mark.parametrize(
@@ -118,8 +138,10 @@ def test_a_classification_answers_with_probabilities(place, tmp_path):
         ({"settings": {"labels": ["shape", "shape"]}}, "names 'shape' more than once"),
         ({"settings": {"labels": ["shape"], "patch": [0, 8]}}, "settings.patch.0: Input should be"),
         ({"settings": {"labels": ["shape"], "image": {"size": [-1, 3]}}}, "settings.image.size.0"),
+        ({"settings": {"labels": ["shape"], "image": {"field": True}}}, "image.field crops the"),
         ({"learner": {"steps": 1, "clip": -1}}, "learner.clip: Input should be greater than 0"),
         ({"learner": {"steps": 1, "rate": float("inf")}}, "learner.rate: Input should be a finite"),
+        ({"learner": {"steps": 1, "patch": 64}}, "learner.patch: is read by the tasks of the"),
         ({"hold": {"test": 1, "tune": 1}}, "test and tune are the same part"),
         ({"network": {"name": "dynunet-2d", "options": {"width": [8]}}}, "nearest is 'widths'"),
         ({"network": {"name": "dynunet", "options": {"widths": [4, 4, 8]}}}, "as many axes"),
@@ -139,8 +161,49 @@ def test_unreadable_and_unlabelled_cases_are_listed(place, tmp_path):
     (place / "bad.csv").write_text("\n".join(lines) + "\n")
     with pytest.raises(RecipeError) as caught:
         fit(written(place, CLASSIFY, cohort="bad.csv"), out=tmp_path / "run")
-    message = str(caught.value)
-    assert "x1" in message or "broken.png" in message
+    assert "2 of 14 cases cannot be used" in str(caught.value)
+    assert "broken.png" in str(caught.value)
+    assert "'x2' has no label 'class'" in str(caught.value)
+
+
+def test_what_cannot_be_judged_is_told_before_the_training(place, tmp_path):
+    """Of a part that tests too, and beside what is wrong with the other parts."""
+    (place / "empty.png").write_bytes(b"no picture")
+    deep = Pillow.fromarray((np.arange(48 * 40, dtype=np.uint16) * 30).reshape(48, 40))
+    deep.save(place / "deep.png")
+    Pillow.new("L", (40, 48), 7).save(place / "other.png")
+    lines = [line + "," for line in (place / "cohort.csv").read_text().splitlines()]
+    lines[0] = lines[0][:-1] + ",item:other"
+    lines += ["t,t,0,empty.png,,disc,", "u,u,1,deep.png,,disc,", "v,v,2,,,disc,other.png"]
+    (place / "late.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(RecipeError) as caught:
+        fit(written(place, CLASSIFY, cohort="late.csv"), out=tmp_path / "run")
+    said = str(caught.value)
+    assert "3 of 15 cases cannot be used" in said
+    assert "line 14" in said
+    assert "empty.png" in said
+    assert "holds values from 0 to 57570, far beyond the range of 0 to 255" in said
+    assert "case 'v' lacks the image 'image'; its images: 'other'" in said
+    assert not list((tmp_path / "run").glob("**/checkpoint.pt"))
+
+
+def test_an_item_that_no_column_holds_is_named_with_the_nearest(place, tmp_path):
+    text = (place / "cohort.csv").read_text().replace(",image,", ",photo,", 1)
+    lines = [f"{line}," for line in text.splitlines()]
+    lines[0] += "item:other"
+    lines[1] += "1.png"
+    (place / "names.csv").write_text("\n".join(lines) + "\n")
+    said = {**CLASSIFY["settings"], "image": {"items": ["foto"], "size": [32, 32], "colour": True}}
+    with pytest.raises(RecipeError, match=r"image\.items names 'foto'.*'photo', 'other'; the near"):
+        fit(written(place, CLASSIFY, cohort="names.csv", settings=said), out=tmp_path / "run")
+
+
+def test_a_target_that_no_case_has_is_named_with_the_nearest(place, tmp_path):
+    said = {**CLASSIFY["settings"], "target": "Class"}
+    with pytest.raises(
+        RecipeError, match=r"no teaching case has a label 'Class'.*nearest.*'class'"
+    ):
+        fit(written(place, CLASSIFY, settings=said), out=tmp_path / "run")
 
 
 def test_a_word_where_a_mask_is_wanted_does_not_teach_an_empty_picture(place, tmp_path):

@@ -41,7 +41,9 @@ def _lighter(learner: Learner, device: torch.device) -> str:
             f"lower learner.batch (now {learner.batch}) and raise learner.accumulate (now "
             f"{learner.accumulate}) by as much, which keeps the samples of a step"
         )
-    if learner.patch > 32:
+    if "patch" not in learner.model_fields_set:
+        ways.append("lower settings.patch or settings.image.size")
+    elif learner.patch > 32:  # of a task of the fundus
         ways.append(f"lower learner.patch (now {learner.patch})")
     if not learner.checkpointing:
         ways.append("set learner.checkpointing to true")

@@ -19,6 +19,7 @@ from osler.bundles.integrity import read_file
 from osler.data.taught import FILE as TAUGHT
 from osler.data.taught import join_records
 from osler.errors import BundleError, RecipeError
+from osler.learn.export import labels_kept
 
 MOST_DIFFERENT: Final = 1e-4
 """Difference in probability between the graph and the mean of its members' answers."""
@@ -153,6 +154,8 @@ def joined_graph(graphs: Sequence[bytes], outputs: Sequence[Sequence[Output]]) -
         graph, opset_imports=[helper.make_opsetid(domain, v) for domain, v in versions.items()]
     )
     model.ir_version = max(one.ir_version for one in models)
+    named = {one.name: [label.name for label in one.labels] for one in outputs[0]}
+    helper.set_model_props(model, labels_kept(named))
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
 

@@ -1,10 +1,12 @@
 """From a trained network to an ONNX graph that says the same."""
 
 import inspect
+import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from osler.bundles.session import LABELS
 from osler.errors import BundleError, MissingExtraError
 
 OPSET = 18
@@ -26,6 +29,7 @@ def export_onnx(
     step: int | None,
     half: bool = True,
     batch: bool = False,
+    labels: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> bytes:
     """Write a network as an ONNX graph.
 
@@ -37,6 +41,8 @@ def export_onnx(
         half: store large weights in half precision (they are used in single precision).
         batch: any number of cases at a time; the example holds several, and ``step`` is
             None.
+        labels: what the channels of an output stand for, kept in the graph, so that a card whose
+            names were exchanged since is known.
 
     Raises:
         MissingExtraError: ``onnx`` or ``onnxscript`` is not installed.
@@ -69,10 +75,17 @@ def export_onnx(
     assert program is not None
     model = program.model_proto
     _forget_names(model)
+    onnx.helper.set_model_props(model, labels_kept(labels))
     if half:
         _store_half(model)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+def labels_kept(labels: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The properties of a graph that say what its outputs' channels stand for."""
+    said = {name: list(names) for name, names in labels.items() if names}
+    return {LABELS: json.dumps(said, ensure_ascii=False)} if said else {}
 
 
 @contextmanager

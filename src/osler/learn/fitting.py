@@ -39,6 +39,7 @@ class Run:
         bundle: the bundle's folder.
         metrics: as they stand in the card.
         data: digests of the cohort and of its split, with the fold held out (``cohort_used``).
+        notes: what has to be known of it; they stand among the limits of its card too.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Run:
     bundle: Path
     metrics: list[dict[str, Any]]
     data: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def fit(
@@ -124,7 +126,17 @@ def fit(
     (folder / "cases.json").write_text(
         json.dumps(trained.rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
+    run.notes.extend(_untaught(trained.task))
     return run
+
+
+def _untaught(task: "Task") -> list[str]:
+    """Labels of a classification that a recipe names and that no case taught."""
+    labels, counts = (list(getattr(task.settings, key, None) or []) for key in ("labels", "counts"))
+    if len(labels) != len(counts) or 0 not in counts:
+        return []
+    named = ", ".join(f"'{one}'" for one, count in zip(labels, counts, strict=True) if not count)
+    return [f"No case that taught has {named}: its probability means nothing."]
 
 
 def _need_torch() -> None:
@@ -216,6 +228,8 @@ def _card(recipe: Recipe, trained: "Trained", data: Mapping[str, Any]) -> dict[s
     from osler.learn.card_parts import card_inputs, card_metrics, card_outputs
 
     texts = dict(recipe.card)
+    if notes := _untaught(trained.task):
+        texts["limits"] = [*texts.get("limits", []), *notes]
     counts = trained.counts
     judged = (
         f"{data['cohort']['table']}: {counts['test']} cases of part {recipe.hold.test}, whose "

@@ -24,6 +24,7 @@ from osler.tasks.instruction_settings import InstructionSettings
 
 _VISION = r".*(vision|visual|image_encoder).*"
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}
+_BLOCK = 64
 _LOGS = ("transformers", "peft", "bitsandbytes")
 
 
@@ -161,7 +162,30 @@ def frozen(
             f"({type(error).__name__})"
         ) from error
     model.requires_grad_(requires_grad=False)
-    return model if "device_map" in options else model.to(device)
+    if "device_map" not in options:
+        return model.to(device)
+    _ready_to_learn(model, folder, device)
+    return model
+
+
+def _ready_to_learn(model: Any, folder: Path, device: torch.device) -> None:
+    """Keep weights of 4 bits in the order through which gradients go.
+
+    On a processor bitsandbytes packs them anew when a model answers, and what is packed so passes
+    no gradient on when it learns again.
+
+    Raises:
+        RecipeError: a layer is narrower than the block that shares a scale.
+    """
+    for name, layer in model.named_modules():
+        if not hasattr(layer, "support_avx512bf16_for_cpu"):
+            continue
+        layer.support_avx512bf16_for_cpu = False
+        if device.type == "cpu" and layer.in_features % _BLOCK:
+            raise RecipeError(
+                f"settings.bits: 4 shares a scale by {_BLOCK} numbers on a processor, and "
+                f"'{name}' of '{folder}' reads {layer.in_features}; leave bits out, or take 8"
+            )
 
 
 def checked(folder: Path) -> dict[str, Any]:

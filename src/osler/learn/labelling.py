@@ -10,8 +10,11 @@ from osler.data.cohort import Cohort, Row
 from osler.data.leaks import same_files
 from osler.errors import RecipeError
 from osler.learn.recipe import Labels, Recipe
-from osler.learn.teaching import place_of, undealt
-from osler.tasks.task import Sample
+from osler.learn.teaching import opened, place_of, undealt
+from osler.tasks.task import Sample, Task
+
+_WEIGHS = frozenset({"counts"})
+"""Settings that weigh classes in the loss: no case is encoded otherwise by them."""
 
 
 def keep_labels(samples: Sequence[Sample], labels: Labels) -> tuple[list[Sample], list[Sample]]:
@@ -58,6 +61,37 @@ def keep_labels(samples: Sequence[Sample], labels: Labels) -> tuple[list[Sample]
         [sample for place, sample in enumerate(samples) if place in kept],
         [without_truth(sample) for place, sample in enumerate(samples) if place not in kept],
     )
+
+
+def planned_from_labels(
+    task: Task, before: Task, kept: Sequence[Sample], rows: Sequence[Row], cohort: Cohort
+) -> tuple[Task, bool]:
+    """The task planned without what is told by labels that were taken away.
+
+    Args:
+        task: planned from all cases that teach.
+        before: the same, not planned.
+        kept: the samples that keep their labels.
+        rows: of all cases that have one.
+        cohort: theirs.
+
+    Returns:
+        the task, and whether cases are encoded otherwise with it.
+
+    Raises:
+        RecipeError: the cases that are left do not serve the task.
+    """
+    names = {sample.id for sample in kept}
+    left = [row for row in rows if row.case_id in names]
+    try:
+        again = task.planned_again(before, opened(left, cohort))
+    except RecipeError as error:
+        raise RecipeError(
+            f"of the {len(left)} cases that labels leaves with one: {error}"
+        ) from None
+    one, other = (vars(made.settings) for made in (task, again))
+    changed = {name for name in one if one[name] != other[name]}
+    return again, bool(changed - _WEIGHS)
 
 
 def mislabelled(samples: Sequence[Sample], labels: Labels) -> list[Sample]:

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 FUNDUS = ("fundus-segmentation", "fundus-grading", "fundus-quality")
 """The tasks of the models of the fundus that come with Osler; see ``osler.learn.fundus``."""
 
+_OF_FUNDUS: Final = {
+    "patch": "settings.patch (or settings.image.size)", "foreground": "settings.foreground",
+    "dice": "", "positive": "", "hold": "hold: {test: ..., tune: ...} beside it", "finish": "",
+}  # fmt: skip
 _TEXTS: Final = ("title", "description", "licence", "intended_use", "limits", "data")
 """What a recipe may say in its bundle's card; the rest comes of the training."""
 
@@ -304,8 +308,9 @@ def check_recipe(
                     task = kind(kind.Settings.model_validate(settings))
             except ValidationError as error:
                 lines += [explain(one, kind.Settings, "settings") for one in error.errors()]
+    lines += _network_faults(content.get("network"))
     if recipe is not None:
-        lines += _network_faults(recipe) + _augment_faults(recipe) + _card_faults(recipe)
+        lines += _learner_faults(recipe) + _augment_faults(recipe) + _card_faults(recipe)
         lines += _checkpoint_faults(recipe, path) + _kind_faults(recipe)
     if recipe is not None and task is not None:
         lines += _strategy_faults(recipe, task, strategies) + _absent_faults(recipe, task)
@@ -324,10 +329,20 @@ def _repeated(settings: dict[str, Any]) -> list[str]:
     return [f"settings.labels: names {one!r} more than once" for one in twice]
 
 
-def _network_faults(recipe: Recipe) -> list[str]:
+def _learner_faults(recipe: Recipe) -> list[str]:
+    """Keys of the learner that would be taken and change nothing."""
+    out = []
+    for key, instead in _OF_FUNDUS.items():
+        if key in recipe.learner.model_fields_set:
+            way = f"; a task like this takes {instead}" if instead else ""
+            out.append(f"learner.{key}: is read by the tasks of the fundus alone{way}")
+    return out
+
+
+def _network_faults(said: Any) -> list[str]:
     """A network that does not exist is named with the nearest one, before any data is read."""
-    name = recipe.network.name
-    if name is None:
+    name = said.get("name") if isinstance(said, dict) else None
+    if not isinstance(name, str):
         return []
     from osler.models.catalogue import SYSTEMS
     from osler.models.catalogue import find as find_network

@@ -36,8 +36,10 @@ def exported(net: nn.Module, task: Task, samples: Sequence[Sample]) -> tuple[byt
             size = tuple(spec.multiple * (2 + axis) for axis in range(spec.axes))
             step = spec.multiple
         example[spec.name] = torch.rand(cases, len(spec.channels), *size)
-    names = [one.name for one in task.outputs()]
-    graph = export_onnx(answer, example, outputs=names, step=step, batch=several)
+    graph = export_onnx(
+        answer, example, outputs=[one.name for one in task.outputs()], step=step, batch=several,
+        labels={one.name: one.labels for one in task.outputs()},
+    )  # fmt: skip
     feeds = [_feed(task, sample) for sample in samples]
     return graph, largest_difference(answer, graph, [feed for feed in feeds if feed])
 

@@ -1,10 +1,13 @@
 """The cases that teach: opened and encoded once, then drawn from."""
 
 import difflib
+import itertools
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +20,10 @@ from osler.data.splitting import split_cohort
 from osler.errors import InputError, RecipeError
 from osler.learn.recipe import Recipe
 from osler.record import Case
+from osler.tasks.labels import nearest
 from osler.tasks.task import Arrays, Sample, Task
+
+T = TypeVar("T")
 
 _MOST_NAMED = 20  # faults in one message
 
@@ -179,9 +185,34 @@ def _same_pictures(parts: Mapping[str, Sequence[Row]], cohort: Cohort, *, near: 
     )
 
 
+def refuse_other_items(task: Task, cohort: Cohort) -> None:
+    """Refuse the name of an item that the cohort has no column for, where another might be taken.
+
+    The only image of a case may have any name. Where the cohort has several items, and one of a
+    name that is nearly the same or cases that lack one, that could be another than is meant.
+
+    Raises:
+        RecipeError: a name is such; the message names the nearest.
+    """
+    said, columns = task.settings, cohort.columns("items")
+    image, signal = getattr(said, "image", None), getattr(said, "signal", None)
+    named = dict.fromkeys(getattr(image, "items", None) or (), "image.items")
+    if isinstance(lead := getattr(signal, "item", None), str):
+        named[lead] = "signal.item"
+    for name, key in named.items():
+        if len(columns) < 2 or any(name == one or name.startswith(f"{one}-") for one in columns):
+            continue
+        near = difflib.get_close_matches(name, columns, n=1, cutoff=0.6)
+        if near or any(row.absent for row in cohort.rows):
+            raise RecipeError(
+                f"settings.{key} names '{name}', and the items of the cohort are "
+                f"{', '.join(map(repr, columns))}{nearest(name, columns)}"
+            )
+
+
 def encode_rows(
     rows: Sequence[Row], cohort: Cohort, task: Task, *, keep_case: bool, threads: int = 2,
-    truth: bool = True,
+    truth: bool = True, faults: list[str] | None = None,
 ) -> list[Sample]:  # fmt: skip
     """The rows as samples with their truth.
 
@@ -192,9 +223,10 @@ def encode_rows(
         keep_case: whether each sample keeps its case, as judging needs.
         threads: cases under way at a time.
         truth: whether their labels are read.
+        faults: what is wrong is added here, and the other cases are given.
 
     Raises:
-        RecipeError: cases that cannot be opened or have no truth, all of them listed.
+        RecipeError: without ``faults``: cases that cannot be opened or have no truth, all listed.
     """
 
     def one(row: Row) -> Sample:
@@ -203,41 +235,86 @@ def encode_rows(
             sample.case = None
         return sample
 
-    samples: list[Sample] = []
-    faults: list[str] = []
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: list[tuple[Row, Future[Sample]]] = [(row, pool.submit(one, row)) for row in rows]
-        for row, future in waiting:
-            try:
-                samples.append(future.result())
-            except InputError as error:
-                faults.append(f"{row.where or row.case_id}: {error}")
-    _refuse(faults, len(rows))
+    listed: list[str] = [] if faults is None else faults
+    samples = list(_each(rows, one, listed, threads=threads))
+    if faults is None:
+        refuse(listed, len(rows))
     return samples
 
 
-def opened(rows: Sequence[Row], cohort: Cohort) -> Callable[[], Iterator[Case]]:
+def check_rows(
+    rows: Sequence[Row], cohort: Cohort, task: Task, faults: list[str], *, threads: int = 2
+) -> None:
+    """Open and encode rows with their truth, to know that they can be, and keep nothing.
+
+    Args:
+        rows: of the cohort.
+        cohort: for paths and messages.
+        task: says how.
+        faults: what is wrong is added here.
+        threads: cases under way at a time.
+    """
+
+    def one(row: Row) -> None:
+        task.encode(open_row(row, cohort), truth=True)
+
+    for _ in _each(rows, one, faults, threads=threads):
+        pass
+
+
+def _each(
+    rows: Sequence[Row], one: Callable[[Row], T], faults: list[str], *, threads: int
+) -> Iterator[T]:
+    """What is made of each row, in their order, a few ahead; faults are listed."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[tuple[Row, Future[T]]] = deque()
+        left = iter(rows)
+        while True:
+            for row in itertools.islice(left, 4 * threads - len(waiting)):
+                waiting.append((row, pool.submit(one, row)))
+            if not waiting:
+                return
+            row, future = waiting.popleft()
+            try:
+                made = future.result()
+            except InputError as error:
+                faults.append(f"{row.where or row.case_id}: {error}")
+                continue
+            yield made
+
+
+def opened(
+    rows: Sequence[Row], cohort: Cohort, *, faults: list[str] | None = None
+) -> Callable[[], Iterator[Case]]:
     """The rows as cases, one after the other, as often as asked.
 
-    Cases that cannot be opened are passed over, and listed in a RecipeError at the end.
+    Cases that cannot be opened are passed over, and at the end added to ``faults``, or listed in a
+    RecipeError where that is None.
     """
 
     def cases() -> Iterator[Case]:
-        faults = []
+        listed = []
         for row in rows:
             try:
                 case = open_row(row, cohort)
             except InputError as error:
-                faults.append(str(error))
+                listed.append(str(error))
                 continue
             yield case
-        _refuse(faults, len(rows))
+        if faults is None:
+            refuse(listed, len(rows))
+        else:
+            faults[:] = listed
 
     return cases
 
 
-def _refuse(faults: Sequence[str], count: int) -> None:
-    """Name the cases that cannot be used, if there are any."""
+def refuse(faults: Sequence[str], count: int) -> None:
+    """Name the cases that cannot be used, if there are any.
+
+    Raises:
+        RecipeError: there are.
+    """
     if not faults:
         return
     listed = "\n  ".join(faults[:_MOST_NAMED])

@@ -1,7 +1,7 @@
 """Training of any task: from a recipe to what a bundle is made of."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,17 @@ from torch import Tensor, nn
 from osler.data.cohort import Cohort
 from osler.data.cohort import Row as CohortRow
 from osler.data.taught import taught_record
-from osler.errors import RecipeError
+from osler.errors import OslerError, RecipeError
 from osler.learn.augmenting import changed_apart, draw_changes
 from osler.learn.augmenting_settings import Augmentation
+from osler.learn.checkpoint import random_state, restore_random
 from osler.learn.distributed import is_first, join
-from osler.learn.labelling import keep_labels, unlabelled_rows, without_truth
+from osler.learn.labelling import (
+    keep_labels,
+    planned_from_labels,
+    unlabelled_rows,
+    without_truth,
+)
 from osler.learn.loop import Loss, State, inference, train
 from osler.learn.networks import build, check
 from osler.learn.normalisation import BATCHES, settle
@@ -34,7 +40,15 @@ from osler.learn.strategies.strategy import (
     Training,
 )
 from osler.learn.task_graph import exported, files_beside
-from osler.learn.teaching import Batches, divide, encode_rows, opened
+from osler.learn.teaching import (
+    Batches,
+    check_rows,
+    divide,
+    encode_rows,
+    opened,
+    refuse,
+    refuse_other_items,
+)
 from osler.tasks.task import Arrays, Figure, Row, Sample, Task
 
 REPLICATES = 2000
@@ -123,9 +137,11 @@ def learn(
         )
         for way in ways
     )  # fmt: skip
+    random = random_state()
     for way, context in each:
         way.before(net, context)
     for way, context in each:
+        restore_random(random)  # what it draws depends on no stage before, nor on how many taught
         net = way.prepared(net, context)
     state = _train(net, base, each, recipe, task, cases.tune, folder=folder, resume=resume)
     if not is_first():
@@ -171,24 +187,54 @@ def _cases(
     recipe: Recipe, task: Task, cohort: Cohort, *, path: Path, folder: Path
 ) -> tuple[Task, Recipe, _Cases]:
     """The task planned from the cases that teach, the recipe with its batch, and the cases."""
+    refuse_other_items(task, cohort)
     teach_rows, tune_rows, test_rows = divide(cohort, recipe)
     labelled, blank = _with_and_without(teach_rows, recipe)
     more, other = unlabelled_rows(
         recipe, teach_rows, [*tune_rows, *test_rows], path=path, folder=folder
     )
-    task = task.planned(opened(labelled, cohort))
-    teach, unlabelled = keep_labels(
-        encode_rows(labelled, cohort, task, keep_case=False), recipe.labels
-    )
-    unlabelled += encode_rows(blank, cohort, task, keep_case=False, truth=False)
+    before, task = task, _planned(task, labelled, cohort)
+    faults: list[str] = []
+    labelled_samples = encode_rows(labelled, cohort, task, keep_case=False, faults=faults)
+    unlabelled = encode_rows(blank, cohort, task, keep_case=False, truth=False, faults=faults)
     if other is not None:
-        unlabelled += encode_rows(more, other, task, keep_case=False, truth=False)
+        unlabelled += encode_rows(more, other, task, keep_case=False, truth=False, faults=faults)
+    tune = encode_rows(tune_rows, cohort, task, keep_case=True, faults=faults)
+    if is_first():  # who judges them: better told now than once the training is done
+        check_rows(test_rows, cohort, task, faults)
+    refuse(faults, len(teach_rows) + len(more) + len(tune_rows) + len(test_rows))
+    teach, others = keep_labels(labelled_samples, recipe.labels)
+    if others:
+        task, otherwise = planned_from_labels(task, before, teach, labelled, cohort)
+        if otherwise:
+            kept = {one.id: one for one in teach}
+            with_label = [row for row in labelled if row.case_id in kept]
+            without = [row for row in labelled if row.case_id not in kept]
+            teach = encode_rows(with_label, cohort, task, keep_case=False)
+            if recipe.labels.noise:  # made once, of the labels of all
+                teach = [replace(one, targets=kept[one.id].targets, group=kept[one.id].group)
+                         for one in teach]  # fmt: skip
+            others = encode_rows(without, cohort, task, keep_case=False, truth=False)
+            unlabelled = encode_rows(blank, cohort, task, keep_case=False, truth=False)
+            if other is not None:
+                unlabelled += encode_rows(more, other, task, keep_case=False, truth=False)
+            tune = encode_rows(tune_rows, cohort, task, keep_case=True)
     cases = _Cases(
-        teach, unlabelled, encode_rows(tune_rows, cohort, task, keep_case=True), test_rows,
+        teach, others + unlabelled, tune, test_rows,
         _variables([*labelled, *blank, *more, *tune_rows]),
         taught_record({"teach": [*teach_rows, *more], "tune": tune_rows}),
     )  # fmt: skip
     return task, recipe.with_batch(task.batch()), cases
+
+
+def _planned(task: Task, rows: Sequence[CohortRow], cohort: Cohort) -> Task:
+    """The task planned from the cases that can be opened; the others are named later, with all."""
+    closed: list[str] = []
+    try:
+        return task.planned(opened(rows, cohort, faults=closed))
+    except OslerError:
+        refuse(closed, len(rows))  # it may be what planning failed at
+        raise
 
 
 def _train(

@@ -7,7 +7,7 @@ import pytest
 from osler.errors import RecipeError
 from osler.learn.fundus.recipe import read_recipe
 
-RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+RECIPES = Path(__file__).resolve().parents[3] / "recipes"
 
 GOOD = """
 name: tiny
@@ -34,7 +34,7 @@ def refused(tmp_path, text):
     return message
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("retina-*.yaml")), ids=lambda path: path.stem)
 def test_shipped_recipes_are_right(path):
     recipe = read_recipe(path)
     assert recipe.name == path.stem
@@ -126,3 +126,14 @@ def test_yaml_cannot_make_objects(tmp_path):
 def test_a_recipe_that_is_not_there_is_named(tmp_path):
     with pytest.raises(RecipeError, match=r"none\.yaml' cannot be read: No such file"):
         read_recipe(tmp_path / "none.yaml")
+
+
+def test_a_second_look_is_refused_where_it_cannot_be(tmp_path):
+    assert read(tmp_path, GOOD + "second_look: {vessel: 0.2}").second_look == {"vessel": 0.2}
+    message = refused(tmp_path, GOOD + "second_look: {vein: 0.2}")
+    assert "second_look" in message
+    assert "'vein' is no target; the targets are vessel" in message
+    assert "less than or equal to 1" in refused(tmp_path, GOOD + "second_look: {vessel: 2}")
+    for change in (("name: unet", "name: resnet"), ("learner:", "exclusive: true\nlearner:")):
+        message = refused(tmp_path, GOOD.replace(*change) + "second_look: {vessel: 0.2}")
+        assert "labels do not exclude each other" in message

@@ -85,6 +85,13 @@ class Other(Strategy):
     tasks = ("segmentation",)
 
 
+class Goes(Other):
+    """The same with any task."""
+
+    name = "goes"
+    tasks = ()
+
+
 def test_every_hook_is_called_in_its_place(recipe, classify, tmp_path):
     Steady.calls.clear()
     path = recipe(classify, strategies={"steady": {}}, labels={"share": 0.5})
@@ -127,8 +134,8 @@ def test_a_run_with_a_strategy_goes_on_to_the_bit(recipe, classify, tmp_path):
             {"strategies": {"other": {}}},
             "goes with the tasks segmentation, not with classification",
         ),
-        ({"strategies": {"other": {}, "steady": {}}}, "it is too lively"),
-        ({"strategies": {"other": {}}, "learner": {"steps": 4, "accumulate": 2}}, "counts batches"),
+        ({"strategies": {"goes": {}, "steady": {}}}, "it is too lively"),
+        ({"strategies": {"goes": {}}, "learner": {"steps": 4, "accumulate": 2}}, "counts batches"),
         ({"labels": {"share": 0.5, "count": 3}}, "says both share and count"),
         ({"labels": {"shares": 0.5}}, "labels.shares: no such key; the nearest is 'share'"),
     ],
@@ -136,7 +143,7 @@ def test_a_run_with_a_strategy_goes_on_to_the_bit(recipe, classify, tmp_path):
 def test_what_does_not_go_together_is_refused_before_any_data(recipe, classify, change, said):
     path = recipe({**classify, "cohort": "nowhere.csv"}, **change)
     with pytest.raises(RecipeError, match=said):
-        check_recipe(read_yaml(path), path, strategies=[Steady, Other])
+        check_recipe(read_yaml(path), path, strategies=[Steady, Other, Goes])
 
 
 def test_a_smaller_share_of_labels_lies_in_a_greater_one():
@@ -272,3 +279,39 @@ def test_a_criterion_compares_while_the_network_learns_and_no_longer(recipe, cla
 
     fit(recipe(classify, strategies={"counted": {}}), out=tmp_path, strategies=[Counted])
     assert Counted.seen == [3.0] * 4
+
+
+def test_a_plan_does_not_know_of_labels_that_were_taken_away(recipe, classify, tmp_path):
+    """Class weights come of the labels that are left; which classes there are is still known."""
+
+    class Seen(Strategy):
+        name, title, role, source = "seen", "Seen", "objective", "a test"
+        Settings = Settings
+
+        def before(self, net, context):
+            said = context.task.settings
+            counts = dict(zip(said.labels, said.counts, strict=True))
+            context.record.update(counts=counts, table=dict(said.table.numbers["age"]))
+            raise KeyboardInterrupt(context)
+
+    ages = "".join(f"c{n},p{n},{(n // 2) % 3},{n}.png,{'square' if n % 2 else 'disc'},{n}\n"
+                   for n in range(24))  # fmt: skip
+    table = recipe(classify).parent / "aged.csv"
+    table.write_text("case_id,patient_id,fold,image,label:class,age\n" + ages)
+    base = {**classify, "cohort": "aged.csv", "strategies": {"seen": {}}}
+    base["settings"] = {**classify["settings"], "table": {"columns": ["age"]}}
+    del base["network"]
+    found = {}
+    for name, labels in (
+        ("all", {}),
+        ("few", {"cases": ["c4", "c5", "c10"]}),
+        ("one", {"cases": ["c4"]}),
+    ):
+        path = recipe(base, labels=labels)
+        with pytest.raises(KeyboardInterrupt) as stopped:
+            fit(path, out=tmp_path / name, strategies=[Seen])
+        found[name] = stopped.value.args[0].record
+    assert found["all"]["counts"] == {"disc": 4, "square": 4}
+    assert found["few"]["counts"] == {"disc": 2, "square": 1}
+    assert found["one"]["counts"] == {"disc": 1, "square": 0}
+    assert found["few"]["table"] == found["all"]["table"]  # an age is no label

@@ -133,7 +133,7 @@ def _misfits(
     """What does not go with a strategy, in a sentence each."""
     out: list[str] = []
     if one.tasks and task.name not in one.tasks:
-        out.append(f"goes with the tasks {', '.join(one.tasks)}, not with {task.name}")
+        return [f"goes with the tasks {', '.join(one.tasks)}, not with {task.name}"]
     if one.needs_unlabelled and not recipe.some_unlabelled:
         out.append(
             "learns from cases without a label too, and the recipe has none; name a cohort under "

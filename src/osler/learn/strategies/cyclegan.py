@@ -19,7 +19,7 @@ class CycleGanSettings(Settings):
     Attributes:
         chance: share of the labelled images that are translated.
         steps: of the stage in which the translators learn.
-        batch: images of each set in a step.
+        batch: images of each set in a batch, of which a step has ``learner.accumulate``.
         width: of the translators' features.
         rate: learning rate of that stage.
         cycle: weight of coming back to the image one came from.
@@ -69,7 +69,7 @@ class CycleGan(Restyling):
             return cycle_loss(pair, one, other, cycle=said.cycle, identity=said.identity)
 
         learner = context.learner.model_copy(update={
-            "steps": said.steps, "accumulate": 1, "rate": said.rate, "warmup": 0, "clip": None,
+            "steps": said.steps, "rate": said.rate, "warmup": 0, "clip": None,
             "weight_decay": 0.0, "optimiser": "adamw", "layer_decay": 1.0, "checkpointing": False,
             "patience": None, "graph": False, "ema": min(context.learner.ema, 0.99),
         })  # fmt: skip

@@ -1,8 +1,6 @@
 """Differential privacy: weights that hardly depend on any one patient."""
 
 import hashlib
-import os
-import secrets
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -19,8 +17,10 @@ from osler.learn.strategies.private_gradients import (
     blurred,
     case_gradients,
     clipped,
+    kept_key,
     need_opacus,
     noise_for,
+    seeded_key,
     sliced,
     spent,
     untreatable,
@@ -219,22 +219,13 @@ class DifferentialPrivacy(Strategy):
     def _secret(self, context: Context) -> bytes:
         """The run's key: of a seed, of its folder, or drawn; one for all processes."""
         if self.settings.seed is not None:
-            return hashlib.sha256(f"seed {self.settings.seed}".encode()).digest()
-        if self._key is not None:
-            return self._key
-        path, processes = context.folder / KEY, join()
-        key: bytes | None = None
-        if processes.first:
-            if path.exists() and context.resume:
-                key = path.read_bytes()
-            else:
-                key = secrets.token_bytes(32)
-                path.unlink(missing_ok=True)
-                with os.fdopen(
-                    os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb"
-                ) as f:
-                    f.write(key)
-        self._key = processes.from_first(key)
+            return seeded_key(self.settings.seed)
+        if self._key is None:
+            processes = join()
+            key = None
+            if processes.first:
+                key = kept_key(context.folder / KEY, resume=context.resume)
+            self._key = processes.from_first(key)
         assert self._key is not None
         return self._key
 

@@ -7,11 +7,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -24,71 +23,24 @@ from osler.learn.loop import Loss, Validate
 from osler.learn.recomputation import recomputed
 from osler.learn.strategies.federated_local import LocalSite, put, taken
 from osler.learn.strategies.federated_messages import Coordinator, Plan, Site, nbytes
-from osler.learn.strategies.federated_sites import Sites, faults_of, split_sites
-from osler.learn.strategies.federated_updates import (
-    Arrays,
-    Codec,
-    Method,
-    Quantised,
-    TopK,
-    weighted_mean,
+from osler.learn.strategies.federated_privacy import (
+    Guard,
+    guard_of,
+    unchanged,
+    without_statistics,
 )
-from osler.learn.strategies.strategy import Context, Settings, Training, Wrapped
+from osler.learn.strategies.federated_settings import FederatedSettings, faults_of
+from osler.learn.strategies.federated_sites import split_sites
+from osler.learn.strategies.federated_updates import Arrays, weighted_mean
+from osler.learn.strategies.private_gradients import kept_key, seeded_key
+from osler.learn.strategies.strategy import Context, Training, Wrapped
 from osler.learn.training_log import Log, tell
 from osler.tasks.task import Sample, Task
 
 if TYPE_CHECKING:
     from osler.learn.recipe import Recipe
 
-NAME = "checkpoint.pt"
-
-
-class Compression(Settings):
-    """How updates of what learns are said in fewer bytes; what is left out is sent later.
-
-    Attributes:
-        kind: ``top-k`` sends the greatest entries and their places, ``quantised`` all of them in
-            few bits.
-        share: of the entries that ``top-k`` sends.
-        bits: of an entry that is ``quantised``.
-    """
-
-    kind: Literal["top-k", "quantised"]
-    share: float = Field(default=0.05, gt=0, le=1)
-    bits: int = Field(default=8, ge=2, le=8)
-
-    def codec(self) -> Codec:
-        """What does it."""
-        return TopK(self.share) if self.kind == "top-k" else Quantised(self.bits)
-
-
-class FederatedSettings(Settings):
-    """The keys of federated learning.
-
-    Attributes:
-        sites: who the sites are.
-        method: ``fedavg``: the mean of the sites' networks; ``fedprox``: their steps are held near
-            the common network; ``fedbn``: batch normalisation stays at its site; ``scaffold``:
-            their steps are corrected for where they drift.
-        rounds: into which ``learner.steps``, the local steps of every site, are divided evenly.
-        participation: share of the sites that take part in a round.
-        mu: weight of FedProx's proximal term.
-        rate: factor of the mean update on the coordinator's side.
-        compress: updates in fewer bytes; none by default.
-        secure: sum updates under pairwise masks, in fixed point.
-        alone: the one site that learns, from its own cases and for itself: what federation is
-            compared with.
-    """
-
-    sites: Sites
-    method: Method = "fedavg"
-    rounds: int = Field(default=10, ge=1, le=100_000)
-    participation: float = Field(default=1.0, gt=0, le=1)
-    mu: float = Field(default=0.01, ge=0, le=1000)
-    rate: float = Field(default=1.0, gt=0, le=10)
-    compress: Compression | None = None
-    secure: bool = False
-    alone: str | None = Field(default=None, min_length=1)
+NAME, KEY = "checkpoint.pt", "federation.key"
 
 
 class Federated(Training):
@@ -111,36 +63,17 @@ class Federated(Training):
 
     def faults(self, recipe: "Recipe", task: Task) -> list[str]:
         """What does not go together."""
-        said, learner = self.settings, recipe.learner
-        out = faults_of(said.sites)
-        if learner.steps % said.rounds:
-            out.append(
-                f"rounds is {said.rounds}, which does not divide learner.steps, the local steps of "
-                f"a site ({learner.steps}); write {_divisor(learner.steps, said.rounds)}"
-            )
-        if said.method == "scaffold":
-            if learner.optimiser != "sgd" or learner.momentum > 0:
-                out.append(
-                    "method scaffold corrects plain gradient descent; write learner.optimiser: sgd "
-                    "and learner.momentum: 0"
-                )
-            if said.compress is not None:
-                out.append(
-                    "method scaffold sends control variates beside the updates, which must be "
-                    "whole; leave compress out"
-                )
-        if said.compress is not None and said.secure:
-            out.append(
-                "secure sums whole numbers of the same places; sites that compress send other "
-                "places and steps each; leave one of compress and secure out"
-            )
-        if said.secure and said.method == "scaffold":
-            out.append(
-                "secure does not mask control variates; leave it out, or take another method"
-            )
-        if said.alone is not None and (said.compress or said.secure or said.participation < 1):
-            out.append("alone sends nothing, so leave compress, secure and participation out")
-        return out
+        return faults_of(self.settings, recipe, task)
+
+    def prepared(self, net: nn.Module, context: Context) -> nn.Module:
+        """The network, without batch normalisation where ``private`` has another put in its place.
+
+        Raises:
+            RecipeError: it has some, and ``private`` refuses it.
+        """
+        if self.settings.private is not None:
+            without_statistics(net, self.settings.private)
+        return net
 
     def train(
         self, net: nn.Module, loss: Loss, validate: Validate | None, context: Context
@@ -262,6 +195,7 @@ class _Rounds:
         self.coordinator = Coordinator(
             plan, taken(net, [*plan.learning, *plan.counted]), [one.cases for one in sites],
             participation=settings.participation, rate=settings.rate, seed=self.learner.seed,
+            guard=self._guard(settings),
         )  # fmt: skip
         self.state = State()
         self.best: Arrays = {}
@@ -271,6 +205,21 @@ class _Rounds:
             self._load()
         elif self.path.exists():
             os.replace(self.path, self.path.with_name(checkpoint.BEFORE))
+
+    def _guard(self, settings: Any) -> Guard | None:
+        """What hides the sites, and its promise in the record."""
+        said, context = settings.private, self.context
+        if said is None:
+            return None
+        key = (
+            kept_key(context.folder / KEY, resume=context.resume)
+            if said.seed is None
+            else seeded_key(said.seed)
+        )
+        guard, context.record["private"] = guard_of(
+            said, rate=settings.participation, sites=len(self.sites), rounds=self.rounds, secret=key
+        )
+        return guard
 
     def go(self) -> None:
         """Rounds until they, the patience or the user's is at an end."""
@@ -304,9 +253,13 @@ class _Rounds:
         replies = [
             self.sites[place].work(order) for place, order in zip(asked, orders, strict=True)
         ]
-        coordinator.gather(asked, replies)
+        if coordinator.guard is not None:
+            for place, reply in zip(asked, replies, strict=True):
+                unchanged(self.plan.counted, reply.arrays, self.sites[place].name)
+        coordinator.gather(asked, replies, number)
         self.state.step += self.steps
-        loss = float(np.mean([one.loss for one in replies]))
+        before = self.told[-1]["loss"] if self.told else 0.0  # where nobody was drawn
+        loss = float(np.mean([one.loss for one in replies])) if replies else before
         self.told.append({
             "sites": [self.sites[one].name for one in asked],
             "loss": loss,
@@ -438,9 +391,3 @@ def _tensors(arrays: Arrays) -> dict[str, torch.Tensor]:
 
 def _arrays(tensors: Mapping[str, torch.Tensor]) -> Arrays:
     return {name: value.numpy() for name, value in tensors.items()}
-
-
-def _divisor(steps: int, wanted: int) -> int:
-    """The divisor of a number nearest to another."""
-    found = [one for one in range(1, steps + 1) if steps % one == 0]
-    return min(found, key=lambda one: abs(one - wanted))

@@ -7,7 +7,7 @@ directly.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from osler.learn.strategies.federated_updates import (
     moved,
     unmasked_sum,
 )
+
+if TYPE_CHECKING:
+    from osler.learn.strategies.federated_privacy import Guard
 
 
 def nbytes(*messages: Mapping[str, NDArray[Any]]) -> int:
@@ -140,14 +143,15 @@ class Coordinator:
         participation: share of the sites that are asked in a round.
         rate: factor of the mean update.
         seed: of who is asked.
+        guard: what hides each site in the common network; None for nothing.
     """
 
     def __init__(
         self, plan: Plan, state: Mapping[str, NDArray[Any]], cases: Sequence[int], *,
-        participation: float = 1.0, rate: float = 1.0, seed: int = 1,
+        participation: float = 1.0, rate: float = 1.0, seed: int = 1, guard: "Guard | None" = None,
     ) -> None:  # fmt: skip
         self.plan, self.cases, self.rate, self.seed = plan, list(cases), rate, seed
-        self.participation = participation
+        self.participation, self.guard = participation, guard
         self.state: Arrays = {name: np.array(value) for name, value in state.items()}
         self.control: Arrays = (
             {name: np.zeros(shape, np.float32) for name, shape in plan.learning.items()}
@@ -157,6 +161,8 @@ class Coordinator:
 
     def asked(self, number: int) -> list[int]:
         """The sites of a round."""
+        if self.guard is not None:
+            return self.guard.drawn(number)
         count = max(1, round(self.participation * len(self.cases)))
         rng = np.random.default_rng((self.seed, 31_013, number))
         chosen = rng.choice(len(self.cases), count, replace=False)
@@ -170,10 +176,15 @@ class Coordinator:
             self.cases[place] / total,
         )  # fmt: skip
 
-    def gather(self, asked: Sequence[int], replies: Sequence[Reply]) -> None:
+    def gather(self, asked: Sequence[int], replies: Sequence[Reply], number: int = 0) -> None:
         """Move the common network by what the sites of a round sent.
 
         A site that did not answer is left out of both arguments; under masks all must answer.
+
+        Args:
+            asked: numbers of the sites.
+            replies: of each.
+            number: of the round, of which a guard's noise comes.
         """
         plan, sizes = self.plan, [self.cases[one] for one in asked]
         if plan.secure:
@@ -186,6 +197,9 @@ class Coordinator:
                 update[name] = total[at : at + length].reshape(shape)
                 at += length
             updates, sizes = [update], [1]
+        elif self.guard is not None:
+            read = [plan.vector(self._read(one)) for one in replies]
+            updates, sizes = [plan.named(self.guard.mean(number, read, plan.size))], [1]
         else:
             updates = [self._read(one) for one in replies]
         self.state = moved(self.state, updates, sizes, rate=self.rate)

@@ -35,7 +35,7 @@ class Sites(Settings):
     seed: int = Field(default=1, ge=0)
 
 
-def faults_of(sites: Sites) -> list[str]:
+def faults_of_sites(sites: Sites) -> list[str]:
     """What is wrong with the keys together, a sentence each."""
     if (sites.variable is None) == (sites.count is None):
         return ["sites: name either a variable of the cohort, or a count of sites to make up"]

@@ -4,10 +4,14 @@ The per-case gradients, the layers that have none and the accountants are Opacus
 2021, "Opacus: User-Friendly Differential Privacy Library in PyTorch", arXiv:2109.12298).
 """
 
+import hashlib
 import math
+import os
+import secrets
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -36,6 +40,27 @@ def need_opacus() -> None:
         raise MissingExtraError(
             "opacus", extra="privacy", purpose="learn with differential privacy"
         ) from error
+
+
+def seeded_key(seed: int) -> bytes:
+    """The key of a seed, which everyone can make: for tests."""
+    return hashlib.sha256(f"seed {seed}".encode()).digest()
+
+
+def kept_key(path: Path, *, resume: bool) -> bytes:
+    """The key of a run, made by the system and readable by its owner only.
+
+    Args:
+        path: where it lies.
+        resume: whether one that lies there is gone on with.
+    """
+    if path.exists() and resume:
+        return path.read_bytes()
+    key = secrets.token_bytes(32)
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(key)
+    return key
 
 
 def clipped(gradients: Sequence[Tensor], most: float) -> tuple[list[Tensor], Tensor]:
@@ -211,9 +236,19 @@ def spent(*, noise: float, rate: float, steps: int, delta: float, accountant: Ac
 
 
 def noise_for(
-    epsilon: float, *, rate: float, steps: int, delta: float, accountant: Accountant
-) -> float:
+    epsilon: float, *, rate: float, steps: int, delta: float, accountant: Accountant,
+    where: str = "strategies.differential-privacy", less: str = "learner.steps or learner.batch",
+) -> float:  # fmt: skip
     """The least noise (to a hundredth part) whose steps spend no more than an epsilon.
+
+    Args:
+        epsilon: that may be spent.
+        rate: as in `spent`.
+        steps: as in `spent`.
+        delta: as in `spent`.
+        accountant: as in `spent`.
+        where: the keys of it, for the message.
+        less: what to lower where no noise is enough, for the message.
 
     Raises:
         RecipeError: no noise within reason does.
@@ -229,9 +264,8 @@ def noise_for(
         low, high = high, 2 * high
         if high > _MOST:
             raise RecipeError(
-                f"strategies.differential-privacy.epsilon: {epsilon} cannot be kept over {steps} "
-                f"batches of which each holds a patient at a rate of {rate:.3g}; lower "
-                "learner.steps or learner.batch, or allow a greater epsilon"
+                f"{where}.epsilon: {epsilon} cannot be kept over {steps} draws of which each takes "
+                f"whom it hides at a rate of {rate:.3g}; lower {less}, or allow a greater epsilon"
             )
     while high / low > 1.01:
         middle = math.sqrt(low * high)

@@ -108,7 +108,7 @@ class SelfDistillation(Pretraining):
     )
     Settings: ClassVar[type[Settings]] = SelfDistillationSettings
     refuses: ClassVar = MappingProxyType(
-        {"processes": "the centre of its teacher is counted batch after batch."}
+        {"processes": "the centre of its teacher is counted batch after batch"}
     )
 
     settings: SelfDistillationSettings

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -15,8 +15,16 @@ from osler.learn.strategies.adversarial import domain_classifier, reversed_gradi
 from osler.learn.strategies.separate_features import overlap
 from osler.learn.strategies.strategy import Context, Loss, Role, Settings, Strategy, Wrapped
 from osler.models.fusion import Fusion, Summaries
+from osler.tasks.task import Task
+
+if TYPE_CHECKING:
+    from osler.learn.recipe import Recipe
 
 _LEAST = 3  # samples of an input, of which a correlation says anything
+_SEVERAL = (
+    "parts the features of several inputs: set settings.inputs, two at least, and "
+    "network.name: fusion"
+)
 
 
 class SeparateInputsSettings(Settings):
@@ -108,14 +116,17 @@ class SeparateInputs(Strategy):
         "training": "its stages take the task's own loss, of which the parting is no part."
     })  # fmt: skip
 
+    def faults(self, recipe: "Recipe", task: Task) -> list[str]:
+        """There must be several inputs to part."""
+        if len(getattr(task.settings, "inputs", None) or {}) >= 2:
+            return []
+        return [_SEVERAL]
+
     def prepared(self, net: nn.Module, context: Context) -> nn.Module:
         """The network with two classifiers of inputs beside it."""
         fused = next((one for one in net.modules() if isinstance(one, Fusion)), None)
         if fused is None or len(fused.names) < 2:
-            raise RecipeError(
-                "separate-inputs parts the features of several inputs: set settings.inputs, two at "
-                "least, and network.name: fusion"
-            )
+            raise RecipeError(f"separate-inputs {_SEVERAL}")
         width, many, said = fused.width, len(fused.names), self.settings
         own = round(said.private * width)
         if not 0 < own < width:
