@@ -104,6 +104,58 @@ def test_figures_of_labels_leave_out_what_is_not_known():
     assert planned.score(rows) == 1
 
 
+def test_labels_of_many_have_every_figure_of_their_known_cases():
+    from sklearn.metrics import cohen_kappa_score, f1_score, log_loss
+
+    planned, _ = many()
+    rng = np.random.default_rng(3)
+    truth = rng.integers(0, 2, (40, 2)).astype(float)
+    p = np.clip(0.6 * truth + 0.5 * rng.random((40, 2)), 0.01, 0.99)
+    truth[:7, 1] = np.nan
+    rows = [
+        {"truth": [None if np.isnan(v) else int(v) for v in t], "probability": q.tolist()}
+        for t, q in zip(truth, p, strict=True)
+    ]
+    figures = planned.figures(rows, [str(n) for n in range(40)], seed=1, replicates=50)
+    value = {one.name: one.interval.value for one in figures}
+    known = truth[7:, 1].astype(int), p[7:, 1]
+    assert value["F1, b"] == pytest.approx(f1_score(known[0], known[1] >= 0.5))
+    assert value["kappa, b"] == pytest.approx(cohen_kappa_score(known[0], known[1] >= 0.5))
+    for name in ("AUROC", "AUPRC", "F1", "kappa"):
+        mean = (value[f"{name}, a"] + value[f"{name}, b"]) / 2
+        assert value[f"macro {name}"] == pytest.approx(mean)
+    every = np.isfinite(truth)
+    assert value["negative log-likelihood"] == pytest.approx(log_loss(truth[every], p[every]))
+    assert 0 < value["expected calibration error, a"] < 0.5
+    assert {one.name for one in figures if not one.greater_is_better} == {
+        "expected calibration error", "expected calibration error, a",
+        "expected calibration error, b", "negative log-likelihood",
+    }  # fmt: skip
+
+
+def test_calibration_moves_the_level_of_labels_that_were_said_too_often():
+    rng = np.random.default_rng(0)
+    planned, _ = many()
+    truth = (rng.random((400, 2)) < 0.2).astype(int)
+    scores = 3 * truth + rng.normal(1.5, 1.5, (400, 2))  # as balanced weights leave them
+    samples = [
+        planned.encode(case(f"s{n}", a=str(t[0]), b=str(t[1])), truth=True)
+        for n, t in enumerate(truth)
+    ]
+    outputs = [{"scores": one} for one in scores]
+    assert planned.probabilities({"scores": scores}).mean() > 0.6
+    planned.calibration = planned.calibrate(outputs, samples, on="these")
+    p = np.stack([planned.probabilities(planned.calibrated(one)) for one in outputs])
+    assert p.mean() == pytest.approx(truth.mean(), abs=0.01)
+    assert planned.calibrate(outputs[:9], samples[:9], on="these") == {}
+
+
+def test_tuning_cases_of_one_class_leave_scores_as_they_are():
+    planned = task()
+    samples = [planned.encode(case(f"s{n}", grade="2"), truth=True) for n in range(12)]
+    assert planned.calibrate([{"scores": np.array([1.0, 0])}] * 12, samples, on="these") == {}
+
+
 def test_an_answer_has_probabilities_and_a_conformal_set():
     planned = task()
     planned.calibration = {"scores": {"conformal_quantile": 0.6}}

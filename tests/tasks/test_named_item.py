@@ -16,5 +16,9 @@ def test_by_name_or_as_the_only_one_of_its_kind():
     assert named_item(case, "another", Signal) is ecg
     with pytest.raises(InputError, match="'c' lacks the image 'd'; its images: 'a', 'b'"):
         named_item(case, "d", Image)
+    flair = Case("f", items={"t1": a}, absent=frozenset({"flair"}))
+    with pytest.raises(InputError, match="lacks the image 'flair'; its images: 'a'"):
+        named_item(flair, "flair", Image)
+    assert named_item(flair, "mr", Image) is a
     with pytest.raises(InputError, match="lacks the signal 'x'; its signals: none"):
         named_item(Case("e", items={"a": a}), "x", Signal)

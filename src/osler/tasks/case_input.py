@@ -54,17 +54,7 @@ class CaseInput(Settings):
     @model_validator(mode="before")
     @classmethod
     def _kinds_by_word(cls, said: Any) -> Any:
-        named = said.get("inputs") if isinstance(said, dict) else None
-        if not isinstance(named, dict):
-            return said
-        spelt = {
-            name: {"kind": one} if isinstance(one, str) else one for name, one in named.items()
-        }
-        filled = {
-            name: {"item": str(name), **one} if isinstance(one, dict) else one
-            for name, one in spelt.items()
-        }
-        return {**said, "inputs": filled}
+        return kinds_by_word(said)
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -81,13 +71,35 @@ class CaseInput(Settings):
     def _named_alone(self) -> Self:
         if self.image is not None or self.signal is not None or self.table is not None:
             raise ValueError("inputs stands for image, signal and table; set the one or the others")
-        for name in self.inputs or {}:
-            if not _NAME.fullmatch(name) or name == PRESENT:
-                raise ValueError(
-                    f"inputs: '{name}' is no name for an input; letters, digits, _ and - after a "
-                    f"letter, and not '{PRESENT}'"
-                )
+        check_names(self.inputs or {})
         return self
+
+
+def kinds_by_word(said: Any) -> Any:
+    """Settings whose ``inputs`` may be words, ``{age: number}``, with each input's keys."""
+    named = said.get("inputs") if isinstance(said, dict) else None
+    if not isinstance(named, dict):
+        return said
+    spelt = {name: {"kind": one} if isinstance(one, str) else one for name, one in named.items()}
+    filled = {
+        name: {"item": str(name), **one} if isinstance(one, dict) else one
+        for name, one in spelt.items()
+    }
+    return {**said, "inputs": filled}
+
+
+def check_names(inputs: Iterable[str], *, kept: tuple[str, ...] = (PRESENT,)) -> None:
+    """Refuse names of inputs that a network cannot have.
+
+    Raises:
+        ValueError: one is no word, or is ``kept`` for something else.
+    """
+    for name in inputs:
+        if not _NAME.fullmatch(name) or name in kept:
+            raise ValueError(
+                f"inputs: '{name}' is no name for an input; letters, digits, _ and - after a "
+                f"letter, and not {' or '.join(map(repr, kept))}"
+            )
 
 
 def table_row(case: Case, wanted: CaseInput) -> Any:

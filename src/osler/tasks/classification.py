@@ -1,15 +1,16 @@
 """Classification: which of several classes, which labels of many, or how far on a scale."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from osler import metrics
 from osler.errors import InputError, RecipeError
 from osler.record import Case, Finding, Label, Source
+from osler.tasks import classification_figures
 from osler.tasks.case_input import (
     CaseInput,
     default_network,
@@ -24,8 +25,9 @@ from osler.tasks.case_input import (
     table_row,
 )
 from osler.tasks.fusion_contributions import contributions
+from osler.tasks.fusion_sentences import open_texts, text_files
 from osler.tasks.image_input import ImageInput
-from osler.tasks.labels import identifier, label_of, needed_label
+from osler.tasks.labels import identifier, label_of, nearest, needed_label
 from osler.tasks.prediction_set import prediction_set
 from osler.tasks.task import (
     Arrays,
@@ -113,8 +115,9 @@ class Classification(Task):
     def planned(self, samples: Callable[[], Iterable[Case]]) -> Self:
         """Fill in the labels and how often each is taught."""
         said = self.settings
-        values, tables = [], []
+        values, tables, names = [], [], set[str]()
         for case in samples():
+            names |= {one.name for one in case.of(Label)}
             values.append(self._values(case, needed=False))
             tables.append(table_row(case, said))
         if said.kind == "multi-label":
@@ -133,7 +136,7 @@ class Classification(Task):
             if not labels:
                 raise RecipeError(
                     f"no teaching case has a label '{said.target}'; settings.target names a "
-                    f"column 'label:{said.target}' of the cohort"
+                    f"column 'label:{said.target}' of the cohort{nearest(str(said.target), names)}"
                 )
             if len(labels) < 2:
                 raise RecipeError(
@@ -168,6 +171,12 @@ class Classification(Task):
     def wanted(self) -> Mapping[str, Any]:
         return network_inputs(self.settings, self.outputs()) or super().wanted()
 
+    def more_files(self, net: Any, folder: Path) -> Mapping[str, bytes]:
+        return text_files(self.settings.inputs)
+
+    def opened(self, bundle: Any) -> None:
+        open_texts(self.settings.inputs, bundle)
+
     def encode(self, case: Case, *, truth: bool = False) -> Sample:
         inputs = encode_input(case, self.settings)
         sample = Sample(case.id, case.patient_id or case.id, inputs, case=case)
@@ -191,7 +200,8 @@ class Classification(Task):
         if value not in labels:
             raise InputError(
                 f"case '{case.id}' has the value '{value}' of '{self.settings.target}'; "
-                f"the labels are {', '.join(labels)}"
+                f"the labels are {', '.join(labels)} (what the teaching cases have, unless "
+                "settings.labels names more)"
             )
         return {"class": np.array(labels.index(value), np.int64)}, value
 
@@ -336,94 +346,34 @@ class Classification(Task):
 
     def score(self, rows: Sequence[Row]) -> float:
         """Macro AUROC; for grades the mean of that and quadratic kappa."""
-        truth, p = _table(rows)
-        if self.settings.kind == "multi-label":
-            areas = [
-                metrics.auroc(t[np.isfinite(t)].astype(int), q[np.isfinite(t)])
-                for t, q in zip(truth.T, p.T, strict=True)
-                if len(np.unique(t[np.isfinite(t)])) == 2
-            ]
-            known = [one for one in areas if one is not None]
-            return float(np.mean(known)) if known else 0.0
-        labels = truth.astype(int)
-        area = _macro_auroc(labels, p) or 0.0
-        if self.settings.kind != "ordinal":
-            return float(area)
-        kappa = metrics.quadratic_kappa(labels, p.argmax(1), count=p.shape[1])
-        return float((area + (kappa or 0.0)) / 2)
+        return classification_figures.score(rows, self.settings.kind)
 
     def figures(
         self, rows: Sequence[Row], patients: Sequence[str], *, seed: int, replicates: int = 2000
     ) -> list[Figure]:
-        truth, p = _table(rows)
-        asked = self._statistics(p.shape[1])
-        groups = np.array(patients)
-        out = []
-        for name, statistic, better, how in asked:
-            interval = metrics.bootstrap_interval(
-                statistic, truth, p, seed=seed, groups=groups, replicates=replicates
-            )
-            out.append(Figure(name, interval, len(rows), how, greater_is_better=better))
-        return out
-
-    def _statistics(self, count: int) -> list[tuple[str, Any, bool, str]]:
-        """Name, figure of truth ``(N,)`` and probabilities ``(N, L)``, direction, and how."""
         said = self.settings
-        if said.kind == "multi-label":
-            out: list[tuple[str, Any, bool, str]] = []
-            for k, label in enumerate(said.labels):
-                for name, function in (("AUROC", metrics.auroc), ("AUPRC", metrics.auprc)):
-                    out.append((f"{name}, {label}", _of_label(function, k), True, "known labels"))
-            return out
-
-        def chosen(function: Any, **options: Any) -> Any:
-            return lambda t, p: function(t.astype(int), p.argmax(1), count=count, **options)
-
-        def given(function: Any) -> Any:
-            return lambda t, p: function(t.astype(int), p)
-
-        rest = "each class against the rest, mean over classes"
-        likely = "the likeliest class counts"
-        asked: list[tuple[str, Any, bool, str]] = [
-            ("macro AUROC", given(_macro_auroc), True, rest),
-            ("macro AUPRC", lambda t, p: _macro(metrics.auprc, t, p), True, rest),
-            ("accuracy", chosen(metrics.accuracy), True, likely),
-            ("balanced accuracy", chosen(metrics.balanced_accuracy), True, likely),
-            ("macro F1", chosen(metrics.f1), True, likely),
-            ("expected calibration error", given(metrics.top_label_calibration_error), False,
-             "of the likeliest class"),
-            ("negative log-likelihood", given(metrics.negative_log_likelihood), False, "nats"),
-        ]  # fmt: skip
-        asked.append(
-            (
-                "quadratic kappa" if said.kind == "ordinal" else "kappa",
-                lambda t, p: _kappa(t.astype(int), p.argmax(1), count, said.kind == "ordinal"),
-                True,
-                likely,
-            )
+        return classification_figures.figures(
+            rows, patients, said.kind, said.labels, seed=seed, replicates=replicates
         )
-        return asked
 
     def calibrate(
         self, outputs: Sequence[Arrays], samples: Sequence[Sample], *, on: str
     ) -> dict[str, dict[str, Any]]:
-        """Temperature and conformal quantile; of labels one by one, a temperature for all."""
-        if len(outputs) < 10:
-            return {}
-        scores = np.stack([one[_OUTPUT] for one in outputs]).astype(np.float64)
-        if self.settings.kind == "multi-label":
-            return {}
-        truth = np.array([int(one.targets["class"]) for one in samples])
-        temperature = metrics.fit_temperature(truth, scores)
-        p = softmax(scores / temperature, axis=1)
-        quantile = metrics.conformal_quantile(truth, p, coverage=self.settings.coverage)
-        return {
-            _OUTPUT: {
-                "method": "temperature", "temperature": float(temperature),
-                "conformal_quantile": float(quantile), "coverage": self.settings.coverage,
-                "fitted_on": on,
-            }
-        }  # fmt: skip
+        """Temperature and conformal quantile; of labels one by one, Platt's scaling of all.
+
+        Nothing where fewer than ten cases tune, or all of them have the same label.
+        """
+        said = self.settings
+        scores = [one[_OUTPUT] for one in outputs]
+        if said.kind == "multi-label":
+            truth = [one.targets["labels"] for one in samples]
+            fitted = classification_figures.calibrated_labels(truth, scores)
+        else:
+            classes = [int(one.targets["class"]) for one in samples]
+            fitted = classification_figures.calibrated_classes(
+                classes, scores, coverage=said.coverage
+            )
+        return {_OUTPUT: {**fitted, "fitted_on": on}} if fitted else {}
 
 
 def _order(value: str) -> tuple[int, float, str]:
@@ -432,39 +382,3 @@ def _order(value: str) -> tuple[int, float, str]:
         return 0, float(value), value
     except ValueError:
         return 1, 0.0, value
-
-
-def _table(rows: Sequence[Row]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    truth = np.array([row["truth"] for row in rows], np.float64)  # None becomes NaN
-    return truth, np.array([row["probability"] for row in rows], np.float64)
-
-
-def _macro_auroc(truth: NDArray[Any], p: NDArray[Any]) -> float | None:
-    return metrics.macro_auroc(truth, p)
-
-
-def _macro(function: Any, truth: NDArray[Any], p: NDArray[Any]) -> float | None:
-    labels = truth.astype(int)
-    if len(np.unique(labels)) < p.shape[1]:
-        return None
-    values = [function((labels == k).astype(int), p[:, k]) for k in range(p.shape[1])]
-    return float(np.mean(values))
-
-
-def _kappa(truth: NDArray[Any], said: NDArray[Any], count: int, quadratic: bool) -> float | None:
-    if quadratic:
-        return metrics.quadratic_kappa(truth, said, count=count)
-    table = np.zeros((count, count))
-    np.add.at(table, (truth, said), 1)
-    total = table.sum()
-    chance = float((table.sum(0) * table.sum(1)).sum() / total**2)
-    return None if chance == 1 else float((np.trace(table) / total - chance) / (1 - chance))
-
-
-def _of_label(function: Any, k: int) -> Callable[[Any, Any], float | None]:
-    def statistic(truth: NDArray[Any], p: NDArray[Any]) -> float | None:
-        known = np.isfinite(truth[:, k])
-        value: float | None = function(truth[known, k].astype(int), p[known, k])
-        return value
-
-    return statistic

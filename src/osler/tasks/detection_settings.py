@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from osler.tasks.image_input import ImageInput
+from osler.tasks.image_input import ImageInput, refuse_field
 from osler.tasks.task import Settings
 
 
@@ -70,6 +70,7 @@ class DetectionSettings(Settings):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
+        refuse_field(self.image)
         if len(set(self.labels)) < len(self.labels):
             raise ValueError("labels holds a name twice")
         if both := set(self.labels) & set(self.ignore):

@@ -51,6 +51,7 @@ class Enhancement(Task):
     name: ClassVar[str] = "enhancement"
     title: ClassVar[str] = "Enhancement"
     Settings: ClassVar[type[Settings]] = EnhancementSettings
+    planned_from_all: ClassVar[tuple[str, ...]] = ()  # its table is made of the truth
     settings: EnhancementSettings
 
     def planned(self, samples: Callable[[], Iterable[Case]]) -> Self:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from osler.tasks.image_input import ImageInput, Intensity
+from osler.tasks.image_input import ImageInput, Intensity, refuse_field
 from osler.tasks.task import Settings
 
 
@@ -63,6 +63,7 @@ class EnhancementSettings(Settings):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
+        refuse_field(self.image)
         if len(self.patch) not in (2, 3):
             raise ValueError("'patch' has two axes, or three")
         worse = self.degradation != Degradation()

@@ -1,16 +1,30 @@
 """Forecasting: what will be measured at a visit some days from now, from the visits before it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Self
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from osler.errors import InputError, RecipeError
 from osler.record import Case, Finding, Measurement, Source, Table
-from osler.tasks.case_input import KNOWN, TABLE
+from osler.tasks.case_input import KNOWN, TABLE, check_names, kinds_by_word
 from osler.tasks.forecasting_figures import forecast_figures
+from osler.tasks.fusion_contributions import contributions
+from osler.tasks.fusion_input import (
+    PRESENT,
+    described,
+    encode_fusion,
+    example_fusion,
+    fusion_specs,
+    image_names,
+    run_fusion,
+)
+from osler.tasks.fusion_planning import fusion_row, planned_fusion
+from osler.tasks.fusion_sentences import open_texts, text_files
+from osler.tasks.fusion_settings import AnyFused, FusedTable
 from osler.tasks.labels import identifier, label_of
 from osler.tasks.table_input import (
     TableInput,
@@ -24,6 +38,7 @@ from osler.tasks.task import (
     Figure,
     InputSpec,
     OutputSpec,
+    Predict,
     Row,
     Sample,
     Settings,
@@ -33,6 +48,8 @@ from osler.tasks.task import (
 _CHANGE, _SPREAD = "change", "spread"
 _SPREADS = (-6.0, 3.0)  # of the logarithm, in deviations of the change
 _LEAST = 1e-6
+VISITS: Final = "visits"
+"""The input of a fused network that holds the earlier visits and the interval."""
 _FEW = 20  # cases below which no interval is fitted
 
 
@@ -47,6 +64,9 @@ class ForecastingSettings(Settings):
         targets: which of the values are forecast; label columns of the same names hold the truth.
             Empty takes all.
         beside: further values of the case, such as age.
+        inputs: further items by name, each a kind (``fundus``, ``number``, ``text``) or its keys
+            with a ``kind``, any of which a case may lack; the visits stand beside them as the
+            input ``visits``.
         level: of the interval around a forecast.
         unit: UCUM unit of the targets.
         table: the network's input; found by itself.
@@ -59,11 +79,22 @@ class ForecastingSettings(Settings):
     interval: str = "interval"
     targets: list[str] = []
     beside: TableInput | None = None
+    inputs: Annotated[dict[str, AnyFused], Field(min_length=1)] | None = None
     level: Annotated[float, Field(gt=0, lt=1)] = 0.9
     unit: str = "1"
     table: TableInput | None = None
     scale: dict[str, Annotated[float, Field(gt=0)]] = {}
     drift: dict[str, float] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kinds_by_word(cls, said: Any) -> Any:
+        return kinds_by_word(said)
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        check_names(self.inputs or {}, kept=(PRESENT, VISITS))
+        return self
 
 
 class History:
@@ -90,6 +121,13 @@ class Forecasting(Task):
 
     settings: ForecastingSettings
 
+    def __init__(
+        self, settings: Any, *, calibration: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        super().__init__(settings, calibration=calibration)
+        self.images = image_names(self.settings.inputs or {})
+        self.apart = self.settings.inputs is not None
+
     @property
     def targets(self) -> list[str]:
         """What is forecast."""
@@ -102,9 +140,11 @@ class Forecasting(Task):
             raise RecipeError(f"settings.targets: {unknown} are not among the values {said.values}")
         rows: list[dict[str, Value]] = []
         changes: list[list[float]] = []
-        intervals = []
+        intervals, seen = [], []
         for case in samples():
             history = self.history(case)
+            if said.inputs is not None:
+                seen.append(fusion_row(case, said.inputs))
             rows.append(self._row(case, history))
             last = self._last(history)
             truth = self._truth(case)
@@ -119,7 +159,11 @@ class Forecasting(Task):
                 raise RecipeError(f"no teaching case has both a visit and a label of '{name}'")
             scale[name] = max(float(column[known].std()), _LEAST)
             drift[name] = float((column[known] @ days[known]) / (days[known] @ days[known]))
-        found = {"table": table, "scale": scale, "drift": drift, "targets": self.targets}
+        found: dict[str, Any] = {
+            "table": table, "scale": scale, "drift": drift, "targets": self.targets
+        }  # fmt: skip
+        if said.inputs is not None:
+            found["inputs"] = planned_fusion(said.inputs, seen)
         return type(self)(said.model_copy(update=found))
 
     def _columns(self) -> TableInput:
@@ -201,7 +245,12 @@ class Forecasting(Task):
 
     def inputs(self) -> tuple[InputSpec, ...]:
         channels = (self.settings.table or self._columns()).channels
-        return tuple(InputSpec(one, channels, size=(), axes=0) for one in (TABLE, KNOWN))
+        if self.settings.inputs is None:
+            return tuple(InputSpec(one, channels, size=(), axes=0) for one in (TABLE, KNOWN))
+        both = (*channels, *(f"{one} known" for one in channels))
+        further = fusion_specs(self.settings.inputs)[:-1]
+        present = InputSpec(PRESENT, (VISITS, *self.settings.inputs), size=(), axes=0)
+        return (InputSpec(VISITS, both, size=(), axes=0), *further, present)
 
     def outputs(self) -> tuple[OutputSpec, ...]:
         names = tuple(self.targets)
@@ -211,10 +260,15 @@ class Forecasting(Task):
         )
 
     def wanted(self) -> Mapping[str, Any]:
-        return {**super().wanted(), "labels": 2 * len(self.targets)}
+        said, labels = self.settings, 2 * len(self.targets)
+        if said.inputs is None:
+            return {**super().wanted(), "labels": labels}
+        channels = len(self.inputs()[0].channels)
+        visits = {"name": VISITS, "kind": "table", "channels": channels, "size": []}
+        return {"inputs": [visits, *described(said.inputs)], "labels": labels}
 
     def network(self) -> tuple[str, Mapping[str, Any]]:
-        return "tabular-perceptron", {}
+        return ("tabular-perceptron" if self.settings.inputs is None else "fusion"), {}
 
     def named(self, said: Any) -> dict[str, Any]:
         if isinstance(said, Mapping):
@@ -222,6 +276,12 @@ class Forecasting(Task):
         count = len(self.targets)
         spread = said[:, count:].clamp(*_SPREADS)
         return {_CHANGE: said[:, :count], _SPREAD: spread}
+
+    def more_files(self, net: Any, folder: Path) -> Mapping[str, bytes]:
+        return text_files(self.settings.inputs)
+
+    def opened(self, bundle: Any) -> None:
+        open_texts(self.settings.inputs, bundle)
 
     def encode(self, case: Case, *, truth: bool = False) -> Sample:
         said = self.settings
@@ -232,8 +292,13 @@ class Forecasting(Task):
         last = self._last(history)
         if lacking := [name for name, value in last.items() if np.isnan(value)]:
             raise InputError(f"case '{case.id}' has no earlier value of {', '.join(lacking)}")
+        arrays: Arrays = {TABLE: array, KNOWN: known}
+        if said.inputs is not None:
+            arrays = {VISITS: np.concatenate([array, known])}
+            arrays |= encode_fusion(case, said.inputs, needed=False)
+            arrays[PRESENT] = np.concatenate([np.ones(1, np.float32), arrays[PRESENT]])
         sample = Sample(
-            case.id, case.patient_id or case.id, {TABLE: array, KNOWN: known}, case=case,
+            case.id, case.patient_id or case.id, arrays, case=case,
             home={"history": history, "last": last},
         )  # fmt: skip
         if truth:
@@ -247,6 +312,15 @@ class Forecasting(Task):
             sample.targets = {"change": np.array(change, np.float32)}
             sample.home["truth"] = values
         return sample
+
+    def example(self, sample: Sample, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
+        return example_fusion(sample.inputs, self.settings.inputs or {}, rng), sample.targets
+
+    def run(self, predict: Predict, sample: Sample) -> Arrays:
+        if self.settings.inputs is None:
+            return super().run(predict, sample)
+        said = run_fusion(predict, sample.inputs, self.settings.inputs)
+        return {name: array[0] for name, array in said.items()}
 
     def criterion(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> Any:
         """The negative log likelihood of a normal distribution, less its constant."""
@@ -291,6 +365,20 @@ class Forecasting(Task):
                         method=f"forecast for {days:g} days after the last visit",
                     )
                 )  # fmt: skip
+        return found
+
+    def attributed(self, predict: Predict, sample: Sample, found: list[Finding]) -> list[Finding]:
+        """Each forecast with what every input contributed to it, in its unit, as its note."""
+        if self.settings.inputs is None:
+            return found
+
+        def values(outputs: Arrays) -> list[float]:
+            return [one[0] for one in self.forecast(self.calibrated(outputs), sample).values()]
+
+        named = {VISITS: FusedTable(kind="table", item=VISITS), **self.settings.inputs}
+        made = contributions(predict, sample.inputs, named, values)
+        for place, one in enumerate(found[:: len(found) // len(self.targets)]):
+            made.note(one, place)
         return found
 
     def judge(self, outputs: Arrays, sample: Sample) -> Row:

@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from osler.record import Label, Risk
+from osler.record import Finding, Label, Risk
 from osler.tasks.fusion_input import PRESENT, Inputs, run_fusion
 from osler.tasks.task import Arrays, Predict
 
@@ -60,9 +60,14 @@ class Contributions:
         """Write what concerns one probability into its finding."""
         finding.contributions = dict(zip(self.names, self.values[:, place].tolist(), strict=True))
         finding.without = dict(zip(self.names, self.without[:, place].tolist(), strict=True))
+        self.note(finding, place)
+
+    def note(self, finding: Finding, place: int) -> None:
+        """Say in a finding's note what each input contributed to one of the values."""
+        said = zip(self.names, self.values[:, place], self.without[:, place], strict=True)
         parts = ", ".join(
-            f"{name} {by:+.2f} (without it {finding.without[name]:.2f})"
-            for name, by in sorted(finding.contributions.items(), key=lambda pair: -abs(pair[1]))
+            f"{name} {by:+.2f} (without it {less:.2f})"
+            for name, by, less in sorted(said, key=lambda one: -abs(one[1]))
         )
         finding.note = " ".join(filter(None, (finding.note, f"Contributions: {parts}.")))
         if not self.exact:

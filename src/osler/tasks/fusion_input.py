@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from osler.errors import InputError
 from osler.record import Case, Image, Signal, Table
 from osler.tasks.fusion_items import interval_of, item_for, text_for, values_for
+from osler.tasks.fusion_sentences import encoded_sentences
 from osler.tasks.fusion_series import encoded_series
 from osler.tasks.fusion_settings import (
     Fused,
@@ -59,7 +60,8 @@ def _spec(name: str, wanted: Fused) -> InputSpec:
         signal = wanted.signal_input(name)
         return InputSpec(name, _and_known(signal.channels), size=(signal.samples,), axes=1)
     if isinstance(wanted, FusedText):
-        return InputSpec(name, tuple(wanted.vocabulary) or ("words",), size=(), axes=0)
+        words = tuple(map(str, range(wanted.dim))) or tuple(wanted.vocabulary) or ("words",)
+        return InputSpec(name, words, size=(), axes=0)
     if isinstance(wanted, FusedOmics):
         names: Iterable[str] = wanted.features or ("features",)
     elif isinstance(wanted, FusedInterval):
@@ -92,11 +94,16 @@ def image_names(inputs: Inputs) -> tuple[str, ...]:
     return tuple(n for n, one in inputs.items() if isinstance(one, FusedImage | FusedVolume))
 
 
-def encode_fusion(case: Case, inputs: Inputs) -> Arrays:
+def encode_fusion(case: Case, inputs: Inputs, *, needed: bool = True) -> Arrays:
     """The arrays of a case; a recording that is longer than a window stays whole.
 
+    Args:
+        case: the case.
+        inputs: what is looked at.
+        needed: one of them must be there.
+
     Raises:
-        InputError: an item cannot be used, or the case has none of the inputs.
+        InputError: an item cannot be used, or the case has none of the inputs and needs one.
     """
     specs = {one.name: one for one in fusion_specs(inputs)}
     out: Arrays = {}
@@ -108,7 +115,7 @@ def encode_fusion(case: Case, inputs: Inputs) -> Arrays:
             spec = specs[name]
             made = np.zeros((len(spec.channels), *(spec.size or ())), np.float32)
         out[name] = made
-    if not any(present):
+    if needed and not any(present):
         wanted = ", ".join(f"'{one.named}'" for one in inputs.values())
         known = ", ".join(f"'{name}'" for name in case.items) or "none"
         raise InputError(
@@ -134,6 +141,8 @@ def _encoded(case: Case, name: str, inputs: Inputs) -> NDArray[np.float32] | Non
         text = text_for(case, name, inputs)
         if text is None:
             return None
+        if wanted.dim:
+            return encoded_sentences(text, wanted, case=case.id)
         if not wanted.vocabulary:
             return np.zeros(1, np.float32)
         return encoded_words(text, wanted.vocabulary, wanted.weights)

@@ -11,6 +11,7 @@ from osler.errors import RecipeError
 from osler.record import Case, Image, Label, Signal, Table
 from osler.tasks.fusion_input import Inputs, features_of
 from osler.tasks.fusion_items import interval_of, item_for, text_for, values_for
+from osler.tasks.fusion_sentences import planned_sentences
 from osler.tasks.fusion_series import course_of, planned_course
 from osler.tasks.fusion_settings import (
     Fused,
@@ -67,7 +68,9 @@ def _seen(case: Case, name: str, inputs: Inputs) -> Any:
         return signal and (signal.channels, signal.rate, signal.array.shape[1] / signal.rate)
     if isinstance(wanted, FusedText):
         text = text_for(case, name, inputs)
-        return None if text is None else sorted(set(words(text)))
+        if text is None or wanted.encoder is not None:
+            return text
+        return sorted(set(words(text)))
     if isinstance(wanted, FusedOmics):
         return features_of(case, name, inputs)
     if isinstance(wanted, FusedInterval):
@@ -105,6 +108,8 @@ def _planned(name: str, wanted: Fused, rows: list[Seen]) -> Fused:
         return wanted.model_copy(update={"course": wanted.course or planned_course(values)})
     if isinstance(wanted, FusedSignal):
         return _planned_signal(wanted, values)
+    if isinstance(wanted, FusedText) and wanted.encoder is not None:
+        return planned_sentences(name, wanted, values)
     if isinstance(wanted, FusedText):
         return _planned_text(name, wanted, [(row.patient, row.values[name]) for row in there])
     if isinstance(wanted, FusedOmics):

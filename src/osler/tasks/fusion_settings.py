@@ -1,8 +1,9 @@
 """The keys of each kind of input of a task that takes any named set of items, any missing."""
 
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_serializer, model_validator
 
 from osler.tasks.image_input import ImageInput, Intensity
 from osler.tasks.signal_input import SignalInput
@@ -265,18 +266,29 @@ class FusedText(Fused):
 
     Attributes:
         section: of it, such as ``impression``; None for all of it.
+        encoder: ``minilm`` (English; the extra ``text``), ``words`` (parts of words, without a
+            model) or the folder of a BERT, whose vector is taken; None counts words.
         words: how many are looked for.
         least: patients in whose texts a word must stand.
         vocabulary: the words; found by itself.
         weights: of each; found by itself.
+        version: a digest of the encoder's weights; found by itself.
+        dim: numbers of its vector; found by itself.
     """
 
     kind: Literal["text"]
     section: str | None = None
+    encoder: Annotated[str, Field(min_length=1)] | None = None
     words: Annotated[int, Field(ge=1, le=20_000)] = 512
     least: Annotated[int, Field(ge=1)] = 3
     vocabulary: list[str] = []
     weights: list[float] = []
+    version: str = ""
+    dim: Annotated[int, Field(ge=0)] = 0
+
+    @field_serializer("encoder")
+    def _no_path(self, encoder: str | None) -> str | None:
+        return encoder and Path(encoder).name
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from osler.tasks.generation_sampling import Diffusion
-from osler.tasks.image_input import ImageInput
+from osler.tasks.image_input import ImageInput, refuse_field
 from osler.tasks.task import Settings
 
 
@@ -58,6 +58,8 @@ class GenerationSettings(Settings):
             raise ValueError("'image.intensity.method' is \"range\": pictures have ends")
         if (self.label is None) == (not self.masks):
             raise ValueError("'label' or 'masks' says what is drawn; set one of them")
+        if self.masks:
+            refuse_field(self.image)
         if self.masks and self.method != "adversarial":
             raise ValueError("'masks' need the method \"adversarial\"")
         if self.latent is not None and self.method != "diffusion":

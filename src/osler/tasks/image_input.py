@@ -16,6 +16,8 @@ from osler.tasks.native_grid import resample
 from osler.tasks.sampling import between
 from osler.tasks.task import Settings
 
+_FAR = 4.0  # ranges beyond the stated one in which values are still of its scale
+
 
 class Intensity(Settings):
     """How stored values become what a network takes.
@@ -24,7 +26,8 @@ class Intensity(Settings):
         method: ``"range"`` maps ``range`` to 0 to 1; ``"z-score"`` takes mean and standard
             deviation of each channel of each image; ``"clip"`` clips to ``range`` and then takes
             ``mean`` and ``deviation``, as for CT.
-        range: least and greatest value, in the item's units.
+        range: least and greatest value, in the item's units; ``[0, 1]`` leaves values as they are,
+            and of any other range an image is refused whose values lie far beyond it.
         mean, deviation: of the clipped values over the teaching cases.
         foreground: z-scores are those of values above 0, such as a head in air.
     """
@@ -80,6 +83,19 @@ class ImageInput(Settings):
         return self
 
 
+def refuse_field(image: ImageInput) -> None:
+    """Refuse a crop to the lit field where what is asked lies in the picture's own pixels.
+
+    Raises:
+        ValueError: the crop is asked for.
+    """
+    if image.field:
+        raise ValueError(
+            "image.field crops the picture, and masks, boxes and images lie in the pixels of the "
+            "file; it is taken where an answer is about the whole picture"
+        )
+
+
 def images_of(case: Case, wanted: ImageInput) -> list[Image]:
     """The images that an input names.
 
@@ -113,7 +129,8 @@ def encode_image(
         to a spacing, their native grid and the network's (None and None else).
 
     Raises:
-        InputError: an image is missing, has time frames, or does not share the grid of the first.
+        InputError: an image is missing, has time frames, does not share the grid of the first, or
+            holds values far beyond the range that the settings state.
         GeometryError: a spacing is asked for and a volume states none.
     """
     found = images_of(case, wanted)
@@ -129,6 +146,7 @@ def encode_image(
         if wanted.field and array.ndim == 3:
             array = _in_field(array)
         array = adjusted(array, wanted.intensity)
+        _refuse_other_scale(array, image, wanted.intensity, case)
         if len(found) > 1:
             array = _aligned(array, image, first, case)
         if source is not None and target is not None:
@@ -140,10 +158,39 @@ def encode_image(
     return np.ascontiguousarray(out, np.float32), native, source, target
 
 
+def _refuse_other_scale(
+    array: NDArray[np.float32], image: Image, intensity: Intensity, case: Case
+) -> None:
+    """Refuse values on another scale than the stated range, such as 16 bits where 8 are taken."""
+    low, high = intensity.range
+    if intensity.method != "range" or (low, high) == (0, 1) or not array.size:
+        return  # 0 to 1 leaves values as they are
+    least, most = float(array.min()), float(array.max())
+    if least >= -_FAR and most <= 1 + _FAR:
+        return
+    wide = high - low
+    raise InputError(
+        f"case '{case.id}': image '{image.name}' holds values from {least * wide + low:g} to "
+        f"{most * wide + low:g}, far beyond the range of {low:g} to {high:g} that becomes 0 to 1; "
+        "in a recipe set settings.image.intensity to {range: [LEAST, GREATEST]}, or to "
+        "{method: z-score} where images are of several depths"
+    )
+
+
+def part_of(image: Image, wanted: ImageInput, case: Case) -> tuple[slice, slice] | None:
+    """The rows and columns of a photograph that a network sees; None where it sees all."""
+    array = _channels(image, wanted, case) if wanted.field else None
+    return None if array is None or array.ndim != 3 else _lit(array)
+
+
 def _in_field(array: NDArray[np.float32]) -> NDArray[np.float32]:
     """The box of the lit field of a photograph ``(C, H, W)``, values 0 to 255."""
+    return np.ascontiguousarray(array[:, *_lit(array)])
+
+
+def _lit(array: NDArray[np.float32]) -> tuple[slice, slice]:
     h0, w0, h1, w1 = find_field(np.clip(array, 0, 255).astype(np.uint8)).box
-    return np.ascontiguousarray(array[:, h0:h1, w0:w1])
+    return slice(h0, h1), slice(w0, w1)
 
 
 def _channels(image: Image, wanted: ImageInput, case: Case) -> NDArray[np.float32]:

@@ -50,6 +50,23 @@ def text_drawn(
     return said.caption.replace("{}", ", ".join(parts) or "unknown")
 
 
+def as_taught(text: str, said: ImageTextTaskSettings) -> str:
+    """A text of one's own as those that taught: its keywords in the caption.
+
+    Args:
+        text: keywords, a report, or a sentence that has the caption already.
+        said: the task's settings.
+    """
+    before, _, after = said.caption.partition("{}")
+    plain = " ".join(text[:MOST_TEXT].split())
+    has = plain.casefold().startswith(before.casefold()) and plain.casefold().endswith(
+        after.casefold()
+    )
+    if has and (before.strip() or after.strip()):
+        plain = plain[len(before) : len(plain) - len(after)]
+    return text_drawn(keywords_of(plain, said.separators), said, None)
+
+
 def prompts_of(
     classes: Mapping[str, Sequence[str]], said: ImageTextTaskSettings, *, caption: str | None = None
 ) -> list[list[str]]:

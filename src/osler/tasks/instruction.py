@@ -13,12 +13,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from osler import metrics
 from osler.errors import InputError, RecipeError
 from osler.record import Case, Finding, Image, Passage, Source, Table, Text
 from osler.tasks.image_input import image_of
 from osler.tasks.instruction_settings import InstructionSettings
-from osler.tasks.labels import label_of
 from osler.tasks.task import (
     Arrays,
     Figure,
@@ -29,8 +27,14 @@ from osler.tasks.task import (
     Settings,
     Task,
 )
-from osler.tasks.writing_agreement import is_there, named
-from osler.tasks.writing_figures import figures_of, starts_with
+from osler.tasks.writing_figures import (
+    commonest,
+    figures_of,
+    likeness,
+    present_in,
+    starts_with,
+    target_of,
+)
 
 IGNORED = -100
 """Label of a token that is read and not learnt."""
@@ -65,8 +69,8 @@ class Instruction(Task):
                 f"no teaching case has an answer '{self.settings.answer}'; check settings.answer"
             )
         found = {
-            "commonest": _commonest(texts),
-            "by_start": {key: _commonest(one) for key, one in sorted(starts.items())},
+            "commonest": commonest(texts),
+            "by_start": {key: commonest(one) for key, one in sorted(starts.items())},
         }
         return type(self)(self.settings.model_copy(update=found))
 
@@ -93,7 +97,7 @@ class Instruction(Task):
             if not answer:
                 raise InputError(f"case '{case.id}' has no answer '{said.answer}'")
             sample.home["text"] = answer
-            sample.home["present"] = self._present(case, answer)
+            sample.home["present"] = present_in(case, answer, said.findings)
             sample.group = answer if len(answer) <= _LONGEST_NAME else "long"
         return sample
 
@@ -128,20 +132,7 @@ class Instruction(Task):
         return turns
 
     def _answer(self, case: Case) -> str:
-        said = label_of(case, self.settings.answer)
-        item = case.items.get(self.settings.answer)
-        if said is None and isinstance(item, Text):
-            said = item.text
-        return _bounded(said or "")
-
-    def _present(self, case: Case, answer: str) -> dict[str, bool]:
-        by_text = named(answer, self.settings.findings)
-        return {
-            name: bool(by_text[name])
-            if one.column is None
-            else is_there(label_of(case, one.column) or "")
-            for name, one in self.settings.findings.items()
-        }
+        return _bounded(target_of(case, self.settings.answer))
 
     # Learning and judging -------------------------------------------------------------------------
 
@@ -179,9 +170,7 @@ class Instruction(Task):
 
     def score(self, rows: Sequence[Row]) -> float:
         """Mean ROUGE-L over cases."""
-        return float(
-            np.mean([metrics.rouge_l([row["reference"]], row["said"]) or 0.0 for row in rows])
-        )
+        return likeness(rows)
 
     def figures(
         self, rows: Sequence[Row], patients: Sequence[str], *, seed: int, replicates: int = 2000
@@ -229,7 +218,3 @@ def _variable(case: Case, name: str) -> str | None:
 
 def _bounded(text: str) -> str:
     return text[:_MOST_TEXT].replace("\0", " ").strip()
-
-
-def _commonest(texts: Counter[str]) -> str:
-    return min(texts, key=lambda text: (-texts[text], text))

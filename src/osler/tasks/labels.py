@@ -1,5 +1,7 @@
 """What a person said of a case in words, and the ids of findings that names become."""
 
+import difflib
+from collections.abc import Iterable
 from typing import Final
 
 from osler.errors import InputError
@@ -28,6 +30,13 @@ def needed_label(case: Case, name: str) -> str:
         known = ", ".join(sorted({one.name for one in case.of(Label)})) or "none"
         raise InputError(f"case '{case.id}' has no label '{name}'; its labels: {known}")
     return value
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that is nearest, as the end of a message; empty where there is none."""
+    by_fold = {one.lower(): one for one in sorted(known)}
+    found = difflib.get_close_matches(name.lower(), list(by_fold), n=1, cutoff=0.0)
+    return f"; the nearest it has is '{by_fold[found[0]]}'" if found else ""
 
 
 def unknown_without(case: Case, name: str, *, absent: str | None, what: str) -> bool:

@@ -17,6 +17,7 @@ from osler.tasks.largest_part import keep_largest
 from osler.tasks.missing_items import PRESENT, default_network, encode_present, present_items
 from osler.tasks.native_grid import native_labels, native_masks
 from osler.tasks.sampling import Sampling, between, same_extent
+from osler.tasks.segmentation_losses import named_loss
 from osler.tasks.segmentation_plan import Survey
 from osler.tasks.segmentation_settings import SegmentationSettings
 from osler.tasks.sliding_window import sliding_window
@@ -264,7 +265,7 @@ class Segmentation(Task):
         return kept
 
     def criterion(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> Any:
-        """Cross-entropy plus soft Dice over the batch, at every scale that the network gives."""
+        """What `settings.loss` names, at every scale that the network gives."""
         import torch
         from torch.nn import functional
 
@@ -276,30 +277,12 @@ class Segmentation(Task):
             labels = targets["labels"].float()
             if one.shape[2:] != labels.shape[2:]:
                 labels = functional.interpolate(labels, one.shape[2:], mode="nearest")
-            total = total + weight / sum(weights) * self._one_loss(one.float(), labels)
+            value = named_loss(
+                one.float(), labels, overlapping=self.settings.overlapping,
+                loss=self.settings.loss, weight=self.settings.dice,
+            )  # fmt: skip
+            total = total + weight / sum(weights) * value
         return total
-
-    def _one_loss(self, scores: Any, labels: Any) -> Any:
-        import torch
-        from torch.nn import functional
-
-        axes = (0, *range(2, scores.ndim))
-        if self.settings.overlapping:
-            known = (labels < 1.5).float()
-            truth = (labels > 0.5).float() * known
-            entropy = functional.binary_cross_entropy_with_logits(scores, truth, reduction="none")
-            loss = (entropy * known).sum() / known.sum().clamp(min=1)
-            p = scores.sigmoid() * known
-        else:
-            index = labels[:, 0].long()
-            loss = functional.cross_entropy(scores, index)
-            every = functional.one_hot(index, scores.shape[1]).movedim(-1, 1).float()
-            p, truth = scores.softmax(dim=1)[:, 1:], every[:, 1:]
-        shared, sizes = (p * truth).sum(axes), (p + truth).sum(axes)
-        dice = 1 - (2 * shared + 1e-5) / (sizes + 1e-5)
-        present = (truth.sum(axes) > 0).float()
-        dice = (dice * present).sum() / present.sum().clamp(min=1)
-        return loss + torch.as_tensor(self.settings.dice) * dice
 
     def run(self, predict: Predict, sample: Sample) -> Arrays:
         """Scores ``(L, [D,] H, W)`` in the network's grid, by sliding windows where it has a patch.

@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from osler.tasks.image_input import ImageInput
+from osler.tasks.image_input import ImageInput, refuse_field
+from osler.tasks.segmentation_losses import Loss
 from osler.tasks.task import Settings
 
 
@@ -83,7 +84,10 @@ class SegmentationSettings(Settings):
         thin: labels of thin structures, such as vessels, which are also judged by clDice.
         measure: numbers of the whole case that follow from its masks.
         threshold: probability from which a voxel belongs to an overlapping label.
-        dice: weight of the soft Dice loss beside cross-entropy.
+        loss: what is minimised: cross-entropy and soft ``dice``, or that with ``squared-dice`` (as
+            MedSAM), ``half-dice`` (as TransUNet), ``generalised-dice``, ``cl-dice`` (of thin
+            structures), or the ``dice-focal`` loss; see `osler.tasks.segmentation_losses`.
+        dice: weight of its overlap beside cross-entropy.
         tolerance: millimetres (pixels where no scale is known) of the NSD.
         mirror: axes (of the patch) over whose flips the scores are averaged at inference.
     """
@@ -106,12 +110,14 @@ class SegmentationSettings(Settings):
     thin: list[str] = []
     measure: list[Measure] = []
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    loss: Loss = "dice"
     dice: Annotated[float, Field(ge=0)] = 1.0
     tolerance: Annotated[float, Field(ge=0)] = 1.0
     mirror: list[int] = []
 
     @model_validator(mode="after")
     def _labels_exist(self) -> Self:
+        refuse_field(self.image)
         named = {
             "largest_part": self.largest_part,
             "thin": self.thin,

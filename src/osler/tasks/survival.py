@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -26,6 +27,7 @@ from osler.tasks.case_input import (
     table_row,
 )
 from osler.tasks.fusion_contributions import contributions
+from osler.tasks.fusion_sentences import open_texts, text_files
 from osler.tasks.labels import identifier, needed_label
 from osler.tasks.survival_figures import Asked, survival_figures
 from osler.tasks.survival_intervals import (
@@ -188,6 +190,12 @@ class Survival(Task):
 
     def wanted(self) -> Mapping[str, Any]:
         return network_inputs(self.settings, self.outputs()) or super().wanted()
+
+    def more_files(self, net: Any, folder: Path) -> Mapping[str, bytes]:
+        return text_files(self.settings.inputs)
+
+    def opened(self, bundle: Any) -> None:
+        open_texts(self.settings.inputs, bundle)
 
     def encode(self, case: Case, *, truth: bool = False) -> Sample:
         sample = Sample(

@@ -139,6 +139,8 @@ class Task(ABC):
         masks: names of targets that move with them, taken from the nearest voxel.
         boxes: names of targets ``(K, 2 n)`` that move with them, first corner and the one opposite
             in pixels of the example, stop exclusive; they may come to reach beyond it.
+        planned_from_all: settings that say what is read and which classes there are, which are
+            planned from all cases that teach, also where a recipe takes labels away.
         settings: the keys' values.
         calibration: of the outputs by name, as a card holds them; empty before it is fitted.
     """
@@ -150,6 +152,7 @@ class Task(ABC):
     apart: bool = False
     masks: ClassVar[tuple[str, ...]] = ()
     boxes: ClassVar[tuple[str, ...]] = ()
+    planned_from_all: ClassVar[tuple[str, ...]] = ("labels", "table", "inputs")
 
     def __init__(
         self, settings: Any, *, calibration: Mapping[str, Mapping[str, Any]] | None = None
@@ -171,6 +174,17 @@ class Task(ABC):
             samples: gives the teaching cases with their labels, once through.
         """
         return self
+
+    def planned_again(self, before: Self, samples: Callable[[], Iterable[Case]]) -> Self:
+        """The task planned from the cases that keep their label, where a recipe takes labels away.
+
+        Args:
+            before: the task as it was before it was `planned` from all cases that teach.
+            samples: gives the cases that keep their label, once through.
+        """
+        kept = {one: getattr(self.settings, one) for one in self.planned_from_all
+                if one in type(self.settings).model_fields}  # fmt: skip
+        return type(self)(before.settings.model_copy(update=kept)).planned(samples)
 
     @abstractmethod
     def inputs(self) -> tuple[InputSpec, ...]:

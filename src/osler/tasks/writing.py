@@ -18,7 +18,6 @@ from osler.errors import InputError, RecipeError
 from osler.metrics import exact_match
 from osler.record import Case, Finding, Passage, Source, Table, Text
 from osler.tasks.image_input import encode_image, image_of
-from osler.tasks.labels import label_of
 from osler.tasks.task import (
     Arrays,
     Figure,
@@ -31,9 +30,15 @@ from osler.tasks.task import (
     Task,
     sigmoid,
 )
-from osler.tasks.writing_agreement import is_there, named
 from osler.tasks.writing_decoding import Written, beam, before, greedy
-from osler.tasks.writing_figures import figures_of, starts_with
+from osler.tasks.writing_figures import (
+    commonest,
+    figures_of,
+    likeness,
+    present_in,
+    starts_with,
+    target_of,
+)
 from osler.tasks.writing_numbers import with_other_numbers
 from osler.tasks.writing_settings import WritingSettings
 from osler.tasks.writing_tokens import END, PAD, Tokens, learn_merges, plain
@@ -82,8 +87,8 @@ class Writing(Task):
             said.model_copy(
                 update={
                     "merges": merges,
-                    "commonest": _commonest(texts),
-                    "by_start": {key: _commonest(one) for key, one in sorted(starts.items())},
+                    "commonest": commonest(texts),
+                    "by_start": {key: commonest(one) for key, one in sorted(starts.items())},
                 }
             )
         )
@@ -147,7 +152,7 @@ class Writing(Task):
             written = _padded([*self.tokens.encode(text), END], said.length)
             sample.targets = {"written": written}
             sample.home["text"] = text
-            sample.home["present"] = self._present(case, text)
+            sample.home["present"] = present_in(case, text, said.findings)
             sample.group = text if len(text) <= _LONGEST_NAME else "long"
         sample.inputs["written"] = before(written)
         return sample
@@ -176,23 +181,7 @@ class Writing(Task):
         )
 
     def _target(self, case: Case) -> str:
-        said = label_of(case, self.settings.target)
-        item = case.items.get(self.settings.target)
-        if said is None and isinstance(item, Text):
-            said = item.text
-        return plain(said or "", lower=self.settings.lower)
-
-    def _present(self, case: Case, text: str) -> dict[str, bool]:
-        """Which findings are there: by their columns, else by what the reference names."""
-        findings = self.settings.findings
-        by_text = named(text, findings)
-        out = {}
-        for name, finding in findings.items():
-            if finding.column is None:
-                out[name] = bool(by_text[name])
-            else:
-                out[name] = is_there(label_of(case, finding.column) or "")
-        return out
+        return plain(target_of(case, self.settings.target), lower=self.settings.lower)
 
     # Learning -------------------------------------------------------------------------------------
 
@@ -268,9 +257,7 @@ class Writing(Task):
 
     def score(self, rows: Sequence[Row]) -> float:
         """Mean over cases of ROUGE-L; an exact answer of one word has 1."""
-        return float(
-            np.mean([metrics.rouge_l([row["reference"]], row["said"]) or 0.0 for row in rows])
-        )
+        return likeness(rows)
 
     def figures(
         self, rows: Sequence[Row], patients: Sequence[str], *, seed: int, replicates: int = 2000
@@ -310,8 +297,3 @@ def _log_odds(done: Written) -> Any:
     """Log odds of a whole text, from the log probabilities of its tokens."""
     log = min(sum(done.logs), -1e-6)
     return np.array([log - math.log(-math.expm1(log))], np.float64)
-
-
-def _commonest(texts: Counter[str]) -> str:
-    """Of two as common, the first by the alphabet."""
-    return min(texts, key=lambda text: (-texts[text], text))

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from osler import metrics
 from osler.metrics import exact_match, relaxed_match, tokens
+from osler.record import Case, Text
+from osler.tasks.labels import label_of
 from osler.tasks.task import Figure, Row
-from osler.tasks.writing_agreement import named
+from osler.tasks.writing_agreement import is_there, named
 from osler.tasks.writing_settings import NamedFinding
 
 _CLOSED = frozenset({"yes", "no"})
@@ -36,6 +38,34 @@ class Compared(Protocol):
     @property
     def findings(self) -> Mapping[str, NamedFinding]:
         """What a text may name."""
+
+
+def commonest(texts: Counter[str]) -> str:
+    """The commonest of some texts; of two as common the first by the alphabet."""
+    return min(texts, key=lambda text: (-texts[text], text))
+
+
+def likeness(rows: Sequence[Row]) -> float:
+    """Mean ROUGE-L over cases; an exact answer of one word has 1."""
+    return float(np.mean([metrics.rouge_l([row["reference"]], row["said"]) or 0.0 for row in rows]))
+
+
+def target_of(case: Case, name: str) -> str:
+    """The text that is to be written: of a label's column, or of a text item."""
+    said = label_of(case, name)
+    item = case.items.get(name)
+    return item.text if said is None and isinstance(item, Text) else said or ""
+
+
+def present_in(case: Case, text: str, findings: Mapping[str, NamedFinding]) -> dict[str, bool]:
+    """Which findings are there: by their columns, else by what the reference names."""
+    by_text = named(text, findings)
+    return {
+        name: bool(by_text[name])
+        if one.column is None
+        else is_there(label_of(case, one.column) or "")
+        for name, one in findings.items()
+    }
 
 
 def starts_with(prompt: str) -> str:
