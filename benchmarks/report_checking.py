@@ -7,6 +7,8 @@ to fall. A spoilt sentence counts as found where it does not stand, for whatever
 
     python benchmarks/report_checking.py --read 24     the photographs, once
     python benchmarks/report_checking.py               the figures, as JSON and as a table
+    python benchmarks/report_checking.py --sentences   those of reports/sentences.csv, written by
+                                                       hand about examples/idrid-lesions-22.jpg
 """
 
 import argparse
@@ -335,15 +337,36 @@ def _rate(rows: list[tuple[str, bool]]) -> dict:
     }
 
 
+def by_hand() -> None:
+    """Sentences that were written about one photograph, in three rounds."""
+    import csv
+
+    import osler
+    from osler.language.facts import facts
+
+    told = facts(osler.read(HERE.parent / "examples" / "idrid-lesions-22.jpg"))
+    found: dict[tuple, int] = defaultdict(int)
+    for row in csv.DictReader((HERE / "reports" / "sentences.csv").open(encoding="utf-8")):
+        report = check(row["text"], told, cited=False)
+        said = "stands" if report.passed else "falls"
+        said = "told" if report.passed and report.unread else said
+        found[row["round"], row["should"], said] += 1
+        if said not in (row["should"], "told"):
+            print(f"   [{row['should']}] {row['text']}")
+    for (number, should, said), count in sorted(found.items()):
+        print(f"round {number}, should {should}: {said} {count}")
+
+
 def main() -> None:
     """As the head of this file says."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--read", type=int, default=0, metavar="N")
     parser.add_argument("--examples", action="store_true", help="only the examples of Osler")
+    parser.add_argument("--sentences", action="store_true", help="those written by hand")
     parser.add_argument("--skip", type=int, default=0, help="photographs looked at before")
     asked = parser.parse_args()
-    if asked.read:
-        read(asked.read)
+    if asked.read or asked.sentences:
+        read(asked.read) if asked.read else by_hand()
         return
     cases = json.loads(CASES.read_text())
     cases = [case for case in cases if case["example"] == asked.examples][asked.skip :]

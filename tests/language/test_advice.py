@@ -164,9 +164,16 @@ VALUES: list[tuple[dict[str, Any], str, str | None]] = [
     ({"ldl": "3 mmol/L", "age": 50, "diabetes": 2, "pregnant": "yes"}, "pregnant", "ldl"),
     ({"egfr": 29}, "kidney-refer", None),
     ({"egfr": 30}, "ask", "kidney-refer"),
+    ({"systolic": 180, "diastolic": 100}, "pressure-severe", "malignant-hypertension"),
+    ({"systolic": 160, "diastolic": 90, "pregnant": "yes"}, "pressure-severe-pregnant",
+     "pressure-severe"),
+    ({"systolic": 159, "diastolic": 109, "pregnant": "yes"}, "pressure-pregnant",
+     "pressure-severe-pregnant"),
+    ({"pregnant": "planned", "diabetes": "type 2"}, "pregnancy-planned", "pregnant"),
+    ({"visual_acuity": "hand motion"}, "low-vision", "poor-vision"),
     ({"uacr": "30 mg/g"}, "albuminuria", None),
     ({"uacr": "3.4 mg/mmol"}, "albuminuria", None),
-    ({"uacr": "3.3 mg/mmol"}, "ask", "albuminuria"),
+    ({"uacr": "2.9 mg/mmol"}, "ask", "albuminuria"),
     ({"bmi": 25}, "weight", None),
     ({"bmi": 24.9}, "ask", "weight"),
     ({"smoking": "current"}, "smoking", None),
@@ -273,7 +280,7 @@ def test_every_rule_has_the_same_numbers_in_both_languages() -> None:
     for rule in diabetic_eye().rules:
         given = dict.fromkeys(
             ["hba1c", "hba1c_mmol", "ldl", "ldl_mg", "systolic", "diastolic", "egfr", "uacr",
-             "bmi", "visual_acuity"], "99"
+             "bmi", "visual_acuity", "uacr_mmol"], "99"
         )  # fmt: skip
         en, zh = rule.en.format_map(given), rule.zh.format_map(given)
         # "the first trimester" is three months in Chinese, and each document counts in its own way

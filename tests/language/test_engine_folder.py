@@ -90,6 +90,17 @@ def test_blip2_is_asked_about_an_image(tmp_path):
         engine.write(ASK, limit=4)
 
 
+def test_instruct_blip_is_asked_more_than_its_way_of_seeing_reads(tmp_path):
+    engine = open_engine(f"transformers:{tiny_folders.instruct_blip(tmp_path / 'instruct-blip')}")
+    assert engine.sees_images
+    short = engine.write([Message("user", "What is it?")], images=[IMAGE], limit=6)
+    assert short
+    assert engine.write([Message("user", "word " * 100)], images=[IMAGE], limit=6)
+    inputs = engine._inputs([Message("user", "word " * 100)], [IMAGE])
+    assert inputs["qformer_input_ids"].shape[1] == 128
+    assert inputs["input_ids"].shape[1] > 128
+
+
 def test_qwen2_5_vl_sees_or_says_what_it_lacks(tmp_path):
     from importlib.util import find_spec
 

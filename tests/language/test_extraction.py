@@ -1,5 +1,6 @@
 """Findings from texts: their places, codes and sections, and texts that mean harm."""
 
+import gc
 import json
 import time
 
@@ -213,10 +214,14 @@ def test_instructions_in_a_text_are_words_like_others() -> None:
 def test_time_grows_with_the_length_alone(piece: str) -> None:
     def seconds(length: int) -> float:
         text = piece * (length // len(piece))
-        began = time.process_time()
-        extract(text)
-        list(quantities(text))
-        return time.process_time() - began
+        gc.disable()  # a collection walks what every other test left behind
+        began = time.thread_time()
+        try:
+            extract(text)
+            list(quantities(text))
+            return time.thread_time() - began
+        finally:
+            gc.enable()
 
     extract("warm")
     short, long = seconds(10_000), seconds(40_000)

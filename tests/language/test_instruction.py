@@ -310,20 +310,26 @@ def test_a_model_that_sees_learns_from_llava_json(tmp_path, kind):
         assert engine.write([Message("user", "How bright?")], images=[picture], limit=12)
 
 
-def test_few_bits_learn_and_merge_into_the_whole_weights(tmp_path):
-    pytest.importorskip("bitsandbytes")
+def four_bits(folder):
+    """A Qwen2 wide enough for four bits."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    folder = words_cohort(tmp_path)
     words = tiny_folders.tokenizer()
-    words.save_pretrained(folder / "m")
+    words.save_pretrained(folder)
     torch.manual_seed(0)
     Qwen2ForCausalLM(
         Qwen2Config(  # four bits share a scale by 64
             vocab_size=len(words), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
             num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=512,
         )
-    ).save_pretrained(folder / "m")  # fmt: skip
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def test_few_bits_learn_and_merge_into_the_whole_weights(tmp_path):
+    pytest.importorskip("bitsandbytes")
+    folder = words_cohort(tmp_path)
+    four_bits(folder / "m")
     path = recipe(folder, "m", bits=4, learner={"steps": 4, "validate_every": 4})
     run = osler.fit(path, out=folder / "run")
     merged, source = weights(run.folder / "merged"), weights(folder / "m")
@@ -335,6 +341,31 @@ def test_few_bits_learn_and_merge_into_the_whole_weights(tmp_path):
         for one in "AB"
     )
     assert torch.allclose(merged[name], source[name] + 2 * b @ a, atol=1e-5)
+
+
+def test_few_bits_pass_gradients_on_after_the_model_has_answered(tmp_path):
+    pytest.importorskip("bitsandbytes")
+    from osler.learn.instruction_model import frozen
+    from osler.tasks.instruction_settings import InstructionSettings
+
+    def gradient(model):
+        model.train()
+        words = model.get_input_embeddings()(torch.arange(12)[None]).requires_grad_()
+        model(inputs_embeds=words).logits.square().mean().backward()
+        return words.grad.clone()
+
+    folder = four_bits(tmp_path / "m")
+    said = InstructionSettings(model=str(folder), bits=4)
+    model = frozen(folder, said, device=CPU, dtype=torch.float32)
+    before = gradient(model)
+    model.eval()
+    with torch.inference_mode():
+        model(torch.arange(12)[None])
+    assert before.abs().max() > 0
+    assert torch.equal(gradient(model), before)
+    narrow = tiny_folders.qwen2(tmp_path / "narrow")
+    with pytest.raises(RecipeError, match="shares a scale by 64 numbers on a processor"):
+        frozen(narrow, said, device=CPU, dtype=torch.float32)
 
 
 def test_a_copy_answers_with_its_own_numbers(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from osler.language.extraction import extract
 from osler.language.near_misses import near_misses
 from osler.language.stating import state
-from osler.language.text_encoder import PACKAGE, TextEncoder, open_text_encoder
+from osler.models.text_encoder import PACKAGE, TextEncoder, open_text_encoder
 from osler.record import Case, Label, Text
 
 pytestmark = pytest.mark.skipif(find_spec(PACKAGE) is None, reason="the extra 'text' is missing")

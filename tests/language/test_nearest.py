@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from osler.errors import InputError
 from osler.language import searching
-from osler.language.searching import nearest, unit
+from osler.language.searching import nearest
+from osler.models.text_encoder import unit
 
 
 def slowly(stored, query, k, allowed=None, groups=None, own=None):

@@ -159,6 +159,49 @@ def blip2(folder: Path) -> Path:
     return folder
 
 
+def instruct_blip(folder: Path) -> Path:
+    """An InstructBLIP on OPT, whose way of seeing reads the question too."""
+    import torch
+    from transformers import (
+        InstructBlipConfig,
+        InstructBlipForConditionalGeneration,
+        InstructBlipProcessor,
+        InstructBlipQFormerConfig,
+        InstructBlipVisionConfig,
+        OPTConfig,
+    )
+    from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
+
+    words = tokenizer("<image>", template=None)
+    torch.manual_seed(0)
+    InstructBlipForConditionalGeneration(
+        InstructBlipConfig(
+            vision_config=InstructBlipVisionConfig(
+                hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2,
+                image_size=28, patch_size=14,
+            ).to_dict(),
+            qformer_config=InstructBlipQFormerConfig(
+                vocab_size=len(words), hidden_size=32, intermediate_size=48, num_hidden_layers=1,
+                num_attention_heads=2, encoder_hidden_size=32, max_position_embeddings=128,
+            ).to_dict(),
+            text_config=OPTConfig(
+                vocab_size=len(words), hidden_size=32, ffn_dim=48, num_hidden_layers=1,
+                num_attention_heads=2, max_position_embeddings=2048, word_embed_proj_dim=32,
+                pad_token_id=words.pad_token_id, eos_token_id=None, bos_token_id=None,
+            ).to_dict(),
+            num_query_tokens=4,
+            image_token_index=words.convert_tokens_to_ids("<image>"),
+        )
+    ).save_pretrained(folder)  # fmt: skip
+    InstructBlipProcessor(
+        image_processor=BlipImageProcessorPil(size={"height": 28, "width": 28}),
+        tokenizer=words,
+        qformer_tokenizer=tokenizer(template=None),
+        num_query_tokens=4,
+    ).save_pretrained(folder)
+    return folder
+
+
 def qwen2_5_vl(folder: Path) -> Path:
     """A Qwen2.5-VL."""
     import torch

@@ -63,6 +63,19 @@ def test_links_out_of_the_root_are_refused(house: Path) -> None:
         place.allowed("one")
 
 
+def test_a_photograph_is_read_beside_a_link_out_of_the_root(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (tmp_path / "secret.raw").write_bytes(bytes(64))
+    (root / "way.raw").symlink_to(tmp_path / "secret.raw")
+    (root / "eye.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
+    (root / "eye.jpg").write_text("ObjectType = Image\nElementDataFile = way.raw\n")
+    place = Workplace([root])
+    assert place.allowed("eye.png") == root.resolve() / "eye.png"
+    with pytest.raises(InputError, match="a link in that folder"):
+        place.allowed("eye.jpg")  # what it is its bytes say, not its name
+
+
 def test_links_that_stay_inside_are_followed(house: Path) -> None:
     (house / "same").symlink_to(house / "one")
     assert Workplace([house]).allowed("same") == (house / "one").resolve()

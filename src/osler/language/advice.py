@@ -269,6 +269,7 @@ def _of_patient(patient: Patient) -> dict[str, str | float]:
     if high is not None and low is not None:
         known["pressure_high"] = "yes" if high >= 130 or low >= 80 else "no"
         known["pressure_severe"] = "yes" if high >= 180 or low >= 120 else "no"
+        known["pressure_severe_pregnant"] = "yes" if high >= 160 or low >= 110 else "no"
         known["pressure_high_pregnant"] = "yes" if high > 135 or low > 85 else "no"
     return known
 
@@ -378,6 +379,8 @@ def _numbers(patient: Patient) -> dict[str, str]:
                 out["hba1c_mmol"] = f"{(value - 2.152) / 0.09148:.0f}"
             elif name == "ldl":
                 out["ldl_mg"] = f"{value * 38.67:.0f}"
+            elif name == "uacr":
+                out["uacr_mmol"] = f"{value / 8.84:.1f}"
     return out
 
 
@@ -412,6 +415,8 @@ def _closing(
         items = tuple(dict.fromkeys(one.item for one in patient.not_used))
         yield Advice("not-used", "data", "none", f"{lead}{said}{'）。' if zh else ').'}", (), items)
     known = {**eye.known, **_of_patient(patient)}
+    if "low_vision" in known:
+        known["visual_acuity"] = known["low_vision"]
     missing = [a for a in table.ask if a.value not in known and holds(a.when, known)]
     if missing:
         listed = ("、" if zh else ", ").join(a.zh if zh else a.en for a in missing)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from osler.errors import BundleError, InputError, OslerError, RecipeError
 from osler.language import asking_rules as rules
 from osler.language.answers import MOST_SAID, Answer, cannot
-from osler.language.asking_check import refused
+from osler.language.asking_check import marked, refused
 from osler.language.engine import Engine, EngineError, Message
 from osler.language.facts import as_json, bounded
 from osler.language.questions import MOST_ASKED, Question, following, understood
@@ -134,7 +134,7 @@ def _by_engine(
             answer, wrong = _answer(reply, asked, engine, given)
             wrong = wrong or refused(answer, by_rule, tools, given, asked)
             if not wrong:
-                return answer
+                return marked(answer, tools)
             # the engine's own words stay out of what the user is told
             plain = re.sub(r"the number \S+", "a number in it", wrong)
             why, flag = f"its answer was refused: {plain}", "engine-answer-refused"

@@ -6,29 +6,21 @@ from dataclasses import replace
 from typing import Any, Final
 
 from osler.language.answers import Answer
+from osler.language.checking_spelt import in_chinese, in_english, ordinals
+from osler.language.checking_unread import unread
 from osler.language.facts import Fact, bounded
 from osler.language.questions import MOST_ASKED, Question, understood
 from osler.language.tools import Given, Toolbox
 
-_NUMBER: Final = re.compile(r"(?<![\w.])[-−]?\d+(?:[.,]\d+)?(?:e[-+]?\d+)?(\s*%)?", re.IGNORECASE)
-_AGAINST: Final = ("side", "grade", "severity", "negation", "quality")
+# a Chinese character before a number is no part of it
+_NUMBER: Final = re.compile(
+    r"(?<![^\W㐀-鿿])(?<!\.)[-−]?\d+(?:[.,]\d+)?(?:e[-+]?\d+)?(\s*%)?", re.IGNORECASE
+)
+_AGAINST: Final = ("side", "grade", "severity", "certainty", "negation", "quality")
+_UNMEASURED: Final = ("number", "unit", "unsupported")
+_OF_FINDINGS: Final = ("list_findings", "get_finding", "list_items")
 _QUOTED: Final = "“…”"
 _BARE: Final = re.compile(r"(yes|no|是|否)\W*", re.IGNORECASE)
-_WORDS: Final = {
-    "zero": 0, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8,
-    "nine": 9, "ten": 10, "eleven": 11, "twelve": 12, "dozen": 12, "hundred": 100,
-    "thousand": 1000, "half": 0.5, "twice": 2, "double": 2,
-}  # fmt: skip
-_SIGNS: Final = {c: n for n, c in enumerate("零一二三四五六七八九十")} | {"两": 2}
-_SIGN: Final = re.compile(r"([零一二两三四五六七八九十]+)\s*(?=[级期个处枚条块倍度成岁%])")
-_GRADE_WORDS: Final = {
-    "mild": "1",
-    "moderate": "2",
-    "severe": "3",
-    "轻度": "1",
-    "中度": "2",
-    "重度": "3",
-}
 
 
 def refused(
@@ -61,10 +53,22 @@ def refused(
     return (
         _outside(answer)
         or _unknown(answer, question)
-        or _grade(answer, cited)
         or _yes_no(answer, by_rule)
-        or _other_side(answer, tools)
-        or _contradicted(answer, by_rule, tools)
+        or _contradicted(answer, by_rule, tools, calls)
+    )
+
+
+def marked(answer: Answer, tools: Toolbox) -> Answer:
+    """The answer, with the words in it that no rule reads told."""
+    cited = [f for f in tools.facts if f.id in answer.evidence]
+    words = unread(_without_quotes(answer.text, tools.calls), cited)
+    if not words:
+        return answer
+    said = bounded(", ".join(words), most=120)
+    return replace(
+        answer,
+        flags=(*answer.flags, "words-unread"),
+        note=f"{answer.note} Words that were not checked: {said}.",
     )
 
 
@@ -84,18 +88,11 @@ def _numbers(text: str) -> Iterable[tuple[str, float, int]]:
         places = len(plain.partition(".")[2]) if "e" not in plain.lower() else 12
         value = float(plain)
         yield match[0], value, places
-    for word in re.findall(r"[a-z]+", text.casefold()):
-        if word in _WORDS:
-            yield word, float(_WORDS[word]), 6
-    for match in _SIGN.finditer(text):
-        yield match[1], _chinese(match[1]), 6
-
-
-def _chinese(signs: str) -> float:
-    if "十" in signs:
-        tens, _, ones = signs.partition("十")
-        return 10.0 * (_SIGNS.get(tens, 1) if tens else 1) + (_SIGNS.get(ones, 0) if ones else 0)
-    return float("".join(str(_SIGNS[s]) for s in signs))
+    for said in re.findall(r"\b(?:half|twice|double)\b", text.casefold()):
+        yield said, 0.5 if said == "half" else 2.0, 6
+    for said, value, _, _ in (*in_english(text), *in_chinese(text), *ordinals(text)):
+        if said.casefold() not in ("one", "single", "一"):  # "one of them" counts nothing
+            yield said, value, 6
 
 
 def _same(said: float, value: float, places: int) -> bool:
@@ -151,22 +148,6 @@ def _unknown(answer: Answer, question: Question) -> str:
     return f"no finding tells about “{bounded(taken[0], most=40)}”" if taken else ""
 
 
-def _grade(answer: Answer, cited: Iterable[Fact]) -> str:
-    """A grade in words that is not the one that the cited label has, or leaves open."""
-    text = answer.text.casefold()
-    for fact in cited:
-        if fact.id != "dr-grade":
-            continue
-        allowed = {str(fact.value), *fact.possible}
-        for word, grade in _GRADE_WORDS.items():
-            if word in text and grade not in allowed:
-                return f"the grade “{word}” is not the one that was found"
-        proliferative = re.search(r"(?<!non-)(?<!non )(?<!non)proliferative|(?<!非)增殖", text)
-        if proliferative and "4" not in allowed:
-            return "the grade “proliferative” is not the one that was found"
-    return ""
-
-
 def _yes_no(answer: Answer, by_rule: Answer) -> str:
     """Yes where the findings say no, or the other way round."""
     pairs = (("yes", "no"), ("是", "否"))
@@ -178,23 +159,16 @@ def _yes_no(answer: Answer, by_rule: Answer) -> str:
     return ""
 
 
-def _other_side(answer: Answer, tools: Toolbox) -> str:
-    """A side other than the one that is shown."""
-    sides = {f.value for f in tools.facts if f.id == "laterality"}
-    text = answer.text.casefold()
-    for side, words in (("R", r"\bright eye|右眼"), ("L", r"\bleft eye|左眼")):
-        if re.search(words, text) and sides and side not in sides:
-            return "it names the other eye than the one that is shown"
-    return ""
-
-
-def _contradicted(answer: Answer, by_rule: Answer, tools: Toolbox) -> str:
+def _contradicted(answer: Answer, by_rule: Answer, tools: Toolbox, calls: Iterable[Given]) -> str:
     """A sentence that the cited findings speak against, or of which they confirm nothing."""
     from osler.language.checking import check_sentence, split
 
     for _, sentence in split(answer.text):
         said = check_sentence(sentence, tools.facts, cites=answer.evidence)
-        wrong = [one for one in said.problems if one.kind in _AGAINST]
+        # what a tool measured is in no finding; all else must be
+        measured = [one for one in calls if one.tool not in _OF_FINDINGS]
+        against = _AGAINST if measured else (*_AGAINST, *_UNMEASURED)
+        wrong = [one for one in said.problems if one.kind in against]
         if wrong:
             return f"its {wrong[0].kind} is not what the findings say"
         # numbers were held against what was cited; a yes is worth what the rules' yes is

@@ -40,6 +40,9 @@ _VALUES_ZH: Final = {
 }  # fmt: skip
 
 
+_LESIONS: Final = ("microaneurysms", "haemorrhages", "hard-exudates", "soft-exudates")
+
+
 def label(id: str, question: Question, tools: Toolbox) -> Answer:
     """About a label: its value, its chance, what is not excluded, what it stands on."""
     found = tools.case.get(id, Label)
@@ -278,11 +281,16 @@ def compared(topics: tuple[str, ...], tools: Toolbox) -> Answer:
         return cannot("there is no earlier visit at hand to compare with", "没有可供比较的既往检查",
                       language)  # fmt: skip
     wanted = set(topics) - {"summary", "abilities"}
-    given = tools.call("compare_visits", {})
+    # one call a subject: a page of all findings may end before what is asked about
+    groups = {"lesions": _LESIONS, "exudates": _LESIONS[2:]}
+    wanted = {one for topic in wanted for one in groups.get(topic, (topic,))}
+    subjects = sorted(wanted) or ["dr-", "dme-risk", "lesion-count.", "cdr.vertical"]
+    calls = [tools.call("compare_visits", {"about": about[:100]}) for about in subjects[:8]]
+    given = tools.call("compare_visits", {}) if tools.follow else calls[0]
     rows: list[dict[str, Any]] = [
-        row for row in given.values["changes"] if _meant(row["id"], wanted)
+        row for one in calls for row in one.values["changes"] if _meant(row["id"], wanted)
     ]
-    if not rows:
+    if not rows and not given.values.get("followed"):
         return cannot("the two visits have no such finding in common", "两次检查没有共同的该项所见",
                       language)  # fmt: skip
     days = given.values["days"]
@@ -298,8 +306,19 @@ def compared(topics: tuple[str, ...], tools: Toolbox) -> Answer:
             else f"{row['name']}: {row['before']} before, {row['now']} now ({sure})"
         )  # fmt: skip
     since = "" if days is None else f"{days:g} 天间隔：" if zh else f"After {days:g} days: "
-    text = bounded(since + ("；".join(texts) + "。" if zh else "; ".join(texts) + "."), most=1400)
-    return Answer(text, language, evidence=tuple(row["id"] for row in rows[:6]))
+    text = since + ("；".join(texts) + "。" if zh else "; ".join(texts) + ".") if texts else ""
+    evidence = [row["id"] for row in rows[:6]]
+    for one in given.values.get("followed", ()):
+        # of lesions that were asked about, or of all
+        about = {id.rpartition(".")[2] for id in one["evidence"]}
+        if not wanted & set(_LESIONS) or wanted & about:
+            text += ("" if zh or not text else " ") + one["words"]
+            evidence += one["evidence"]
+    if why := given.values.get("not_followed"):
+        text += (
+            f"未能逐一追踪病灶：{why}" if zh else f" Single lesions could not be followed: {why}."
+        )
+    return Answer(bounded(text, most=1400), language, evidence=tuple(dict.fromkeys(evidence))[:16])
 
 
 def _meant(id: str, wanted: set[str]) -> bool:

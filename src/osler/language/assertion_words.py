@@ -35,19 +35,23 @@ class Trigger(NamedTuple):
 
 _EN: Final[tuple[tuple[Trigger, tuple[str, ...]], ...]] = (
     (Trigger("absent", "forward"), (
-        "no", "no evidence of", "no sign of", "no signs of", "no definite", "no obvious",
+        "no", "not a single", "not one", "no evidence of", "no sign of", "no signs of", "no definite", "no obvious",
         "without", "without evidence of", "absence of", "free of", "lack of", "negative for",
         "denies", "denied", "denying", "neither", "nor", "never had", "no longer", "ruled out for",
         "unlikely to represent", "clear of", "no history of", "no known", "not have", "not show",
-        "not demonstrate", "not reveal", "fails to show", "excludes", "excluded for",
+        "not demonstrate", "not reveal", "fails to show", "excludes", "excluded for", "lacks",
+        "lacking", "devoid of", "free from", "hardly any", "scarcely any", "failed to show",
     )),
     (Trigger("absent", "forward", reach=5, lists=False), ("not",)),
     (Trigger("absent", "backward", reach=12, lists=False), (
         "not seen", "not visible", "no longer visible", "no longer seen", "not visualized",
         "not identified", "not found", "not present", "not detected", "not evident",
         "not demonstrated", "not noted", "not observed", "is absent", "are absent", "absent",
-        "ruled out", "is excluded", "was excluded", "were excluded", "been excluded", "unlikely",
-        ": none", ": no", ": absent", ": negative", ": nil", "no longer present", "no longer",
+        "ruled out", "can be ruled out", "can be excluded", "is excluded", "was excluded", "were excluded", "been excluded", "unlikely",
+        "nowhere", "nowhere to be seen", "not be demonstrated", "not be seen", "not be found",
+        "not be identified", "not be detected", "is lacking", "are lacking", "is wanting", "are wanting", "is missing", "are missing",
+        "sought but not found", "sought and not found", "looked for but not found",
+        "searched for but not found", "but none", "but none found", "in vain", "fruitless", "nil", ", none", ": none", ": no", "= none", "= no", "= nil", ": absent", ": negative", ": nil", "no longer present", "no longer",
     )),
     (Trigger("possible", "forward"), (
         "possible", "possibly", "probable", "probably", "likely", "may represent", "may be",
@@ -91,7 +95,7 @@ _EN: Final[tuple[tuple[Trigger, tuple[str, ...]], ...]] = (
         "no increase in", "no significant increase in", "no decrease in", "no improvement in",
         "no worsening of", "not only", "not change", "not resolved", "has not resolved",
         "have not resolved", "not certain if", "gram negative", "no doubt", "not necessarily",
-        "no other", "no further", "without change", "without difficulty", "no interval increase in",
+        ", none of", "no other", "no further", "without change", "without difficulty", "no interval increase in",
         "no interval decrease in", "not significantly changed", "likely benign", "no pathology",
         "previous examination", "prior examination", "previous study", "prior study",
         "previous radiograph", "prior radiograph", "previous ct", "prior ct", "old man", "old woman",
@@ -105,13 +109,13 @@ _EN: Final[tuple[tuple[Trigger, tuple[str, ...]], ...]] = (
 _ZH: Final[tuple[tuple[Trigger, tuple[str, ...]], ...]] = (
     (Trigger("absent", "forward", lists=False), (
         "未见", "未见明显", "未见明确", "未见确切", "无", "无明显", "未发现", "未及", "未闻及",
-        "没有", "不伴", "未探及", "未显示", "未触及", "可排除", "已排除", "排除", "未合并", "不合并",
+        "没有", "不伴", "未探及", "未显示", "未触及", "可排除", "已排除", "可除外", "已除外", "排除", "未合并", "不合并",
         "未出现", "未查见", "未示", "未提示", "无明确", "无确切", "非", "不存在", "未伴", "未查及",
-        "未检出", "未检测到", "未观察到", "未看到", "未曾", "从无",
+        "未检出", "未检测到", "未观察到", "未看到", "未曾", "从无", "毫无", "不见", "找不到", "绝无",
     )),
     (Trigger("absent", "forward", lists=True), ("否认", "否认有")),
     (Trigger("absent", "backward", reach=8, lists=False), (
-        "已排除", "可排除", "可除外", "已除外", "阴性", "未见", "未见显示", "不明显", "不存在",
+        "已排除", "可排除", "可除外", "已除外", "阴性", "缺如", "未见", "未见显示", "不明显", "不存在",
         ": 无", ": 未见", ": 阴性", "：无", "：未见", "：阴性", "（-）", "(-)", "不支持", "可能性小",
         "可能性不大", "无", "：否", ": 否",
     )),

@@ -13,6 +13,7 @@ from typing import Any, Final
 from osler.language.checking_against import Bench
 from osler.language.checking_claims import claims_of
 from osler.language.checking_outcome import Problem
+from osler.language.checking_unread import unread
 from osler.language.checking_words import LESIONS
 from osler.language.engine import clean
 from osler.language.facts import Fact
@@ -49,6 +50,7 @@ class Checked:
         problems: what was found wrong; empty where it stands.
         supports: ids of the findings that confirm a claim of it.
         claims: how many claims were understood.
+        unread: words that no rule reads; they may say anything.
     """
 
     text: str
@@ -57,6 +59,7 @@ class Checked:
     problems: tuple[Problem, ...] = ()
     supports: tuple[str, ...] = ()
     claims: int = 0
+    unread: tuple[str, ...] = ()
 
     @property
     def stands(self) -> bool:
@@ -84,6 +87,11 @@ class Report:
     def passed(self) -> bool:
         """Whether every sentence stands."""
         return bool(self.sentences) and not self.cut and all(s.stands for s in self.sentences)
+
+    @property
+    def unread(self) -> bool:
+        """Whether a sentence that stands holds words that no rule reads."""
+        return any(s.stands and s.unread for s in self.sentences)
 
     @property
     def precision(self) -> float | None:
@@ -119,6 +127,7 @@ class Report:
                     "cited": list(s.cited),
                     "supports": list(s.supports),
                     "problems": [p.kind for p in s.problems],
+                    "unread": list(s.unread),
                 }
                 for s in self.sentences
             ],
@@ -209,4 +218,7 @@ def _checked(sentence: str, section: str, bench: Bench, *, cited: bool) -> Check
     problems += found.problems
     if not problems and not found.supports:
         problems.append(Problem("unchecked", "", ""))
-    return Checked(text, section, known, tuple(problems), tuple(found.supports), found.claims)
+    return Checked(
+        text, section, known, tuple(problems), tuple(found.supports), found.claims,
+        unread(text, pool),
+    )  # fmt: skip

@@ -6,14 +6,16 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from osler.io.html_words import WORDS
-from osler.language.checking_claims import Claims, Mention, Number, clause_of
+from osler.language.checking_beside import alone, certainty, counts, left_open, severities, sides
+from osler.language.checking_claims import Claims, Mention, Number
 from osler.language.checking_numbers import agrees, candidates, chances
 from osler.language.checking_outcome import Outcome
+from osler.language.checking_sayings import risks_in
 from osler.language.checking_words import (
     LESIONS,
     PLACES,
     QUALIFIERS,
-    SEVERITY,
+    SPECIAL,
     named,
     tags_of,
 )
@@ -25,12 +27,14 @@ _EVERY_OTHER: Final = re.compile(
 )  # fmt: skip
 _NONE_TYPICAL: Final = re.compile(r"no (?:grade|risk) is typical|没有足够典型", re.IGNORECASE)
 _NOT_COMPUTED: Final = re.compile(
-    r"not (?:be )?(?:computed|measured|calculated|determined|available)|未计算|无法测量|无法计算",
+    r"(?:not|nor [\w ,]{1,40} could|neither [\w ,]{1,60} could) (?:be )?"
+    r"(?:computed|measured|calculated|determined|available)|未计算|未能计算|未能测量|无法测量|无法计算",
     re.IGNORECASE,
 )
 _NOT_NEEDED: Final = re.compile(
     r"(?:not|no longer|never) (?:be )?(?:needed|necessary|required|indicated|warranted)"
-    r"|unnecessary|needs? no|need not|无需|不需|不必|毋需",
+    r"|unnecessary|needs? no|need not|无需|不需|不必|毋需|无须|毋须|不用|不属于[需可]"
+    r"|不建议|不宜|暂不",
     re.IGNORECASE,
 )
 _NOT_FOUND: Final = re.compile(
@@ -39,6 +43,13 @@ _NOT_FOUND: Final = re.compile(
 )
 _NOT_STATED: Final = re.compile(r"\bno\b|\bnot\b|\bwithout\b|未|没有|无", re.IGNORECASE)
 _KEPT: Final = re.compile(r"exclude|ruled out|rule out|remain possible|排除", re.IGNORECASE)
+_PRE: Final = re.compile(r"\bpre[- ]?$|前$", re.IGNORECASE)
+_ALL: Final = re.compile(
+    r"\b(?:all|any|every) (?:five )?(?:grade|stage|level)s? (?:remains? possible"
+    r"|(?:is|are) possible|can ?not be (?:excluded|ruled out))"
+    r"|(?:所有|任何)(?:分级|级别|分期)均?(?:不能排除|有可能)",
+    re.IGNORECASE,
+)
 _NO: Final = ("no", "absent", "negative", "0", "normal", "none", "否")
 _IGNORED: Final = frozenset(
     ("far", "size", "count", "diameter", "quadrants", "dr-grade", "photograph", *QUALIFIERS)
@@ -120,7 +131,7 @@ class Bench:
         """Every claim of a sentence against the findings it stands on."""
         out = Outcome()
         for fact, value, said, at in meant:
-            kept = value in fact.possible and _open(text, at)
+            kept = value in fact.possible and left_open(text, at)
             if value == fact.value or kept:
                 out.confirm(fact)
             else:
@@ -132,23 +143,30 @@ class Bench:
             self._mention(
                 mention, text, claims, pool, out, valued=valued or bool(claims.severities)
             )
-        self._sides(claims, pool, out)
-        self._severities(text, claims, pool, out)
+        sides(claims, pool, out)
+        severities(self, text, claims, pool, out)
         self._quality(claims, pool, out)
+        certainty(text, pool, out)
+        counts(self, text, pool, out)
+        alone(self, text, claims, out)
         return out
 
     def _numbers(self, text: str, claims: Claims, pool: Sequence[Fact], out: Outcome) -> None:
         kept = [n for n in claims.numbers if n.role == "kept"]
-        if kept or _EVERY_OTHER.search(text) or _NONE_TYPICAL.search(text):
+        if everything := _ALL.search(text):
+            labels = [f for f in pool if f.choices and f.coverage is not None]
+            if any(len(f.possible) < len(f.choices) for f in labels):
+                out.deny("grade", everything[0], labels[0].words)
+        elif kept or _EVERY_OTHER.search(text) or _NONE_TYPICAL.search(text):
             self._kept(text, claims, kept, pool, out)
         reasons = [f for f in pool if "not-computed" in f.flags]
         reasons = reasons if _NOT_COMPUTED.search(text) else []
+        given = _of_a_reason(claims.numbers, reasons)
         for number in claims.numbers:
             if number.role == "kept":
                 continue
-            why = re.compile(rf"(?<![\d.]){re.escape(number.said)}(?![\d.]\d|\d)")
-            if told := [f for f in reasons if why.search(f.words)]:
-                out.confirm(told[0])
+            if number in given:
+                out.confirm(given[number])
                 continue
             if number.role == "coverage":
                 levels = [f for f in pool if f.coverage is not None]
@@ -245,10 +263,14 @@ class Bench:
             out.deny("unsupported", said)
             return
         if re.fullmatch(r"concept:dr-grade-[1-4]", tag):
-            value = tag[-1]
+            before = _PRE.search(text[: mention.start])
+            value = "3" if tag[-1] == "4" and before else tag[-1]
             grades = [f for f in pool if f.id == "dr-grade"]
-            if not absent and grades and value not in {grades[0].value, *grades[0].possible}:
+            kept = grades[0].possible if grades and left_open(text, mention.start) else ()
+            if not absent and grades and value not in {grades[0].value, *kept}:
                 out.deny("severity", said, grades[0].words)
+            elif absent and grades and value == grades[0].value:
+                out.deny("negation", said, grades[0].words)
             elif not absent and grades and value == grades[0].value:
                 out.confirm(grades[0])
             return
@@ -256,7 +278,8 @@ class Bench:
             self._normal(said, out, denied=absent)
             return
         backing, known = self.tagged(pool, tag), self.tagged(self.facts, tag)
-        if not known:
+        special = SPECIAL.search(said) if tag in LESIONS else None
+        if not known or (special is not None and not any(special[0] in f.name for f in known)):
             out.deny("unsupported", said)
         elif not backing:
             out.deny("citation", said, known[0].words)
@@ -342,6 +365,14 @@ class Bench:
         valued: bool,
     ) -> None:
         absent, tags = mention.status == "absent", claims.tags()
+        risks = risks_in(text) if mention.tag in ("oedema", "dme-risk") else []
+        if risks and (risk := next((f for f in pool if f.id == "dme-risk"), None)) is not None:
+            for word, values in risks:
+                if str(risk.value) in values:
+                    out.confirm(risk)
+                else:
+                    out.deny("severity", word, risk.words)
+            return
         if mention.tag == "dr-referable":
             labels = [f for f in pool if f.id == "dr-referable"]
             absent = absent or bool(_NOT_NEEDED.search(text))
@@ -383,42 +414,6 @@ class Bench:
         else:
             out.deny("negation", said, ill[0].words if ill else "")
 
-    def _sides(self, claims: Claims, pool: Sequence[Fact], out: Outcome) -> None:
-        known = {f.side for f in pool if f.side} | {f.value for f in pool if f.id == "laterality"}
-        conflict = any("laterality-conflict" in f.flags for f in pool)
-        for side in claims.sides:
-            backing = [f for f in pool if f.id == "laterality"] or [f for f in pool if f.side]
-            if side in known or (conflict and backing):
-                out.confirm(*[f for f in backing[:1] if f.id == "laterality"])
-            elif known:
-                out.deny("side", {"R": "right", "L": "left"}[side], backing[0].words)
-            else:
-                out.deny("unsupported", {"R": "right", "L": "left"}[side])
-
-    def _severities(self, text: str, claims: Claims, pool: Sequence[Fact], out: Outcome) -> None:
-        for word, value, at in claims.severities:
-            if any(
-                m.tag == f"concept:dr-grade-{value}" and word in text[m.start : m.stop].casefold()
-                for m in claims.mentions
-            ):
-                continue
-            grades = [f for f in pool if f.id == "dr-grade"]
-            others = [f for f in pool if any(w in f.meaning.casefold() for w in SEVERITY)]
-            if grades:
-                kept = {*grades[0].possible} if _open(text, at) else set()
-                if value in {str(grades[0].value), *kept}:
-                    out.confirm(grades[0])
-                else:
-                    out.deny("severity", word, grades[0].words)
-            elif others:
-                right = [f for f in others if word in f.meaning.casefold()]
-                if right:
-                    out.confirm(right[0])
-                else:
-                    out.deny("severity", word, others[0].words)
-            else:
-                out.deny("unsupported", word)
-
     def _quality(self, claims: Claims, pool: Sequence[Fact], out: Outcome) -> None:
         if not claims.quality:
             return
@@ -433,10 +428,18 @@ class Bench:
             out.deny("quality", claims.quality, fact.words)
 
 
-def _open(text: str, at: int) -> bool:
-    """Whether a part of a sentence speaks of what cannot be excluded."""
-    start, stop = clause_of(text, at, at)
-    return bool(_KEPT.search(text[start:stop]))
+def _of_a_reason(numbers: Sequence[Number], reasons: Sequence[Fact]) -> dict[Number, Fact]:
+    """The numbers that tell why a measure has no value, in the order in which the reason does."""
+    out: dict[Number, Fact] = {}
+    for fact in reasons:
+        held = [float(n) for n in re.findall(r"\d+(?:\.\d+)?", fact.words)]
+        for first in range(len(numbers)):
+            run = [n for n, value in zip(numbers[first:], held, strict=False) if n.value == value]
+            rest = [n for n in numbers[first:] if n not in out]
+            if run and run == rest[: len(run)] and (len(run) == len(rest) or len(run) == len(held)):
+                out.update(dict.fromkeys(run, fact))
+                break
+    return out
 
 
 def _there(fact: Fact) -> list[bool]:

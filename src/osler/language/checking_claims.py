@@ -1,15 +1,25 @@
 """What a sentence claims: what is there or not, numbers with units, grades, sides, severities."""
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from osler.language.assertion import judge
 from osler.language.assertion_words import Status
+from osler.language.checking_sayings import (
+    TURNED,
+    Severity,
+    affirmed,
+    quality_of,
+    severities_in,
+    sides_in,
+)
+from osler.language.checking_spelt import ORDINAL, in_chinese, in_english, ordinals
 from osler.language.checking_words import (
     LESIONS,
-    SEVERITY,
+    QUALIFIERS,
     STRUCTURES,
     concepts_in,
     topics,
@@ -20,23 +30,21 @@ from osler.language.terms import Found, Phrases, Token, tokens
 Role = Literal["count", "quadrants", "grade", "chance", "coverage", "kept", "measure"]
 
 _NUMBER: Final = re.compile(
-    r"(?<![\w.])(?P<sign>[-−])?(?P<digits>\d{1,12}(?:,\d{3})*(?:\.\d{1,12})?|\.\d{1,12})"
-    r"(?:e(?P<power>[-+]?\d{1,2}))?(?!\w*-\w)"
+    # a Chinese character before or after a number is no part of it
+    r"(?<![^\W㐀-鿿])(?<!\.)(?P<sign>[-−])?"
+    r"(?P<digits>\d{1,12}(?:,\d{3})*(?:\.\d{1,12})?|\.\d{1,12})"
+    r"(?:e(?P<power>[-+]?\d{1,2}))?(?![A-Za-z0-9_]*-[A-Za-z0-9_])"
 )
-_WORDS: Final = {
-    "one": 1, "single": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7,
-    "eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12, "twenty": 20, "dozen": 12,
-}  # fmt: skip
-_HAN: Final = {"一": 1, "两": 2, "二": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8,
-               "九": 9, "十": 10}  # fmt: skip
 _ROMAN: Final = {"i": 1, "ii": 2, "iii": 3, "iv": 4}
-_SPELT: Final = re.compile(r"\b(" + "|".join(_WORDS) + r")\b", re.IGNORECASE)
-_SPELT_HAN: Final = re.compile(
-    "([" + "".join(_HAN) + r"])\s*(?=处|个象限|象限|级|期|枚|个微|个出|个硬|个软)"
-)
-_COUNTED: Final = re.compile(r"\s*(?:处|枚|块|点(?!\d)|个(?!\s*(?:象限|视盘)))")
+_COUNTED: Final = re.compile(r"\s*[余多]?\s*(?:处|枚|块|点(?!\d)|个(?!\s*(?:象限|视盘)))")
 _QUADRANTS: Final = re.compile(
     r"\s*(?:(?:of the four|retinal)\s+)?(?:quadrants?|个?象限)", re.IGNORECASE
+)
+_NOT_A: Final = re.compile(r"\bnot (?:a|even a|even) $", re.IGNORECASE)
+_EVERY_QUADRANT: Final = re.compile(
+    r"\b(?:every|each|all)(?= )(?P<of> (?:retinal )?quadrants?\b)(?! but)"
+    r"|(?:每个?|各个?|所有)(?P<of2>象限)",
+    re.IGNORECASE,
 )
 _CHANCE: Final = re.compile(
     r"probabilit|chance|confiden|likelihood|certain|\bp\s*[=<>≈]|概率|可能性|置信|把握",
@@ -47,49 +55,25 @@ _KEPT: Final = re.compile(
 )
 _GRADE_BEFORE: Final = re.compile(
     r"(?:\b(?:grade[sd]?|stage[sd]?|levels?|class|risks?|icdr|category)\b|分级|风险)"
-    r"(?:\s*(?:is|of|was|as|at|to be|score|为|是|[:：=(（]))*\s*$",
+    r"(?:\s*(?:is|of|was|as|at|to be|score|为|是|[:：=(（]))*[\s-]*$",
     re.IGNORECASE,
 )
 _GRADE_AFTER: Final = re.compile(r"\s*[级期]")
-_CHAIN: Final = re.compile(r"\s*(?:to|and|or|至|到|和|或|、|,|–|-|through)\s*", re.IGNORECASE)
+_CHAIN: Final = re.compile(r"\s*(?:to|, and|and|or|至|到|和|或|、|,|–|-|through)\s*", re.IGNORECASE)
 _MORE: Final = re.compile(
     r"(?:>|≥|\b(?:more than|greater than|over|above|at least|exceed(?:s|ing))"
-    r"|大于|超过|至少|高于)\s*$",
+    r"|大于|超过|至少|高于|多于|不少于)\s*$",
     re.IGNORECASE,
 )
 _LESS: Final = re.compile(
-    r"(?:<|≤|\b(?:less than|fewer than|under|below|at most)|小于|低于|不足|至多)\s*$", re.IGNORECASE
+    r"(?:<|≤|\b(?:less than|fewer than|under|below|at most|no more than|not more than)"
+    r"|小于|低于|不足|至多|少于|不超过)\s*$",
+    re.IGNORECASE,
 )
 _ABOUT: Final = re.compile(
     r"(?:~|≈|\b(?:about|approximately|approx\.?|around|roughly|nearly|almost|ca\.?)|约|大约|近)\s*$",
     re.IGNORECASE,
 )
-_SIDE: Final = re.compile(
-    r"\b(?P<R>right|OD)\b(?!\s+(?:away|now|after|at))|\b(?P<L>left|OS)\b(?!\s+(?:out|untreated|over))"
-    r"|(?P<R2>右)|(?P<L2>左)|(?P<both>\bbilateral|\bboth eyes\b|双眼)"
-)
-_SEVERITY: Final = re.compile(
-    r"\b(?P<word>mild|moderate|severe)(?:ly)?\b|(?P<zh>轻度|中度|重度)", re.IGNORECASE
-)
-_PROLIFERATIVE: Final = re.compile(
-    r"(?<!non-)(?<!non )(?<!non)(?<!pre-)(?<!pre)\bproliferative\b|\bPDR\b"
-    r"|(?<!非)(?<!前)增[殖生][期性型]",
-    re.IGNORECASE,
-)
-_QUALITY: Final = (
-    ("reject", re.compile(
-        r"too poor|not gradable|ungradable|cannot be (?:judged|graded|assessed)|inadequate"
-        r"|\b(?:poor|bad|insufficient) (?:image )?quality"
-        r"|quality (?:is|was) (?:poor|bad|insufficient)"
-        r"|过差|无法判读|质量(?:差|较差|很差)", re.IGNORECASE)),
-    ("usable", re.compile(
-        r"usable|acceptable quality|adequate quality"
-        r"|quality (?:is|was) (?:fair|acceptable|adequate)"
-        r"|尚可", re.IGNORECASE)),
-    ("good", re.compile(
-        r"(?<!not )\b(?:good|excellent|high)(?: image)?[- ]quality"
-        r"|quality (?:is|was) (?:good|excellent|high)|质量(?:良好|好|优)|of good", re.IGNORECASE)),
-)  # fmt: skip
 _CUT: Final = re.compile(r"[,;:，；：()（）]")
 
 
@@ -125,6 +109,7 @@ class Number:
         start: its first character.
         stop: one past its last.
         near: the tag of the thing that it is about, where one stands in its part.
+        turn: the tag that stands at its place in a list before ("A and B are 1 and 2").
     """
 
     said: str
@@ -137,6 +122,7 @@ class Number:
     start: int
     stop: int
     near: str = ""
+    turn: str = ""
 
 
 @dataclass(slots=True)
@@ -146,15 +132,15 @@ class Claims:
     Attributes:
         mentions: in order.
         numbers: in order.
-        sides: ``"R"`` and ``"L"`` as named.
-        severities: a word, the grade that it stands for, and its first character.
+        sides: ``"R"``, ``"L"`` and ``"other"`` as named.
+        severities: words of severity.
         quality: the judgement of the photograph; empty where none is made.
     """
 
     mentions: list[Mention] = field(default_factory=list)
     numbers: list[Number] = field(default_factory=list)
     sides: list[str] = field(default_factory=list)
-    severities: list[tuple[str, str, int]] = field(default_factory=list)
+    severities: list[Severity] = field(default_factory=list)
     quality: str = ""
 
     def tags(self, clause: tuple[int, int] | None = None) -> set[str]:
@@ -173,7 +159,7 @@ def claims_of(text: str, names: "Phrases[str] | None" = None) -> Claims:
         text: the sentence without its citations.
         names: names of findings of the case, beside what reports usually name.
     """
-    said = tokens(text)
+    said = tokens(affirmed(text))
     mentions = _mentions(text, said, names)
     numbers = sorted(_numbers(text, [(m.start, m.stop) for m in mentions]), key=lambda n: n[3])
     # "0.55 disc diameters" names no disc
@@ -187,15 +173,50 @@ def claims_of(text: str, names: "Phrases[str] | None" = None) -> Claims:
         chained = _CHAIN.fullmatch(text[one.stop : two.start]) is not None
         if two.role == "kept" and one.role == "grade" and not one.unit and chained:
             out.numbers[k] = replace(one, role="kept")
-    for match in _SIDE.finditer(re.sub(r"\bLeft\b|\bRight\b", lambda m: m[0].lower(), text)):
-        sides = ("R", "L") if match["both"] else ("R",) if match["R"] or match["R2"] else ("L",)
-        out.sides.extend(sides)
-    for match in _SEVERITY.finditer(text):
-        word = match["zh"] or match["word"].casefold()
-        out.severities.append((word, SEVERITY[word], match.start()))
-    if found := _PROLIFERATIVE.search(text):
-        out.severities.append((found[0], "4", found.start()))
-    out.quality = next((value for value, said in _QUALITY if said.search(text)), "")
+    _in_turn(text, out)
+    out.sides = sides_in(text)
+    out.severities = severities_in(text)
+    out.quality = quality_of(text)
+    return out
+
+
+def _in_turn(text: str, claims: Claims) -> None:
+    """Numbers in a list are about the things of a list of the same length before them."""
+    places = [(n.start, n.stop) for n in claims.numbers]
+    runs = _chained(
+        [(a, b + len(m[0]) if (m := _COUNTED.match(text, b)) else b) for a, b in places], text
+    )
+    lists = [
+        [m for m in claims.mentions if m.tag in tags]
+        for tags in (LESIONS, QUALIFIERS, ("artery", "vein"))
+    ]
+    things = [
+        [few[i].tag for i in run]
+        for few in lists
+        for run in _chained([(m.start, m.stop) for m in few], text)
+        if len({few[i].tag for i in run}) == len(run)
+    ]
+    for run in runs:
+        for tags in things:
+            if len(tags) != len(run) or len(tags) < 2:
+                continue
+            for i, tag in zip(run, tags, strict=True):
+                one = claims.numbers[i]
+                if tag not in LESIONS:
+                    claims.numbers[i] = replace(one, turn=tag)
+                elif one.role in ("measure", "count"):
+                    role: Role = "measure" if one.unit else "count"
+                    claims.numbers[i] = replace(one, turn=tag, near=tag, role=role)
+
+
+def _chained(spans: Sequence[tuple[int, int]], text: str) -> list[list[int]]:
+    """Numbers of the places that are joined by commas and "and" only."""
+    out: list[list[int]] = []
+    for i, (start, _) in enumerate(spans):
+        if i and _CHAIN.fullmatch(text[spans[i - 1][1] : start]):
+            out[-1].append(i)
+        else:
+            out.append([i])
     return out
 
 
@@ -213,10 +234,13 @@ def _mentions(text: str, said: list[Token], names: "Phrases[str] | None") -> lis
             taken.update(span)
     kept.sort(key=lambda f: f.first)
     judged, _ = judge(said, kept)
-    return [
+    out = [
         Mention(f.value, j.status, said[f.first].start, said[f.last - 1].stop)
         for f, j in zip(kept, judged, strict=True)
     ]
+    if TURNED.search(text):
+        out = [replace(m, status="absent") if m.tag == "dr-referable" else m for m in out]
+    return out
 
 
 def _numbers(
@@ -234,20 +258,24 @@ def _numbers(
         step = 0.5 * 10.0 ** (power - len(digits.partition(".")[2]))
         value = float(digits) * 10.0**power * (-1 if match["sign"] else 1)
         yield match[0], value, step, start, stop
-    for match in _SPELT.finditer(text):
-        if any(a <= match.start() < b for a, b in spans):
+    for said, value, start, stop in in_english(text):
+        if any(a <= start < b for a, b in spans):
             continue
-        value = float(_WORDS[match[0].casefold()])
         if (
             value != 1
-            or _QUADRANTS.match(text[match.end() :])
-            or _lesion_follows(text, match.end())
+            or _QUADRANTS.match(text[stop:])
+            or (_lesion_follows(text, stop) and not _NOT_A.search(text[:start]))
         ):
-            yield match[0], value, 0.0, match.start(), match.end()
-    for match in _SPELT_HAN.finditer(text):
-        yield match[1], float(_HAN[match[1]]), 0.0, match.start(), match.end(1)
-    for match in re.finditer(r"\b(?:grade|stage)\s+(IV|I{1,3})\b", text, re.IGNORECASE):
+            yield said, value, 0.0, start, stop
+    for said, value, start, stop in (*in_chinese(text), *ordinals(text)):
+        yield said, value, 0.0, start, stop
+    for match in _EVERY_QUADRANT.finditer(text):
+        yield match[0], 4.0, 0.0, match.start(), match.start("of" if match["of"] else "of2")
+    for match in re.finditer(r"\b(?:grade|stage|degree)\s+(IV|I{1,3})\b", text, re.IGNORECASE):
         yield match[1], float(_ROMAN[match[1].casefold()]), 0.0, match.start(1), match.end(1)
+    for match in re.finditer(r"([Ⅰ-Ⅳ]|\bI{1,3}|\bIV)(?=\s*[级期])", text):
+        value = float(_ROMAN[unicodedata.normalize("NFKC", match[1]).casefold()])
+        yield match[1], value, 0.0, match.start(1), match.end(1)
 
 
 def _lesion_follows(text: str, stop: int) -> bool:
@@ -268,6 +296,8 @@ def _placed(
     bound = next(
         (mark for mark, at in ((">", _MORE), ("<", _LESS), ("~", _ABOUT)) if at.search(before)), ""
     )
+    if re.match(r"\s*[余多]\s*[处枚个块]|\+", text[stop:]):
+        bound = ">"
     role = _role(number, text, clause, unit, mentions, earlier)
     near = _near(start, stop + len(unit), text, clause, mentions)
     return Number(said, value, step, role, unit, bound, clause, start, stop, near)
@@ -306,6 +336,8 @@ def _role(
         return "quadrants"
     before = text[max(0, start - 40) : start]
     if _GRADE_BEFORE.search(before) or (_GRADE_AFTER.match(after) and not unit):
+        return "grade"
+    if ORDINAL.match(text, start):
         return "grade"
     if earlier and earlier[-1].role in ("grade", "kept"):
         between = text[earlier[-1].stop : start]

@@ -56,6 +56,8 @@ def candidates(bench: "Bench", number: Number, claims: Claims, pool: Sequence[Fa
     ][:1]
     if number.role == "measure" and measures:
         left = _only(bench, left, measures)
+    if number.turn and number.turn not in LESIONS:
+        return _only(bench, left, [number.turn])
     for qualifier in QUALIFIERS:
         if qualifier in claims.tags():
             left = _narrowed(bench, left, [qualifier])
@@ -91,7 +93,8 @@ def agrees(number: Number, fact: Fact, *, chance: bool = False) -> str:
     if not _same(number, float(fact.value), 1.0):
         return "number"
     if not is_known_unit(fact.unit):
-        return ""  # of a unit whose words are not known nothing can be said
+        # of a unit whose words are not known: another, known one is not it
+        return "unit" if number.unit and number.unit.casefold() != fact.unit.casefold() else ""
     return "" if same_unit(number.unit, fact.unit) else "unit"
 
 

@@ -12,8 +12,9 @@ class Problem:
     Attributes:
         kind: ``"uncited"``, ``"unknown-id"``, ``"citation"`` (what it says is not in what it
             cites), ``"number"``, ``"unit"``, ``"side"``, ``"grade"``, ``"severity"``,
-            ``"negation"``, ``"quality"``, ``"unsupported"`` (no finding tells it) or
-            ``"unchecked"`` (nothing in it was understood).
+            ``"negation"``, ``"quality"``, ``"certainty"`` (other values are not
+            excluded), ``"language"`` (a draft in another than was asked for), ``"unsupported"``
+            (no finding tells it) or ``"unchecked"`` (nothing in it was understood).
         said: the words.
         found: what the findings say instead.
     """

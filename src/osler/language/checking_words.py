@@ -5,6 +5,7 @@ A number is compared with a finding where both have a tag in common: ``lesion-co
 is about ``count`` and ``haemorrhages``, and so is "12 haemorrhages".
 """
 
+import re
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import Final
@@ -60,7 +61,7 @@ _TOPICS: Final[Mapping[str, tuple[str, str]]] = {
     "information-dimension": ("information dimension", "信息维数"),
     "correlation-dimension": ("correlation dimension", "关联维数"),
     "bifurcations": ("bifurcation|branching point", "分叉|分叉数|分叉点"),
-    "temporal-angle": ("temporal angle|main temporal angle|arcade angle", "颞侧主夹角|颞侧夹角"),
+    "temporal-angle": ("temporal angle|main temporal angle|arcade angle|temporal arcade", "颞侧主夹角|颞侧夹角"),
     "diameter": ("diameter|calibre|width", "管径|直径|中位管径"),
     "quadrants": ("quadrant", "象限"),
     "far": ("distance|from the fovea|away from the fovea|nearest|closest|reach the fovea|reaches the fovea", "距中心凹|距黄斑中心凹|最近处|距离|累及中心凹"),
@@ -84,12 +85,17 @@ _TOPICS: Final[Mapping[str, tuple[str, str]]] = {
     "scale": ("scale|pixel spacing", "比例尺|像素间距"),
     "normal": ("normal fundus|normal retina|healthy retina|healthy fundus|no abnormality|unremarkable|no abnormalities", "眼底正常|未见异常|未见明显异常"),
     # what no finding of a photograph of the fundus tells, besides what the vocabulary names
-    "beyond:treatment": ("treatment|treat|treated|therapy|drug|medication|injection|injected|laser|photocoagulation|surgery|vitrectomy|operation|anti vegf|dose|prescribe|insulin|mg", "治疗|用药|药物|注射|激光|手术|光凝|剂量|胰岛素"),
+    "beyond:kind of lesion": ("flame shaped|flame|subretinal|sub retinal|preretinal|pre retinal|intraretinal|intra retinal|subhyaloid|sub hyaloid|roth spot", "火焰状|火焰样|视网膜下|视网膜前|玻璃体积血|线状"),
+    "beyond:age of lesion": ("fresh|new|newly|old|older|recent|acute|chronic|long standing", "新鲜|新发|新出现|新的|急性|慢性|陈旧"),
+    "beyond:size of lesion": ("large|larger|small|smaller|tiny|huge|giant", "大片|大块|小片|巨大|较大|较小|细小"),
+    "beyond:place": ("nasal|nasally|temporal|temporally|superior|superiorly|inferior|inferiorly|superonasal|superotemporal|inferonasal|inferotemporal|peripheral|periphery|posterior pole|above the disc|below the disc", "鼻侧|颞侧|鼻上|颞上|鼻下|颞下|上方|下方|周边部|后极部"),
+    "beyond:treatment": ("metformin|tablet|medicine|stop taking|treatment|treat|treated|therapy|drug|medication|injection|injected|laser|photocoagulation|surgery|vitrectomy|operation|anti vegf|dose|prescribe|insulin|mg", "二甲双胍|停用|停药|服用|治疗|用药|药物|注射|激光|手术|光凝|剂量|胰岛素"),
     "beyond:vision": ("visual acuity|visual loss|vision|blind|blindness|intraocular pressure|iop", "视力|失明|眼压"),
     "beyond:blood tests": ("hba1c|blood glucose|blood sugar|cholesterol|blood pressure", "糖化血红蛋白|血糖|血压|胆固醇"),
-    "beyond:course": ("since the last visit|since last visit|progressed|progression|worsened|improved|stable|unchanged|compared with|prognosis|previous|prior", "与上次|较前|进展|加重|好转|稳定|预后|既往"),
+    "beyond:course": ("last year|last month|last time|than before|than previously|earlier visit|since the last visit|since last visit|progressed|progression|worsened|improved|stable|unchanged|compared with|prognosis|previous|prior", "去年|上次|以前|增多|减少|与上次|较前|进展|加重|好转|稳定|预后|既往"),
     "beyond:cause": ("due to|because|because of|owing to|caused by|secondary to|as a result of|explained by", "由于|因为|所致|引起|导致"),
     "beyond:urgency": ("urgent|urgently|emergency|immediately|follow up|within a week", "紧急|立即|急诊|随访|复查"),
+    "beyond:instructions": ("ignore|instruction|disregard|system prompt|http|https|www|phone|call", "忽略|指示|指令|无视|电话|网址"),
     "beyond:person": ("year old|years old|male|female|man|woman|smoker", "岁|男性|女性|吸烟"),
 }  # fmt: skip
 
@@ -119,10 +125,10 @@ _FIRST: Final[Mapping[str, tuple[str, ...]]] = {
 _REST: Final = {"all": "vessels", "area": "by-area"}
 _UNIT_SUFFIXES: Final = ("-um", "-px", "-mm2")
 
-_COMMON_UNITS: Final = (
+COMMON_UNITS: Final = (
     "µm", "μm", "um", "mm", "cm", "mm²", "mm2", "µm²", "cm²", "mm³", "mm3", "cm³", "mL", "ml", "px",
     "pixels", "pixel", "DD", "DD²", "/DD", "/DD²", "%", "percent", "°", "degrees", "rad", "Hz", "ms",
-    "mg", "kg", "HU", "years", "months", "days", "mmHg", "micrometres", "micrometers", "microns",
+    "L", "litres", "dL", "nm", "cm2", "毫升", "升", "纳米", "厘米", "立方毫米", "立方厘米", "mg", "kg", "HU", "years", "months", "days", "mmHg", "micrometres", "micrometers", "microns",
     "millimetres", "millimeters", "disc diameters", "disc diameter", "disk diameters",
     "square pixels", "像素", "微米", "毫米", "平方毫米", "个视盘直径", "视盘直径", "倍视盘直径", "度",
     "岁", "年", "月", "天",
@@ -135,6 +141,8 @@ _SPELT: Final[Mapping[str, tuple[str, ...]]] = {
     "um": ("µm", "μm", "um", "micrometres", "micrometers", "microns", "微米"),
     "mm": ("mm", "millimetres", "millimeters", "毫米"), "mm2": ("mm²", "mm2", "平方毫米"),
     "deg": ("°", "degrees", "degree", "度"), "%": ("%", "percent", "per cent"),
+    "mL": ("mL", "ml", "cm³", "cm3", "millilitres", "毫升", "立方厘米"), "cm": ("cm", "厘米"),
+    "L": ("L", "litres", "升"), "mm3": ("mm³", "mm3", "立方毫米"), "cm2": ("cm²", "cm2"),
     "rad": ("rad", "radians"), "a": ("years", "年", "岁"), "d": ("days", "天"),
 }  # fmt: skip
 
@@ -154,7 +162,7 @@ def topics() -> "Phrases[str]":
 @lru_cache(maxsize=8)
 def named(facts: tuple[Fact, ...]) -> "Phrases[str]":
     """The names of the findings themselves, each standing for that finding."""
-    units = {unit.casefold() for unit in _COMMON_UNITS}
+    units = {unit.casefold() for unit in COMMON_UNITS}
     return Phrases(
         (fact.name, f"fact:{fact.id}")
         for fact in facts
@@ -197,11 +205,35 @@ def tags_of(fact: Fact) -> frozenset[str]:
     return frozenset(tags)
 
 
+COMPARED: Final = re.compile(
+    r"\b(?P<times>(?:\w+ )?(?:twice|times|double|half) )?(?:(?P<more>more|as many)|(?P<less>fewer|less)) "
+    r"(?P<one>[a-z -]{4,24}?) (?:than|as) (?P<other>[a-z -]{4,24})"
+    r"|(?P<one_are>[a-z -]{4,24}?) (?:are|were) (?:(?P<more_are>more)|(?:fewer|less))(?: \w+)? "
+    r"than (?P<other_are>[a-z -]{4,24})"
+    r"|(?P<one_zh>[\u4e00-\u9fff]{2,6})(?:(?P<more_zh>多于|比)|(?P<less_zh>少于))(?P<other_zh>[\u4e00-\u9fff]{2,6})",
+    re.IGNORECASE,
+)
+"""More of one thing than of another."""
+
+
+def lesion_in(text: str) -> str:
+    """The lesion that a few words name; empty where they name none."""
+    return next((f.value for f in topics().find(tokens(text)) if f.value in LESIONS), "")
+
+
+SPECIAL: Final = re.compile(
+    r"flame|sub-?\s?retinal|pre-?\s?retinal|intra-?\s?retinal|hyaloid|vitreous|roth"
+    r"|火焰|视网膜[下前内]|玻璃体",
+    re.IGNORECASE,
+)
+"""Kinds of a lesion that no finding tells apart."""
+
+
 def unit_after(text: str) -> str:
     """The unit that stands at the head of a text, as written; empty where there is none."""
     text = text.lstrip(" \u00a0\u202f")
     best = ""
-    for unit in _COMMON_UNITS:
+    for unit in COMMON_UNITS:
         if len(unit) > len(best) and text[: len(unit)].casefold() == unit.casefold():
             after = text[len(unit) : len(unit) + 1]
             if not (unit[-1].isascii() and unit[-1].isalpha() and after.isalnum()):

@@ -6,14 +6,16 @@ cites, and those that do not stand are taken out and counted. The rule-based rep
 touched; where the engine is down, slow or writes nonsense, it stands alone and says so.
 """
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from osler.errors import RecipeError
-from osler.io.html_draft import CHECK, DRAFTED, PASSED
+from osler.io.html_draft import CHECK, DRAFTED, PASSED, UNREAD
 from osler.io.wording import LANGUAGES, known_language
 from osler.language.checking import Checked, Report, check
+from osler.language.checking_outcome import Problem
 from osler.language.engine import Engine, EngineError, Message
 from osler.language.facts import Fact, as_json, bounded, facts
 from osler.record import Case, Passage, Source
@@ -27,6 +29,8 @@ LIMIT: Final = 1500
 FAILED, NO_DRAFT = "draft-failed-check", "draft-missing"
 """Flags of a draft of which sentences are gone, and of one that is not there."""
 
+_HAN: Final = re.compile(r"[\u3400-\u9fff]")
+_LATIN: Final = re.compile(r"[A-Za-z]")
 _SECTIONS: Final = ("quality", "findings", "impression")
 
 _ASKED: Final = {
@@ -92,7 +96,9 @@ class Draft:
         """What the draft is marked with."""
         if self.report is None or not self.kept:
             return NO_DRAFT
-        return PASSED if self.report.passed else FAILED
+        if not self.report.passed:
+            return FAILED
+        return UNREAD if self.report.unread else PASSED
 
 
 def draft(case: Case, engine: Engine, *, language: str = "en", limit: int = LIMIT) -> Draft:
@@ -120,10 +126,21 @@ def draft(case: Case, engine: Engine, *, language: str = "en", limit: int = LIMI
     try:
         text = engine.write(messages(told, language=language), limit=limit)
         out.report = check(text, told)
+        _refuse_others(out.report, language)
     except EngineError as error:
         out.error = " ".join(str(error).split())
     _add(case, out, language)
     return out
+
+
+def _refuse_others(report: Report, language: str) -> None:
+    """Sentences in another language than the report's are wrong: its reader may not know it."""
+    for number, one in enumerate(report.sentences):
+        han = len(_HAN.findall(one.text))
+        other = han > len(_LATIN.findall(one.text)) if language == "en" else not han
+        if other and one.stands:
+            wrong = Problem("language", one.text[:120], "")
+            report.sentences[number] = replace(one, problems=(wrong,))
 
 
 def messages(told: Sequence[Fact], *, language: str) -> list[Message]:
@@ -143,6 +160,11 @@ def _chosen(told: Sequence[Fact]) -> list[Fact]:
     return sorted(told, key=lambda f: (place(f), f.id.count("."), "not-computed" in f.flags))[
         :MOST_TOLD
     ]
+
+
+def _flags(sentence: Checked, out: Draft) -> tuple[str, ...]:
+    failed = (FAILED,) if out.flag == FAILED else ()
+    return (DRAFTED, *failed, *((UNREAD,) if sentence.unread else ()))
 
 
 def drafted_by(engine: str) -> str:
@@ -168,7 +190,7 @@ def _add(case: Case, out: Draft, language: str) -> None:
                     language=language,
                     section=sentence.section,
                     evidence=sentence.cited,
-                    flags=(DRAFTED,) if out.flag == PASSED else (DRAFTED, out.flag),
+                    flags=_flags(sentence, out),
                 )
             )
         )
@@ -199,7 +221,9 @@ _KINDS: Final = {
     "severity": ("with another severity", "程度不符"),
     "negation": ("the opposite of what was found", "与所见相反"),
     "quality": ("with another quality", "质量判断不符"),
+    "certainty": ("more certain than the findings", "比所见更肯定"),
     "unsupported": ("saying what no finding says", "无所见支持"),
+    "language": ("in another language", "使用了其他语言"),
     "unchecked": ("that could not be checked", "无法核对"),
 }  # fmt: skip
 
@@ -220,11 +244,12 @@ def said_of(out: Draft, *, language: str) -> str:
             if zh
             else "The language engine wrote no sentence; the rule-based report stands."
         )
-    if not gone and out.flag == PASSED:
+    left = _unread(out, zh=zh)
+    if not gone and not _cut(out):
         return (
-            f"语言引擎撰写的 {whole} 个句子均与所见一致。"
+            f"语言引擎撰写的 {whole} 个句子均与所见一致{left}。"
             if zh
-            else f"All {whole} drafted sentences agree with the findings they cite."
+            else f"All {whole} drafted sentences agree with the findings they cite{left}."
         )
     counts: dict[str, int] = {}
     for sentence in out.removed:
@@ -235,10 +260,24 @@ def said_of(out: Draft, *, language: str) -> str:
     )
     cut = ("；过长部分未读" if zh else "; what was too long was not read") if _cut(out) else ""
     return (
-        f"核对未通过：语言引擎撰写的 {whole} 个句子中有 {gone} 个被删除（{why}）{cut}。"
+        f"核对未通过：语言引擎撰写的 {whole} 个句子中有 {gone} 个被删除（{why}）{cut}{left}。"
         if zh
         else f"The draft failed its check: {gone} of {whole} drafted sentences were removed "
-        f"({why}){cut}."
+        f"({why}){cut}{left}."
+    )
+
+
+def _unread(out: Draft, *, zh: bool) -> str:
+    """The words of sentences that stand which no rule reads."""
+    held = [s for s in out.kept if s.unread]
+    if not held:
+        return ""
+    words = list(dict.fromkeys(word for s in held for word in s.unread))[:12]
+    said = "、".join(words) if zh else ", ".join(words)
+    return (
+        f"；其中 {len(held)} 句含有未经核对的词：{bounded(said)}"
+        if zh
+        else f"; {len(held)} of them hold words that were not checked: {bounded(said)}"
     )
 
 

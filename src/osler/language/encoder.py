@@ -20,8 +20,7 @@ from osler.bundles import Bundle
 from osler.errors import InputError, OslerError, RecipeError
 from osler.language.bundle_features import FeatureBundle
 from osler.language.index_parts import EncoderSaid
-from osler.language.searching import unit
-from osler.language.text_encoder import TextEncoder, open_text_encoder
+from osler.models.text_encoder import TextEncoder, open_text_encoder, unit
 from osler.record import Case, Image
 
 Vectors = NDArray[np.float32]
@@ -135,7 +134,7 @@ class NetworkEncoder(Encoder):
             return super().texts(texts)
         import torch
 
-        from osler.language.text_encoder import clean
+        from osler.models.text_encoder import clean
 
         cleaned = [clean(one) for one in texts]
         if not all(cleaned):
@@ -204,12 +203,14 @@ class BundleEncoder(Encoder):
     def texts(self, texts: Sequence[str]) -> Vectors:  # noqa: D102
         if not self.said.texts:
             return super().texts(texts)
-        from osler.language.text_encoder import clean
+        from osler.models.text_encoder import clean
+        from osler.tasks.image_text_words import as_taught
 
         cleaned = [clean(one) for one in texts]
         if not all(cleaned):
             raise InputError("a text says nothing")
-        vectors, _ = self._task.embedded(cleaned)
+        # as the texts that taught: bare keywords lie elsewhere than keywords in the caption
+        vectors, _ = self._task.embedded([as_taught(one, self._task.settings) for one in cleaned])
         return unit(vectors)
 
     def _one(self, image: Image) -> NDArray[np.float32]:

@@ -17,6 +17,8 @@ from osler.language.engine import Engine, EngineError, Message
 
 _MOST_CONFIG: Final = 4 << 20  # bytes
 _PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
+CAPTION: Final = "Describe this picture."
+"""What a model of conversations is asked for a caption."""
 _ASSISTANT: Final = "\n\nAssistant:"
 
 
@@ -117,7 +119,7 @@ class FolderEngine(Engine):
                     top_p=None,
                     top_k=None,
                     max_time=self._timeout,
-                    pad_token_id=self._pad(),
+                    **self._padded(),
                 )
         except Exception as error:  # noqa: BLE001 - out of memory, or a folder whose parts do not fit
             raise EngineError(
@@ -134,6 +136,37 @@ class FolderEngine(Engine):
         start = length if whole.shape[0] > length and not self._answers_apart() else 0
         return str(self._tokenizer.decode(whole[start:], skip_special_tokens=True))
 
+    def caption(self, image: NDArray[np.uint8], *, limit: int) -> str:
+        """What a model that was taught no conversation, such as BLIP, writes of a picture alone.
+
+        Args:
+            image: ``(3, H, W)``.
+            limit: most tokens.
+
+        Raises:
+            EngineError: it sees no images, or fails.
+        """
+        import torch
+        from PIL import Image as Picture
+
+        if not self.sees_images:
+            raise EngineError(f"the engine '{self.name}' sees no images")
+        if self._has_template() or not self._captions():
+            return self.write([Message("user", CAPTION)], images=[image], limit=limit)
+        picture = Picture.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
+        try:
+            given = self._speaker(images=[picture], return_tensors="pt").to(self._model.device)
+            with torch.inference_mode():
+                written = self._model.generate(
+                    pixel_values=given["pixel_values"], max_new_tokens=limit, do_sample=False,
+                    num_beams=1, max_time=self._timeout, **self._padded(),
+                )  # fmt: skip
+        except Exception as error:  # noqa: BLE001 - as above
+            raise EngineError(
+                f"the engine '{self.name}' failed ({type(error).__name__}); ask it in words"
+            ) from None
+        return str(self._tokenizer.decode(written[0], skip_special_tokens=True)).strip()
+
     def _inputs(self, turns: Sequence[Message], images: Sequence[NDArray[np.uint8]]) -> Any:
         """Tokens, by the folder's own template of a conversation where it has one."""
         if not self.sees_images:
@@ -146,7 +179,19 @@ class FolderEngine(Engine):
         pictures = [Picture.fromarray(np.ascontiguousarray(i.transpose(1, 2, 0))) for i in images]
         text = self._in_turns(turns, count=len(pictures))
         given = {"images": pictures} if pictures else {}
-        return self._speaker(text=[text], return_tensors="pt", **given)
+        inputs = self._speaker(text=[text], return_tensors="pt", **given)
+        # InstructBLIP's way of seeing reads the head of the question; all of it goes to the model
+        if (room := self._read_in_seeing()) is not None:
+            for name in ("qformer_input_ids", "qformer_attention_mask"):
+                if name in inputs:
+                    inputs[name] = inputs[name][:, :room]
+        return inputs
+
+    def _read_in_seeing(self) -> int | None:
+        """Tokens of the question that the way of seeing takes, where it reads any."""
+        config = getattr(self._model.config, "qformer_config", None)
+        size = getattr(config, "max_position_embeddings", None)
+        return size if isinstance(size, int) and size > 0 else None
 
     def _has_template(self) -> bool:
         return bool(getattr(self._speaker, "chat_template", None))
@@ -188,6 +233,16 @@ class FolderEngine(Engine):
         config = self._model.config
         text = getattr(config, "text_config", None) or config
         return bool(getattr(text, "is_encoder_decoder", False))
+
+    def _captions(self) -> bool:
+        """Whether it writes of a picture without being asked anything."""
+        config = self._model.config
+        first = getattr(getattr(config, "text_config", config), "bos_token_id", None)
+        return config.model_type in ("blip", "blip-2") and isinstance(first, int)
+
+    def _padded(self) -> dict[str, int | None]:
+        # BLIP hands on its own, and takes no other
+        return {} if self._model.config.model_type == "blip" else {"pad_token_id": self._pad()}
 
     def _pad(self) -> int | None:
         for name in ("pad_token_id", "eos_token_id"):

@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 
 from osler.errors import InputError, OutputError, RecipeError, UnreadableError
 from osler.language import index_parts as parts
-from osler.language.index_cells import Cells, build_cells
 from osler.language.index_entry import KINDS, Entry, Hit, Kind
+from osler.language.index_graph import Graph, build_graph
 from osler.language.index_parts import EncoderSaid, Lines, Listed, Part
-from osler.language.searching import nearest, unit
+from osler.language.searching import nearest
+from osler.models.text_encoder import unit
 
 __all__ = ("KINDS", "Entry", "Hit", "Index", "Kind")
 
@@ -87,7 +88,7 @@ class Index:
         """
         path = Path(folder)
         listed = parts.read_list(path)
-        for part in (*listed.parts, *([listed.cells] if listed.cells else [])):
+        for part in (*listed.parts, *([listed.graph] if listed.graph else [])):
             parts.check_sizes(path, part)
         return cls(path, listed)
 
@@ -97,7 +98,7 @@ class Index:
         Raises:
             UnreadableError: a file has changed.
         """
-        for part in (*self.listed.parts, *([self.listed.cells] if self.listed.cells else [])):
+        for part in (*self.listed.parts, *([self.listed.graph] if self.listed.graph else [])):
             parts.check_content(self.folder, part)
 
     def __len__(self) -> int:
@@ -191,7 +192,7 @@ class Index:
         kind: Kind | None = None,
         own: Sequence[int] | None = None,
         approximate: bool = False,
-        probes: int = 32,
+        effort: int = 64,
     ) -> list[list[Hit]]:
         """The entries nearest to each query, the nearest first.
 
@@ -200,19 +201,19 @@ class Index:
             k: how many.
             kind: only images or only texts.
             own: for each query the group (``groups``) that is left out, -1 for none.
-            approximate: look into the cells that are nearest to the query only; needs ``build``.
-            probes: how many cells.
+            approximate: follow a graph of near neighbours; needs ``build``.
+            effort: so many neighbours are followed at a time: more find more, and take longer.
 
         Raises:
             InputError: the index is empty, or the shapes do not fit.
-            RecipeError: ``approximate``, and no cells were built.
+            RecipeError: ``approximate``, and no graph was built.
         """
         if not len(self):
             raise InputError(f"the index '{self.folder}' is empty; add to it by 'osler index'")
-        found = self._nearest(queries, k, kind, own, probes if approximate else None)
+        found = self._nearest(queries, k, kind, own, effort if approximate else None)
         return [[Hit(row, score, self.entry(row)) for row, score in one] for one in found]
 
-    def build(self, *, cells: int | None = None, seed: int = 0) -> None:
+    def build(self) -> None:
         """Make the approximate index of all rows there are; what is added later is searched whole.
 
         Raises:
@@ -220,8 +221,7 @@ class Index:
             OutputError: it cannot be written.
         """
         stored = [self._vectors(part) for part in self.listed.parts]
-        made = build_cells(self.folder, stored, cells=cells, seed=seed)
-        self._replace(cells=made)
+        self._replace(graph=build_graph(self.folder, stored))
 
     def learn_known(self, *, most: int = 1000, seed: int = 0) -> None:
         """Learn how near entries are to the nearest of another group: see ``likeness``.
@@ -306,27 +306,27 @@ class Index:
         k: int,
         kind: Kind | None,
         own: Sequence[int] | NDArray[np.int64] | None,
-        probes: int | None,
+        effort: int | None,
     ) -> list[list[tuple[int, float]]]:
         asked = unit(np.atleast_2d(queries))
         allowed = None if kind is None else self._kinds == KINDS.index(kind)
         left_out = None if own is None else np.asarray(own, np.int64)
         found: list[list[tuple[int, float]]] = [[] for _ in asked]
         start = 0
-        if probes is not None:
-            if self.listed.cells is None:
+        if effort is not None:
+            if self.listed.graph is None:
                 raise RecipeError(
-                    f"the index '{self.folder}' has no cells to look into; make them by "
+                    f"the index '{self.folder}' has no graph to follow; make one by "
                     "'osler index --approximate', or search exactly"
                 )
-            cells = Cells.open(self.folder, self.listed.cells, self.listed)
+            start = self.listed.graph.count
             for query, vector in enumerate(asked):
-                rows, scores = cells.search(
-                    vector, k, probes, allowed, self._groups,
-                    None if left_out is None else int(left_out[query]),
-                )  # fmt: skip
+                may = None if allowed is None else allowed[:start]
+                if left_out is not None and left_out[query] >= 0:
+                    others = self._groups[:start] != left_out[query]
+                    may = others if may is None else may & others
+                rows, scores = self._graph.search(vector, k, effort, may)
                 found[query] += list(zip(rows.tolist(), scores.tolist(), strict=True))
-            start = self.listed.cells.count
         begin = 0
         for part in self.listed.parts:
             end = begin + part.count
@@ -349,7 +349,7 @@ class Index:
         listed = Listed.model_validate({**self.listed.model_dump(), **_dumped(changed)})
         parts.write_list(self.folder, listed, before=self.listed)
         self.listed = listed
-        for name in ("_ends", "_groups", "_kinds", "_digests", "_lines"):
+        for name in ("_ends", "_groups", "_kinds", "_digests", "_lines", "_graph"):
             self.__dict__.pop(name, None)
 
     def _new(self, digests: Sequence[bytes]) -> list[int]:
@@ -393,6 +393,11 @@ class Index:
             for part in self.listed.parts
         ]
         return np.concatenate(pieces) if pieces else np.empty((0, *tail), dtype)
+
+    @cached_property
+    def _graph(self) -> Graph:
+        assert self.listed.graph is not None
+        return Graph.open(self.folder, self.listed.graph, self.listed, self.vectors)
 
     @cached_property
     def _ends(self) -> NDArray[np.int64]:

@@ -60,7 +60,7 @@ class Part(_Strict):
         files: name to size and digest.
     """
 
-    name: str = Field(pattern=r"^(part|cells)-[0-9a-f]{12}$")
+    name: str = Field(pattern=r"^(part|graph)-[0-9a-f]{12}$")
     count: int = Field(gt=0)
     files: dict[str, FileOf]
 
@@ -102,7 +102,7 @@ class Listed(_Strict):
         names: whether entries say the patient and the case, which the user asked for.
         groups: how many groups there are.
         parts: in the order of their rows.
-        cells: the approximate index, if there is one; its count is that of the rows it covers.
+        graph: the approximate index, if there is one; its count is that of the rows it covers.
         known: sorted cosines of entries to the nearest entry that is not of their own group, by
             ``image-image`` and so on: what "like something here" means.
     """
@@ -114,7 +114,7 @@ class Listed(_Strict):
     names: bool = False
     groups: int = Field(0, ge=0)
     parts: tuple[Part, ...] = ()
-    cells: Part | None = None
+    graph: Part | None = None
     known: dict[str, list[float]] = {}
 
     @property
@@ -194,7 +194,7 @@ def write_list(folder: Path, listed: Listed, *, before: Listed | None) -> None:
 
 
 @contextmanager
-def new_folder(folder: Path, kind: Literal["part", "cells"]) -> Iterator[Path]:
+def new_folder(folder: Path, kind: Literal["part", "graph"]) -> Iterator[Path]:
     """A folder for a new part, which stays only where all goes well.
 
     Raises:

@@ -19,7 +19,7 @@ from osler.language.sentences import sentences, without_controls
 from osler.language.terms import Found, Token, plain, tokens
 
 if TYPE_CHECKING:
-    from osler.language.text_encoder import TextEncoder
+    from osler.models.text_encoder import TextEncoder
 
 FLAG: Final = "near-miss"
 _MOST: Final = 400  # phrases that are asked about in one text

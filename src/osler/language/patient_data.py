@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from osler.errors import InputError
+from osler.language.patient_spelt import acuity_spelt, diabetes_spelt, pregnancy_spelt
 from osler.record import Case, Code, Label, Measurement, Table
 
 _MOST_BYTES: Final = 1_000_000
@@ -40,7 +41,7 @@ class _Number(NamedTuple):
 _NUMBERS: Final[Mapping[str, _Number]] = {
     "age": _Number(("age", "age_years", "年龄"), ("30525-0", "21612-7"), (("a", 1, 0), ("years", 1, 0), ("year", 1, 0), ("y", 1, 0), ("岁", 1, 0)), 0, 120, bare=True),
     "diabetes_years": _Number(("diabetes_years", "diabetes_duration", "duration", "duration_of_diabetes", "years_of_diabetes", "糖尿病病程", "病程"), (), (("a", 1, 0), ("years", 1, 0), ("year", 1, 0), ("y", 1, 0), ("年", 1, 0)), 0, 100, bare=True),
-    "hba1c": _Number(("hba1c", "a1c", "hemoglobin_a1c", "haemoglobin_a1c", "糖化血红蛋白"), ("4548-4", "17856-6", "59261-8"), (("%", 1, 0), ("mmol/mol", 0.09148, 2.152)), 3, 20),
+    "hba1c": _Number(("hba1c", "a1c", "hemoglobin_a1c", "haemoglobin_a1c", "糖化血红蛋白"), ("4548-4", "17856-6", "59261-8"), (("%", 1, 0), ("mmol/mol", 0.09148, 2.152), ("percent", 1, 0)), 3, 20),
     "systolic": _Number(("systolic", "sbp", "systolic_blood_pressure", "systolic_bp", "收缩压"), ("8480-6",), (("mm[Hg]", 1, 0), ("mmHg", 1, 0)), 50, 300, bare=True),
     "diastolic": _Number(("diastolic", "dbp", "diastolic_blood_pressure", "diastolic_bp", "舒张压"), ("8462-4",), (("mm[Hg]", 1, 0), ("mmHg", 1, 0)), 20, 200, bare=True),
     "ldl": _Number(("ldl", "ldl_cholesterol", "ldl_c", "低密度脂蛋白", "低密度脂蛋白胆固醇"), ("13457-7", "18262-6", "2089-1", "22748-8"), (("mmol/L", 1, 0), ("mg/dL", 1 / 38.67, 0)), 0.1, 20),
@@ -66,6 +67,16 @@ _CODED: Final = {"82810-3": "pregnant", "72166-2": "smoking", "46098-0": "sex", 
 _TREATMENT: Final = ("treatment", "medication", "medications", "drugs", "治疗", "用药")
 _PRESSURE: Final = ("blood_pressure", "bp", "血压")
 _STATED: Final = {"type-1-diabetes": "type 1", "type-2-diabetes": "type 2", "diabetes": "yes"}
+PATIENT: Final = "patient"
+"""The table of a file that holds nothing but a patient's values."""
+_WEEKS: Final = ("gestational_age", "gestational_weeks", "weeks_pregnant", "孕周", "妊娠周数")
+_WHO: Final = re.compile(
+    r"name|(?:^|_)(?:id|mrn|dob|nhs|ssn)(?:_|$)|identifier|number|birth|date|address|phone|mail|"
+    r"姓名|编号|号码|出生|日期|住址|地址|电话|note|comment|备注"
+)  # of the person, not of the patient's values: nobody expects advice on them
+_BRACKETS: Final = re.compile(r"\s*[(（\[]([^()（）\[\]]{1,30})[)）\]]\s*$")
+_EYES: Final = frozenset({"right", "left", "od", "os", "r", "l", "右", "左", "右眼", "左眼"})
+_FERTILE: Final = (10, 60)  # years within which a pregnancy is believed
 _STOP: Final = re.compile(
     r"statin\b|他汀|(?:pril|sartan)\b|普利|沙坦|ACE inhibitor|angiotensin receptor", re.IGNORECASE
 )
@@ -74,6 +85,7 @@ _ASPIRIN: Final = re.compile(r"aspirin|acetylsalicylic|阿司匹林", re.IGNOREC
 _BY_NAME: Final = {
     **{name: key for key, number in _NUMBERS.items() for name in number.names},
     **{name: key for key, (names, _) in _WORDS.items() for name in names},
+    **dict.fromkeys(_WEEKS, "weeks_pregnant"),
 }
 _BY_CODE: Final = {
     **{code: key for key, number in _NUMBERS.items() for code in number.loinc},
@@ -156,7 +168,7 @@ def _of_texts(patient: Patient, case: Case) -> None:
                 patient.given["diabetes"] = Given(kind, "", finding.id)
 
 
-def patient_table(path: str | Path, *, name: str = "patient") -> Table:
+def patient_table(path: str | Path, *, name: str = PATIENT) -> Table:
     """A table from a JSON file of a patient's values.
 
     The file is an object of names and values; a value with a unit is ``"8.2 %"`` or
@@ -184,6 +196,9 @@ def patient_table(path: str | Path, *, name: str = "patient") -> Table:
         if isinstance(value, dict) and {"type", "years"} & set(value):
             # {"diabetes": {"type": 2, "years": 12}}
             values |= {f"{key}_{inner}": one for inner, one in value.items()}
+        elif isinstance(value, dict) and value and set(map(str.casefold, value)) <= _EYES:
+            # {"visual_acuity": {"right": "6/12", "left": "6/60"}}
+            values[key] = "; ".join(map(str, value.values()))
         elif isinstance(value, dict):
             values[key] = value.get("value")
             units[key] = str(value.get("unit", ""))[:40]
@@ -210,8 +225,14 @@ def _take(patient: Patient, table: Table, name: str, value: Any, code: Code | No
         else:
             _refuse(patient, "systolic", "not-understood", table.name)
         return
-    if key in _NUMBERS:
-        number, unit = _parted(value, table.units.get(name, ""))
+    if key == "weeks_pregnant":
+        said = pregnancy_spelt(f"{str(value).strip().casefold()[:20].removesuffix('.0')} weeks")
+        said = said or pregnancy_spelt(str(value).strip().casefold()[:40])
+        _word(patient, "pregnant", said, table.name)
+    elif key == "visual_acuity" and isinstance(value, str) and not table.units.get(name):
+        _acuity(patient, value, table.name)
+    elif key in _NUMBERS:
+        number, unit = _parted(value, table.units.get(name) or _bracketed(name))
         if number is None:
             _refuse(patient, key, "not-understood", table.name)
         else:
@@ -219,10 +240,48 @@ def _take(patient: Patient, table: Table, name: str, value: Any, code: Code | No
     elif key in _WORDS:
         said = str(value).strip().casefold()[:80].removesuffix(".0")
         word = _WORDS[key][1].get(said)
-        if word is None:
-            _refuse(patient, key, "not-understood", table.name)
-        else:
-            patient.given[key] = Given(word, "", table.name)
+        if word is None and key == "diabetes":
+            word = _diabetes(patient, said, table.name)
+        elif word is None and key == "pregnant":
+            word = pregnancy_spelt(said)
+        _word(patient, key, word, table.name)
+    elif not key and table.name == PATIENT and not _WHO.search(_plain(name)):
+        patient.not_used.append(NotUsed(_shown(name), *_WHY["no-such-name"], table.name))
+
+
+def _word(patient: Patient, key: str, word: str | None, item: str) -> None:
+    if word is None:
+        _refuse(patient, key, "not-understood", item)
+    else:
+        patient.given[key] = Given(word, "", item)
+
+
+def _diabetes(patient: Patient, said: str, item: str) -> str | None:
+    found = diabetes_spelt(said)
+    if found is not None and found[1] is not None and "diabetes_years" not in patient.given:
+        _number(patient, "diabetes_years", found[1], "a", item)
+    return None if found is None else found[0]
+
+
+def _acuity(patient: Patient, value: str, item: str) -> None:
+    found = acuity_spelt(value.strip().casefold()[:80])
+    if found is None:
+        _refuse(patient, "visual_acuity", "not-understood", item)
+    elif isinstance(found, str):
+        patient.given["low_vision"] = Given("yes", "", item)
+    else:
+        _number(patient, "visual_acuity", found, "1", item)
+
+
+def _bracketed(name: str) -> str:
+    """The unit behind a name, as in ``HbA1c (%)``."""
+    match = _BRACKETS.search(name[:200])
+    return match[1].strip() if match else ""
+
+
+def _shown(name: str) -> str:
+    """A name as it may be printed: short, and of letters, digits and spaces."""
+    return re.sub(r"[^\w .%-]+", " ", name)[:40].strip() or "?"
 
 
 def _key(name: str, code: Code | None) -> str:
@@ -234,7 +293,8 @@ def _key(name: str, code: Code | None) -> str:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\s\-/]+", "_", name.strip().casefold())[:120]
+    bare = _BRACKETS.sub("", name[:200])
+    return re.sub(r"[\s\-/]+", "_", bare.strip().casefold())[:120]
 
 
 def _parted(value: Any, unit: str) -> tuple[float | None, str]:
@@ -275,6 +335,7 @@ _WHY: Final = {
     "implausible": ("no patient can have this value", "该数值不可能"),
     "not-understood": ("it was not understood", "无法理解"),
     "contradiction": ("it contradicts another value", "与其他数值矛盾"),
+    "no-such-name": ("no value of this name is known", "没有这一名称的数值"),
 }
 
 
@@ -294,5 +355,7 @@ def _contradictions(patient: Patient) -> None:
         _refuse(patient, "diastolic", "contradiction", item)
     if patient.given.get("pregnant", Given("", "", "")).value == "yes":
         sex = patient.given.get("sex")
-        if sex and sex.value == "male":
+        if (sex and sex.value == "male") or (
+            age is not None and not _FERTILE[0] <= age < _FERTILE[1]
+        ):
             _refuse(patient, "pregnant", "contradiction", patient.given["pregnant"].item)

@@ -150,18 +150,3 @@ def _again(stored: NDArray[Any], asked: Vectors, rows: NDArray[np.int64], k: int
         out_rows[query, : len(order)] = found[order]
         out_scores[query, : len(order)] = exact[order]
     return Nearest(out_rows, out_scores)
-
-
-def unit(vectors: NDArray[Any]) -> Vectors:
-    """Vectors scaled to length 1, ``(N, D)``.
-
-    Raises:
-        InputError: one is not finite or has no direction.
-    """
-    values = np.asarray(vectors, np.float64)
-    lengths = np.linalg.norm(values, axis=1, keepdims=True)
-    if not np.isfinite(lengths).all() or (lengths == 0).any():
-        bad = np.flatnonzero(~np.isfinite(lengths[:, 0]) | (lengths[:, 0] == 0))
-        raise InputError(f"vector {bad[0]} has no direction: it is zero or not finite")
-    out: Vectors = (values / lengths).astype(np.float32)
-    return out

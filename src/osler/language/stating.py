@@ -12,7 +12,7 @@ from osler.language.sentences import sentences, without_controls
 from osler.record import Case, Code, Finding, Label, Laterality, Measurement, Source, Text, vocab
 
 if TYPE_CHECKING:
-    from osler.language.text_encoder import TextEncoder
+    from osler.models.text_encoder import TextEncoder
 
 SOURCE: Final = Source("algorithm", "osler.language.extraction", __version__)
 

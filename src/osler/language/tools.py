@@ -19,7 +19,7 @@ from osler.errors import InputError, OslerError, RecipeError
 from osler.language import tools_measuring as measuring
 from osler.language.engine import clean
 from osler.language.facts import Fact, as_json, bounded, facts
-from osler.record import Case, Image, Signal, Table, Text
+from osler.record import Case, Image, Passage, Signal, Table, Text
 
 MOST_GIVEN: Final = 12_000
 """Most characters of what one call gives."""
@@ -45,6 +45,10 @@ Search = Callable[[str, int], Sequence[Mapping[str, Any]]]
 
 _Id = Annotated[str, Field(min_length=1, max_length=200)]
 _Place = Annotated[list[float], Field(min_length=2, max_length=3)] | _Id
+
+
+Follow = Callable[[Case, Case], object]
+"""Brings an earlier case onto a later one, and adds to the later one what changed."""
 
 
 class ToolError(OslerError):
@@ -156,6 +160,8 @@ class Toolbox:
         language: of names and sentences.
         identity: leave names, numbers and dates in quoted texts; else they are taken out.
         calls: what was called, oldest first.
+        follow: brings the earlier photograph onto the later one and adds to the later case what
+            changed; called once, where visits are compared.
     """
 
     case: Case
@@ -164,6 +170,8 @@ class Toolbox:
     language: str = "en"
     identity: bool = False
     calls: list[Given] = field(default_factory=list)
+    follow: Follow | None = None
+    _followed: str | None = field(default=None, init=False, repr=False)
     _facts: tuple[int, str, list[Fact]] | None = field(default=None, init=False, repr=False)
 
     TOOLS: ClassVar[Mapping[str, type[_Arguments]]] = {
@@ -289,7 +297,29 @@ class Toolbox:
 
         if self.earlier is None:
             raise InputError("there is no earlier visit at hand")
-        return *compare(self.case, self.earlier, about=asked.about, language=self.language), None
+        values, evidence = compare(
+            self.case, self.earlier, about=asked.about, language=self.language
+        )
+        if self.follow is None:
+            return values, evidence, None
+        if self._followed is None:
+            self._followed = ""
+            try:
+                self.follow(self.earlier, self.case)
+            except OslerError as error:
+                self._followed = bounded(str(error))
+        told = [
+            one
+            for one in self.case.of(Passage)
+            if one.section == "history" and asked.about.casefold() in one.text.casefold()
+        ]
+        followed = [
+            {"words": bounded(one.text, most=500), "evidence": list(one.evidence[:8])}
+            for one in told[:12]
+        ]
+        more = {"followed": followed} | ({"not_followed": self._followed} if self._followed else {})
+        ids = tuple(id for one in told for id in one.evidence)
+        return {**values, **more}, tuple(dict.fromkeys((*evidence, *ids))), None
 
     def _search(self, asked: SearchIndex) -> "_Result":
         if self.search is None:

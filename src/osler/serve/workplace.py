@@ -31,6 +31,7 @@ MOST_CASES: Final = 4
 
 MOST_KNOWN: Final = 10_000
 _MOST_PATH: Final = 4096
+_PHOTOGRAPHS: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 _HANDLE: Final = re.compile(r"case-[0-9a-f]{12}")
 
 
@@ -98,6 +99,8 @@ class Workplace:
             return
         if path.stat().st_size > MOST_BYTES:
             raise InputError(f"the file is larger than {MOST_BYTES >> 30} GB")
+        if _stands_alone(path):
+            return
         with os.scandir(path.parent) as entries:
             self._look_over(entries)  # a header may name other files of its folder
 
@@ -196,6 +199,12 @@ class Workplace:
             finally:
                 case.id = named
         return handle
+
+
+def _stands_alone(path: Path) -> bool:
+    """Whether a file is a photograph by its first bytes, which names no other file."""
+    with path.open("rb") as file:
+        return file.read(8).startswith(_PHOTOGRAPHS)
 
 
 def _walked(folder: Path) -> Iterator["os.DirEntry[str]"]:
