@@ -73,7 +73,7 @@ def asked(
         for one in bundle.card.outputs
     ]
     card = bundle.card.model_copy(update={"settings": settings, "outputs": outputs})
-    return Bundle(card, bundle.folder)
+    return Bundle(card, bundle.folder, relabelled=[SCORES])
 
 
 def embedded(bundle: Bundle, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -91,7 +91,7 @@ def embedded(bundle: Bundle, texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 def _task(bundle: Bundle) -> ImageTextTask:
-    task = task_of(bundle.card)
+    task = task_of(bundle.card) if reads_texts(bundle) else None
     if not isinstance(task, ImageTextTask):
         raise BundleError(
             f"bundle '{bundle.card.name}' is of the task '{bundle.card.task}', which reads no "

@@ -1,8 +1,9 @@
 """A bundle in use: its card, and ONNX Runtime on exactly the bytes that were checked."""
 
+import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession  # type: ignore[import-untyped]
 
 THREADS_VARIABLE = "OSLER_THREADS"
+LABELS = "osler.labels"
+"""The property of a graph that names the channels of its outputs, as JSON."""
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "openvino": "OpenVINOExecutionProvider"}
 _RANGE_SLACK = 1e-3
 _TURN = threading.Lock()
@@ -35,9 +38,11 @@ class Bundle:
         folder: where it lies.
     """
 
-    def __init__(self, card: Card, folder: Path) -> None:
+    def __init__(self, card: Card, folder: Path, *, relabelled: Collection[str] = ()) -> None:
+        """Args: ``relabelled`` are outputs whose labels are asked of the task, not of the graph."""
         self.card = card
         self.folder = folder
+        self._relabelled = frozenset(relabelled)
         self._session: InferenceSession | None = None
         self._others: dict[str, InferenceSession] = {}
         self._lock = threading.Lock()
@@ -82,6 +87,7 @@ class Bundle:
             if self._session is None:
                 session = self._created()
                 self._check_names(session)
+                self._check_labels(session)
                 self._session = session
             return self._session
 
@@ -162,6 +168,28 @@ class Bundle:
                 raise BundleError(
                     f"bundle '{self.card.name}': its card names the {what} {sorted(said)}, its "
                     f"graph {sorted(real)}; the card and the model do not belong together"
+                )
+
+    def _check_labels(self, session: "InferenceSession") -> None:
+        """The card must name the channels as the graph was taught, where the graph says so."""
+        kept = session.get_modelmeta().custom_metadata_map.get(LABELS)
+        if kept is None:
+            return
+        try:
+            taught = {str(name): [str(one) for one in of] for name, of in json.loads(kept).items()}
+        except (ValueError, TypeError, AttributeError) as error:
+            raise BundleError(
+                f"bundle '{self.card.name}': its graph keeps names of labels that cannot be read"
+            ) from error
+        for output in self.card.outputs:
+            said = [label.name for label in output.labels]
+            if output.name in self._relabelled:
+                continue
+            if output.name in taught and said != taught[output.name]:
+                raise BundleError(
+                    f"bundle '{self.card.name}': its card names the labels of '{output.name}' "
+                    f"{', '.join(said)}, its graph was taught {', '.join(taught[output.name])}; "
+                    "put the names of the card back, in that order"
                 )
 
     def _checked(
