@@ -3,6 +3,9 @@
     python benchmarks/fusion.py odir            both eyes, age and sex to eight diseases
     python benchmarks/fusion.py intensive-care  chest X-ray, age, laboratory, note
     python benchmarks/fusion.py survival        the same
+    python benchmarks/fusion.py intensive-care --notes   with the note, without it, and masked; runs
+        of --note none and --note whole first
+    python benchmarks/fusion.py intensive-care --encoders   the masked note counted, and by encoders
     python benchmarks/fusion.py odir --show     figures of what was kept, without training
 
 Five folds of patients. Each network is trained on four of them for a number of steps that was set
@@ -115,7 +118,9 @@ _OUTCOME = re.compile(
 _TESTS = ("temperature", "pO2_saturation", "neutrophil_count", "lymphocyte_count")
 
 
-def chest(data: Path, target: str, *, note: str = "masked", size: int = 64) -> Study:
+def chest(
+    data: Path, target: str, *, note: str = "masked", size: int = 64, encoder: str | None = None
+) -> Study:
     """A chest X-ray, age, laboratory values and a note, to what became of the patient.
 
     All frontal images of a patient teach; the earliest is asked about. Sentences of the note that
@@ -151,7 +156,7 @@ def chest(data: Path, target: str, *, note: str = "masked", size: int = 64) -> S
         ),
     }
     if note != "none":
-        inputs["note"] = _text(texts, patient)
+        inputs["note"] = _sentences(texts, encoder) if encoder else _text(texts, patient)
     there = {name: int(one.present[asked].sum()) for name, one in inputs.items()}
     notes = {
         "patients": int(asked.sum()),
@@ -245,6 +250,17 @@ def _text(texts: Sequence[str], patient: NDArray[np.str_], most: int = 256) -> I
 
     there = np.array([bool(own) for own in words])
     return Inputs({"kind": "text", "channels": most, "size": []}, fold, there)
+
+
+def _sentences(texts: Sequence[str], encoder: str) -> Inputs:
+    """The vector of a text by an encoder that is not taught, as a fused input of kind text."""
+    from osler.models.text_encoder import clean, open_text_encoder
+
+    opened = open_text_encoder(encoder)
+    there = np.array([bool(clean(one)) for one in texts])
+    out = np.zeros((len(texts), opened.dim), np.float32)
+    out[there] = opened.encode([one for one, known in zip(texts, there, strict=True) if known])
+    return Inputs({"kind": "text", "channels": opened.dim, "size": []}, lambda teach: out, there)
 
 
 def folds(study: Study, seed: int = 0) -> NDArray[np.int64]:
@@ -463,6 +479,35 @@ def run(study: Study, work: Path, ways: Sequence[str], minutes: float) -> dict[s
     }  # fmt: skip
 
 
+def notes(data: Path, target: str, work: Path, title: str) -> dict[str, Any]:
+    """What the note adds: all inputs with it as it stands, masked, and without, as kept in work."""
+    study = chest(data, target)
+    fold = folds(study)
+    said = {}
+    for kind in ("none", "masked", "whole"):
+        names = [name for name in study.inputs if kind != "none" or name != "note"]
+        folder = work / (title if kind == "masked" else f"{title}-{kind}")
+        said[f"note: {kind}"] = answers(study, fold, names, "late", folder)["+".join(names)]
+        if kind != "none":
+            said[f"note alone: {kind}"] = answers(study, fold, ["note"], "late", folder)["note"]
+    bases = ["note: none", "note alone: masked", "note: masked"]
+    return {"study": study.notes, "figures": judged(study, fold, said, bases)}
+
+
+def encoders(data: Path, target: str, work: Path, title: str) -> dict[str, Any]:
+    """The masked note counted and read by encoders, alone and beside all other inputs."""
+    said = {}
+    for kind in (None, "words", "minilm"):
+        study = chest(data, target, encoder=kind)
+        fold, folder = folds(study), work / (f"{title}-{kind}" if kind else title)
+        name = kind or "counted"
+        every = list(study.inputs)
+        said[f"note alone: {name}"] = answers(study, fold, ["note"], "late", folder)["note"]
+        said[f"all: {name}"] = answers(study, fold, every, "late", folder)["+".join(every)]
+    bases = ["note alone: counted", "all: counted"]
+    return {"study": study.notes, "figures": judged(study, fold, said, bases)}
+
+
 def main() -> None:
     import os
 
@@ -477,6 +522,8 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--steps", type=int, help="of each training, instead of the study's")
     parser.add_argument("--minutes", type=float, default=60.0, help="of processor time")
+    parser.add_argument("--notes", action="store_true", help="of the chest: what the note adds")
+    parser.add_argument("--encoders", action="store_true", help="of the chest: who reads the note")
     parser.add_argument("--show", action="store_true", help="train nothing")
     said = parser.parse_args()
     import torch
@@ -490,6 +537,13 @@ def main() -> None:
     title = said.study if said.note == "masked" else f"{said.study}-{said.note}"
     if said.steps is not None:
         study, title = replace(study, steps=said.steps), f"{title}-{said.steps}"
+    if said.notes or said.encoders:
+        compare = notes if said.notes else encoders
+        found = compare(said.data, target, said.work, said.study)
+        print(json.dumps(found, indent=1))
+        if said.out:
+            said.out.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        return
     minutes = -1.0 if said.show else said.minutes
     found = run(study, said.work / title, said.ways, minutes)
     text = json.dumps(found, indent=1)

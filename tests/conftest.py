@@ -10,6 +10,12 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("osler", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("osler")
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules that take long begin first, so that no core waits for the last one."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

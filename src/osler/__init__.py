@@ -4,6 +4,7 @@
     case["vessels"].mask                any finding by its id
     case.measurements                   every number, with its unit and its method
     osler.write(case, "out")            report.html, findings.json, masks and tables
+    osler.write(case, "ct.nii.gz")      an image, signal, table or text in a format of the field
     osler.predict(BUNDLE, "ct/")        a bundle of one's own asked about a case
     osler.evaluate(BUNDLE, "cohort.csv")  every figure of it, with its interval
     osler.explain(BUNDLE, "photo.jpg")  why a model answered as it did, and how far to believe that
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from osler.language.engine import Engine
     from osler.learn import Run
     from osler.learn.strategies.strategy import Strategy
-    from osler.record import Case
+    from osler.record import Case, Item
     from osler.retina.predict import Prediction
     from osler.tasks.task import Task
 
@@ -114,30 +115,63 @@ def read(path: str | Path, *, language: str = "en", engine: "str | Engine" = "no
 
 
 def write(
-    case: "Case",
+    case: "Case | Item",
     out: str | Path,
     *,
     html: bool = True,
     dicom: bool = False,
     fhir: bool = False,
+    item: str = "",
+    masks: bool = False,
+    findings: str = "",
+    lossy: bool = False,
+    overwrite: bool = False,
 ) -> Path:
-    """Write a case's findings into a folder of its own, all at once or not at all.
+    """Write a case to a file of a standard, or its findings into a folder of its own.
+
+    A name with the extension of a format that is written (``"ct.nii.gz"``, ``"seg.dcm"``,
+    ``"labs.parquet"``; ``docs/formats.md`` lists them and what each has no place for) is a file;
+    anything else is a folder. Either appears whole or not at all.
 
     Args:
-        case: an interpreted case.
-        out: the folder that gets the case's folder, ``out/CASE``.
-        html: write ``report.html``.
-        dicom: write a DICOM segmentation and a structured report.
-        fhir: write an HL7 FHIR R4 transaction bundle.
+        case: a case; for a file also a single item, such as ``case["ct"]``.
+        out: the file; or the folder that gets the case's folder, ``out/CASE``.
+        html: in a folder, write ``report.html``.
+        dicom: in a folder, write a DICOM segmentation and a structured report.
+        fhir: in a folder, write an HL7 FHIR R4 transaction bundle.
+        item: to a file, the item's name, where several would fit.
+        masks: to a file, the masks: as a DICOM segmentation, or as one volume of labels.
+        findings: to a ``.dcm``, what was found instead of the image: ``"seg"``, ``"sr"``,
+            ``"rtstruct"`` or ``"gsps"``.
+        lossy: to a file, let grey values change to what is displayed, where nothing else fits.
+        overwrite: replace the file that lies there; a case's folder is always replaced.
 
     Returns:
-        The case's folder.
+        The file, or the case's folder.
 
     Raises:
-        OutputError: the folder cannot be written.
+        InputError: it is not said which item is meant, or an option is one of the other kind.
+        OutputError: the file or folder cannot be written, or the values do not fit the format.
     """
     from osler import io
+    from osler.errors import InputError
+    from osler.io.case_file import is_file_name, write_file
+    from osler.io.conversion import Plan
+    from osler.record import Case
 
+    if is_file_name(out):
+        if dicom or fhir:
+            raise InputError(
+                f"'{out}' is one file, and dicom= and fhir= write files into a folder; give a "
+                "folder, or findings='sr' for a report"
+            )
+        plan = Plan(item=item, masks=masks, findings=findings, lossy=lossy, overwrite=overwrite)
+        return write_file(case, out, plan)
+    if item or masks or findings or lossy or overwrite or not isinstance(case, Case):
+        raise InputError(
+            f"'{out}' is a folder, which takes the findings of a whole case; name a file, such as "
+            "'ct.nii.gz', to write an item"
+        )
     return io.write(case, out, html=html, dicom=dicom, fhir=fhir)
 
 
@@ -146,6 +180,7 @@ def predict(
     source: "str | Path | Case | Mapping[str, Any]",
     *,
     tasks: "Sequence[type[Task]]" = (),
+    contributions: bool = True,
 ) -> "Prediction | Case":
     """Ask one bundle alone about one case.
 
@@ -154,6 +189,8 @@ def predict(
         source: a file, a folder that holds one case (such as a DICOM series), a row of a cohort
             (``"cohort.csv#CASE"``), a case, or its parts by name as for `load`.
         tasks: tasks of one's own, beside those of Osler.
+        contributions: of an answer from several inputs, also say what each contributed; it takes
+            a run of the network for every subset of them.
 
     Returns:
         Of a bundle that reads photographs of the fundus the masks and probabilities in native
@@ -176,7 +213,7 @@ def predict(
 
         case = io.load_file(source) if isinstance(source, str | Path) else one_case(source)
         return one.predict(bundle, case)
-    return ask(bundle, one_case(source), tasks=tasks)
+    return ask(bundle, one_case(source), tasks=tasks, contributions=contributions)
 
 
 def evaluate(
@@ -269,7 +306,18 @@ def explain(
     case = source if isinstance(source, Case) else one_case(source)
     if explaining.reads_fundus(model) and "photograph" not in case:
         retina.interpret(case)
-    return explaining.explain(model, case, method=method, label=label, layer=layer)
+    network = None
+    if explaining.looks_inside(model, method):
+        try:
+            from osler.learn.opening import network_of
+        except ImportError as error:
+            from osler.errors import MissingExtraError
+
+            raise MissingExtraError(
+                "torch", extra="train", purpose="look inside a network"
+            ) from error
+        network = network_of(model)
+    return explaining.explain(model, case, method=method, label=label, layer=layer, network=network)
 
 
 def fit(

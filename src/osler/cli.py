@@ -61,7 +61,7 @@ app.add_typer(cli_models.app, name="models")
 Inputs = Annotated[
     list[str],
     typer.Argument(
-        metavar="INPUT", help="Photographs: files, folders and globs.", show_default=False
+        metavar="INPUT", help="Photographs, cases: files, folders and globs.", show_default=False
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder to write into.")]
@@ -238,6 +238,7 @@ def predict(
         ),
     ] = None,
     set_: cli_models.Set = None,
+    task: cli_models.TaskSet = None,
     features: Annotated[
         bool, typer.Option("--features", help="A network's features, as features.parquet.")
     ] = False,
@@ -247,7 +248,11 @@ def predict(
     ] = None,
     prompt: Annotated[
         str | None,
-        typer.Option("--prompt", metavar="TEXT", help="Sentence around each name, with {}."),
+        typer.Option(
+            "--prompt",
+            metavar="TEXT",
+            help="Sentence around each name, with {}; what a network that writes is asked.",
+        ),
     ] = None,
     knowledge: Annotated[
         bool, typer.Option("--knowledge", help="Also say of each name what it looks like.")
@@ -276,6 +281,12 @@ def predict(
             "--background", metavar="X,Y", help="A bundle: a pixel outside of it; may be repeated."
         ),
     ] = None,
+    contributions: Annotated[
+        bool,
+        typer.Option(
+            help="A bundle of several inputs: say what each contributed, at a run for every subset."
+        ),
+    ] = True,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures at a time.")] = 8,
     device: Annotated[
         str | None,
@@ -283,6 +294,10 @@ def predict(
             "--device", metavar="NAME", help="Such as cpu or cuda  [default: a GPU, if any]"
         ),
     ] = None,
+    precision: Annotated[
+        str,
+        typer.Option("--precision", metavar="NAME", help="Of a network: float32 or bfloat16."),
+    ] = "float32",
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -294,25 +309,30 @@ def predict(
     mark takes --box or --point, for each input, or columns label:NAME of a table.
 
     A network needs its weights (--checkpoint, or a folder from 'osler models import') and the
-    extra "train". Exit status: 0 all were read; 3 some failed (each is named); 2 wrong usage; 130
-    interrupted.
+    extra "train". One of volumes, signals or tables is told by --task, in the words of a recipe's
+    settings, how they are made alike (plans.json of nnU-Net says it for its weights); one that
+    registers takes FIXED MOVING; parts of one case are NAME=FILE.
+
+    Exit status: 0 all were read; 3 some failed (each is named); 2 wrong usage; 130 interrupted.
     """
     with _errors(debug=debug, asked=BundleError):
         from osler import console
-        from osler.batch import asking, networks, predictions
+        from osler.batch import asking, network_tasks, networks, predictions
 
         network = bool(checkpoint) or networks.is_network(bundle)
         if network and (dicom or fhir):
             raise RecipeError(f"'{bundle}' is a network; --dicom and --fhir are for bundles")
         if network and background:
             raise RecipeError(f"'{bundle}' is a network; --background is for bundles")
-        if not network and (features or set_):
+        if not network and (features or set_ or task):
             raise RecipeError(
-                f"'{bundle}' is a bundle; --features and --set are for networks ('osler models "
-                "list')"
+                f"'{bundle}' is a bundle; --features, --set and --task are for networks ('osler "
+                "models list')"
             )
+        if not network and precision != "float32":
+            raise RecipeError(f"'{bundle}' is a bundle; --precision is for networks")
         names = tuple(one.strip() for one in (labels or "").split(",") if one.strip())
-        if (prompt or knowledge) and not names:
+        if (knowledge or (prompt and not network)) and not names:
             raise RecipeError("--prompt and --knowledge go with --labels")
         with console.Progress(shown=not quiet) as progress:
             told: dict[str, Any] = {
@@ -337,6 +357,8 @@ def predict(
                         tokenizer=tokenizer,
                         batch=batch,
                         device=device,
+                        precision=precision,
+                        task=network_tasks.settings_of(task or []),
                     ),
                     checkpoints=checkpoint or (),
                     options=cli_models.options(set_),
@@ -351,8 +373,9 @@ def predict(
                     general = asked(general, names, caption=prompt, knowledge=knowledge)
                 prompts = cli_models.prompts(box, point, background)
                 result = asking.run(
-                    general, inputs, out, dicom=dicom, fhir=fhir, prompts=prompts, **told
-                )
+                    general, inputs, out, dicom=dicom, fhir=fhir, prompts=prompts,
+                    contributions=contributions, **told,
+                )  # fmt: skip
             elif box or point or background:
                 raise RecipeError(f"'{bundle}' reads the fundus; it is not told what to mark")
             elif dicom or fhir:

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -101,7 +102,7 @@ def ask(
 
     with _errors(debug=debug, asked=BundleError):
         from osler import bundles
-        from osler.batch.case_opening import open_case
+        from osler.batch.case_opening import follow, open_case
         from osler.errors import RecipeError
         from osler.language.conversation import Conversation
         from osler.language.engine import open_engine
@@ -120,7 +121,10 @@ def ask(
             from osler.batch.case_searching import search_of
 
             search = search_of(index)
-        tools = Toolbox(now, then, search, language=spoken, identity=identity)
+        tools = Toolbox(
+            now, then, search, language=spoken, identity=identity,
+            follow=partial(follow, language=spoken),
+        )  # fmt: skip
         talk = Conversation(tools, engine=opened, bundle=model, certain=certain, language=language)
         try:
             for text in _questions(question):

@@ -221,6 +221,70 @@ def split(
             typer.echo(f"{name}: {counted(patients, 'patient')}, {cases}{values}")
 
 
+@app.command()
+def harmonise(
+    cohort: Table,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="TABLE", help="The new table.")],
+    by: Annotated[
+        str | None, typer.Option("--by", help="The variable that names the site.")
+    ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--columns", help="A variable to make comparable; may be repeated."),
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option("--keep", help="A variable whose effect stays, such as age; may be repeated."),
+    ] = None,
+    fit_on: Annotated[
+        str | None, typer.Option("--fit-on", metavar="PART", help="The part that is fitted.")
+    ] = None,
+    using: Annotated[
+        Path | None,
+        typer.Option("--with", metavar="FILE", help="What was fitted before (TABLE.combat.json)."),
+    ] = None,
+    root: Root = None,
+    debug: Debug = False,
+) -> None:
+    """Take from measurements what their site adds (ComBat); TABLE.combat.json keeps the fit."""
+    from osler.cli import _errors
+
+    with _errors(debug=debug):
+        from osler.data.harmonised_cohort import harmonise as fitted
+        from osler.data.harmonised_cohort import read_harmonised
+        from osler.errors import RecipeError
+        from osler.io.atomic_file import replacing
+
+        table = _read(cohort, root)
+        if using is not None:
+            if by or columns or keep or fit_on:
+                raise RecipeError(
+                    "--with takes everything from its file; leave --by, --columns, --keep and "
+                    "--fit-on out"
+                )
+            way = read_harmonised(using)
+        else:
+            if by is None:
+                raise RecipeError("name the variable of the site with --by, or a file with --with")
+            part = fit_on or ("train" if "train" in table.splits else None)
+            if part is not None and part not in table.splits:
+                there = ", ".join(table.splits) or "none"
+                raise RecipeError(f"the table has no part '{part}'; there are: {there}")
+            teach = table if part is None else table.part(part)
+            way = fitted(teach, by=by, columns=columns or (), keep=keep or ())
+            if part is None:
+                _say([f"fitted on all {counted(len(table), 'case')}, those that shall test too"])
+        way.apply(table).write(out)
+        if using is None:
+            with replacing(out.with_name(f"{out.name}.combat.json")) as place:
+                place.write_text(way.as_json() + "\n", encoding="utf-8")
+        sites = ", ".join(way.combat.sites)
+        typer.echo(
+            f"{counted(len(table), 'case')}, {counted(len(way.columns), 'column')}; fitted on "
+            f"{counted(way.fitted, 'case')} of the sites {sites}"
+        )
+
+
 def _share(text: str) -> tuple[str, float]:
     from osler.errors import RecipeError
 

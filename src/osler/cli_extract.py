@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from osler.language.text_encoder import TextEncoder
+    from osler.models.text_encoder import TextEncoder
     from osler.record import Case
 
 SOME_FAILED = 3
@@ -118,7 +118,7 @@ def extract(
 def _encoder(said: str) -> "TextEncoder | None":
     if said == "none":
         return None
-    from osler.language.text_encoder import open_text_encoder
+    from osler.models.text_encoder import open_text_encoder
 
     return open_text_encoder(said)
 

@@ -33,8 +33,10 @@ def failed_drafts(outcomes: "Sequence[Outcome]") -> str:
     asked = [o for o in outcomes if o.draft]
     missing = sum(o.draft == "draft-missing" for o in asked)
     failed = sum(o.draft == "draft-failed-check" for o in asked)
+    unread = sum(o.draft == "words-unread" for o in asked)
     parts = [
         f"{counted(failed, 'drafted report')} failed the check" if failed else "",
+        f"{counted(unread, 'drafted report')} with words that were not checked" if unread else "",
         f"{counted(missing, 'report')} could not be drafted" if missing else "",
     ]
     said = " and ".join(part for part in parts if part)
@@ -102,6 +104,8 @@ def check_report(
                     found = f"; found: {problem.found}" if problem.found else ""
                     said = f" “{problem.said}”" if problem.said else ""
                     typer.echo(one_line(f"     {problem.kind}{said}{found}"))
+                if sentence.stands and sentence.unread:
+                    typer.echo(one_line(f"     not read: {', '.join(sentence.unread)}"))
             wrong = sum(not s.stands for s in result.sentences)
             typer.echo(
                 f"{counted(len(result.sentences), 'sentence')}, {wrong} not confirmed; "

@@ -148,7 +148,7 @@ def search(
         ),
     ] = 0.95,
     approximate: Annotated[
-        bool, typer.Option("--approximate", help="Look into the nearest cells only.")
+        bool, typer.Option("--approximate", help="Follow the graph of near neighbours, not all.")
     ] = False,
     page: Annotated[
         Path | None, typer.Option("--page", metavar="FILE.html", help="Also a page with pictures.")
@@ -191,20 +191,24 @@ def search(
             return
         for doubt in said["doubts"]:
             _say(f"osler: {doubt}")
-        _print(said["nearest"])
+        from osler.batch.retrieving_page import words_of
+
+        words = [words_of(hit.entry, made) for hit in found.hits]
+        _print(said["nearest"], words)
         if page is not None:
             _say(f"written to {page}")
 
 
-def _print(nearest: list[dict[str, Any]]) -> None:
+def _print(nearest: list[dict[str, Any]], words: list[str]) -> None:
     from osler.terminal import one_line
 
-    for one in nearest:
+    for one, text in zip(nearest, words, strict=True):
         labels = ", ".join(f"{name}: {value}" for name, value in one.get("labels", {}).items())
         parts = (
             f"{one['rank']:>3}  {one['score']:.3f}  {one['kind']:<5}",
             one["file"] + (f" ({one['place']})" if "place" in one else ""),
             labels,
+            f"“{text}”" if text else "",
             f"patient {one['patient']}" if "patient" in one else "",
             "the query itself" if one["same"] else "",
         )

@@ -199,6 +199,8 @@ def print_run(run: "Run") -> None:
     if run.metrics:
         typer.echo(run.metrics[0]["data"])
     _print_figures(run.metrics)
+    for note in run.notes:
+        typer.echo(f"note: {note}")
     if (run.bundle / "config.json").is_file():  # a language model, which is no bundle
         typer.echo(f"model: {run.bundle}")
         where = shlex.quote(f"transformers:{run.bundle}")

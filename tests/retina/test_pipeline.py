@@ -18,6 +18,8 @@ from osler.record import Image as Photo
 from osler.retina import interpret
 from osler.retina.pipeline import BUNDLES
 
+pytestmark = pytest.mark.long
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 LONGEST = 1072  # larger examples are reduced to it, to be read in less time
 
