@@ -19,6 +19,7 @@ import torch
 import yaml
 
 from osler.learn import training
+from osler.learn.asking import outputs_of
 from osler.learn.loop import train
 from osler.learn.networks import build
 from osler.learn.recipe import check_recipe, read_yaml
@@ -52,7 +53,7 @@ def run(recipe: Any, cases: tuple[Any, ...], path: Path, folder: Path) -> tuple[
         return build(recipe, task, path)
 
     def judged(net: torch.nn.Module, samples: Any) -> list[Any]:
-        return [task.judge(training.outputs_of(net, task, one), one) for one in samples]
+        return [task.judge(outputs_of(net, task, one), one) for one in samples]
 
     net = fresh(recipe.learner.seed)
     base = training._loss(net, recipe, task, teach)

@@ -77,6 +77,25 @@ def test_either_may_be_absent(image, prompt):
         net(*given[1:])
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(("image", "prompt"), [(True, 0), (False, 8), (True, 8)])
+def test_asked_on_it_says_what_it_says_of_the_whole(image, prompt):
+    torch.manual_seed(0)
+    net = TinyVLM(**{**SMALL, "image": image, "prompt": prompt}).eval()
+    prefix = [
+        *([torch.rand(1, 3, 64, 64)] if image else []),
+        *([numbers(5, 6, 7, places=8)] if prompt else []),
+    ]
+    ask = net.continued(*prefix)
+    for text, start, stop in (
+        ((1, 8), 0, 2), ((1, 8, 9, 10), 2, 4), ((1, 8, 9, 10, 11, 12), 3, 6),
+        ((1, 7, 9, 10), 1, 3), ((1, 7, 9, 10), 3, 6), ((1, 7), 0, 6), ((2, 7), 5, 6),
+    ):  # fmt: skip
+        written = numbers(*text, places=6)
+        whole = net(*prefix, written)[..., start:stop]
+        assert torch.allclose(ask(written, start, stop), whole, atol=1e-5)
+
+
 def test_it_is_in_the_list():
     assert isinstance(create("tiny-vlm", weights="random", **SMALL), TinyVLM)
     with pytest.raises((RecipeError, TypeError)):

@@ -219,8 +219,8 @@ def test_pictures_are_drawn_by_the_bundle_without_torch_and_flagged(place, tmp_p
 def test_every_part_of_a_network_learns_and_the_whole_draws(place, kind):
     import torch
 
+    from osler.learn.asking import outputs_of
     from osler.learn.networks import build
-    from osler.learn.training import outputs_of
 
     path = written(place, kind)
     recipe, task = check_recipe(yaml.safe_load(path.read_text()), path)

@@ -19,6 +19,7 @@ from osler.data.opening import open_row
 from osler.data.splitting import split_cohort
 from osler.errors import InputError, RecipeError
 from osler.learn.recipe import Recipe
+from osler.learn.training_log import watched
 from osler.record import Case
 from osler.tasks.labels import nearest
 from osler.tasks.task import Arrays, Sample, Task
@@ -236,7 +237,8 @@ def encode_rows(
         return sample
 
     listed: list[str] = [] if faults is None else faults
-    samples = list(_each(rows, one, listed, threads=threads))
+    each = _each(rows, one, listed, threads=threads)
+    samples = list(watched(each, "opening cases", total=len(rows)))
     if faults is None:
         refuse(listed, len(rows))
     return samples
@@ -258,7 +260,8 @@ def check_rows(
     def one(row: Row) -> None:
         task.encode(open_row(row, cohort), truth=True)
 
-    for _ in _each(rows, one, faults, threads=threads):
+    each = _each(rows, one, faults, threads=threads)
+    for _ in watched(each, "opening the cases that test", total=len(rows)):
         pass
 
 

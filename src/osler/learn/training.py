@@ -15,6 +15,7 @@ from osler.data.cohort import Cohort
 from osler.data.cohort import Row as CohortRow
 from osler.data.taught import taught_record
 from osler.errors import OslerError, RecipeError
+from osler.learn.asking import judged, outputs_of
 from osler.learn.augmenting import changed_apart, draw_changes
 from osler.learn.augmenting_settings import Augmentation
 from osler.learn.checkpoint import random_state, restore_random
@@ -25,7 +26,7 @@ from osler.learn.labelling import (
     unlabelled_rows,
     without_truth,
 )
-from osler.learn.loop import Loss, State, inference, train
+from osler.learn.loop import Loss, State, train
 from osler.learn.networks import build, check
 from osler.learn.normalisation import BATCHES, settle
 from osler.learn.recipe import Network, Recipe
@@ -49,7 +50,8 @@ from osler.learn.teaching import (
     refuse,
     refuse_other_items,
 )
-from osler.tasks.task import Arrays, Figure, Row, Sample, Task
+from osler.learn.training_log import watched
+from osler.tasks.task import Figure, Row, Sample, Task
 
 REPLICATES = 2000
 
@@ -130,7 +132,7 @@ def learn(
                 recipe, task, folder, resume, cases.teach, cases.unlabelled, cases.tune,
                 variables=cases.variables, path=path, another=another, everyone=each,
                 build=lambda seed: another(recipe.network, seed),
-                judge=lambda net: _judged(net, task, cases.tune),
+                judge=lambda net: judged(net, task, cases.tune),
                 task_loss=lambda samples: _loss(None, recipe, task, samples),
                 task_batches=lambda samples, choose: _batches(recipe, task, samples, choose),
             ),
@@ -155,7 +157,7 @@ def learn(
     test = encode_rows(cases.test_rows, cohort, task, keep_case=True)
     for way, context in each:
         net = way.adapted(net, [without_truth(one) for one in test], context).eval()
-    rows = {one.id: row for one, row in zip(test, _judged(net, task, test), strict=True)}
+    rows = {one.id: row for one, row in zip(test, judged(net, task, test), strict=True)}
     patients = [one.patient for one in test]
     figures = (
         task.figures(list(rows.values()), patients, seed=1, replicates=REPLICATES) if rows else []
@@ -250,7 +252,7 @@ def _train(
 
     def validate(net: nn.Module) -> Mapping[str, float]:
         _settle(net, base)
-        return {"score": task.score(_judged(net, task, tune))}
+        return {"score": task.score(judged(net, task, tune, doing="validating"))}
 
     vars(task)["criterion"] = criterion  # of this task and this training
     try:
@@ -269,7 +271,8 @@ def _train(
 
 def _calibrated(net: nn.Module, task: Task, cases: _Cases, *, part: int | str | None) -> Task:
     """The task with its calibration, and with what is only known once its network is trained."""
-    said = [outputs_of(net, task, sample) for sample in cases.tune]
+    tune = watched(cases.tune, "calibrating", total=len(cases.tune))
+    said = [outputs_of(net, task, one) for one in tune]
     on = f"{len(cases.tune)} cases that did not teach (part {part})"
     task.calibration = dict(task.calibrate(said, cases.tune, on=on)) if cases.tune else {}
     if type(task).concluded is Task.concluded:  # asking all who taught takes its time
@@ -278,12 +281,6 @@ def _calibrated(net: nn.Module, task: Task, cases: _Cases, *, part: int | str | 
         [task.calibrated(outputs_of(net, task, sample)) for sample in cases.teach], cases.teach,
         [task.calibrated(one) for one in said], cases.tune,
     )  # fmt: skip
-
-
-def _judged(net: nn.Module, task: Task, samples: Sequence[Sample]) -> list[Row]:
-    return [
-        task.judge(task.calibrated(outputs_of(net, task, sample)), sample) for sample in samples
-    ]
 
 
 def _refuse_processes(ways: Sequence[Strategy]) -> None:
@@ -425,16 +422,3 @@ def chooser(samples: Sequence[Sample], recipe: Recipe) -> CaseSampler:
         labels=[sample.group for sample in samples],
         groups=[sample.patient for sample in samples],
     )
-
-
-def outputs_of(net: nn.Module, task: Task, sample: Sample) -> Arrays:
-    """What a network says of a whole case."""
-    device = next(net.parameters()).device
-
-    def predict(inputs: Arrays) -> Arrays:
-        with inference(net):
-            said = net(*(torch.from_numpy(array).to(device) for array in inputs.values()))
-        named = task.named(said)
-        return {name: value.float().cpu().numpy() for name, value in named.items()}
-
-    return task.run(predict, sample)

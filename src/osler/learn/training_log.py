@@ -5,20 +5,26 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from numpy.typing import NDArray
 from torch import nn
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+T = TypeVar("T")
 
 EVERY = 50
 """Steps between two lines of the loss."""
 
 Listener = Callable[[int, Mapping[str, float]], None]
 _LISTENERS: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())
+_SHOWN: ContextVar["Progress | None"] = ContextVar("shown", default=None)
 
 
 @contextlib.contextmanager
@@ -38,6 +44,28 @@ def tell(step: int, figures: Mapping[str, float]) -> None:
     """Call those who listen."""
     for listener in _LISTENERS.get():
         listener(step, figures)
+
+
+def watched(each: Iterable[T], doing: str, *, total: int) -> Iterator[T]:
+    """Each in turn, counted on a terminal, below the bar of the training where there is one.
+
+    Args:
+        each: what is worked through.
+        doing: what is done to each.
+        total: how many there are.
+    """
+    from rich.progress import Progress
+
+    shown = _SHOWN.get()
+    with contextlib.ExitStack() as stack:
+        if shown is None:
+            bar = Progress(transient=True, disable=not os.isatty(2))
+            shown = stack.enter_context(bar)
+        task = shown.add_task(doing, total=total)
+        stack.callback(shown.remove_task, task)
+        for one in each:
+            yield one
+            shown.advance(task)
 
 
 class Log:
@@ -73,6 +101,7 @@ class Log:
 
         self.progress = Progress(disable=not os.isatty(2))
         self.progress.start()
+        self._token = _SHOWN.set(self.progress)
         self.task = self.progress.add_task("training", total=steps, completed=begin)
 
     def step(self, step: int, loss: float, *, seconds: float, **more: float) -> None:
@@ -127,6 +156,7 @@ class Log:
         if self._silent:
             return
         self.progress.stop()
+        _SHOWN.reset(self._token)
         self.file.close()
         if self.board is not None:
             self.board.close()

@@ -95,14 +95,7 @@ class TinyVLM(nn.Module):
         said = [one for one in (x, prompt, written) if one is not None]
         given = dict(zip(self.takes, said, strict=True))
         text = given["written"].long()
-        parts, there = [], []
-        if "image" in given:
-            parts.append(self._places_of(given["image"]))
-            there.append(torch.ones_like(parts[0][..., 0], dtype=torch.bool))
-        asked = given["prompt"].long() if "prompt" in given else None
-        if asked is not None:
-            parts.append(self.tokens(asked) * self._scale + self.asked)
-            there.append(asked != 0)
+        parts, there, asked = self._read(given)
         prefix = sum(part.shape[1] for part in parts)
         parts.append(self.tokens(text) * self._scale + self.places)
         there.append(torch.ones_like(text, dtype=torch.bool))
@@ -111,12 +104,41 @@ class TinyVLM(nn.Module):
         for block in self.blocks:
             hidden = block(hidden, mask)
         hidden = self.norm(hidden)
-        ends = hidden[:, prefix:]
+        near = hidden[:, :prefix]
+        return self._scores(hidden[:, prefix:], near, asked).transpose(1, 2)
+
+    def continued(self, *prefix: Tensor) -> "Continued":
+        """The network with a picture, a prompt or both read, to be asked about texts to them.
+
+        Args:
+            prefix: those of picture and prompt that the network was built for, as `forward` takes
+                them.
+        """
+        return Continued(self, dict(zip(self.takes[:-1], prefix, strict=True)))
+
+    def _read(
+        self, given: Mapping[str, Tensor]
+    ) -> tuple[list[Tensor], list[Tensor], Tensor | None]:
+        """What stands before the text, which places of it are there, and the prompt's numbers."""
+        parts, there = [], []
+        if "image" in given:
+            parts.append(self._places_of(given["image"]))
+            there.append(torch.ones_like(parts[0][..., 0], dtype=torch.bool))
+        asked = given["prompt"].long() if "prompt" in given else None
+        if asked is not None:
+            parts.append(self.tokens(asked) * self._scale + self.asked)
+            there.append(asked != 0)
+        return parts, there, asked
+
+    def _scores(self, ends: Tensor, near: Tensor, asked: Tensor | None) -> Tensor:
+        """Scores ``(B, T, V)`` behind the ends of texts, from the prefix that was read."""
         scores = ends @ self.tokens.weight.T + self.bias
-        if self.pointer is not None and asked is not None:
-            near = hidden[:, prefix - asked.shape[1] : prefix]
-            scores = self.pointer(ends, near, asked, self.tokens, scores)
-        return scores.transpose(1, 2)
+        if self.pointer is None or asked is None:
+            return scores
+        copied: Tensor = self.pointer(
+            ends, near[:, near.shape[1] - asked.shape[1] :], asked, self.tokens, scores
+        )
+        return copied
 
     @property
     def _scale(self) -> float:
@@ -147,18 +169,99 @@ class Block(nn.Module):
         )
         self.drop = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """``(B, N, D)`` with what may not be seen ``(B, 1, N, N)`` below 0."""
+    def forward(self, x: Tensor, mask: Tensor, past: "Past | None" = None) -> Tensor:
+        """``(B, N, D)`` with what may not be seen ``(B, 1, N, N)`` below 0.
+
+        With a past, its places come before those of ``x`` in the last axis of the mask, and those
+        of ``x`` are added to it.
+        """
         samples, count, width = x.shape
         q, k, v = (
             one.reshape(samples, count, self.heads, width // self.heads).transpose(1, 2)
             for one in self.qkv(self.first(x)).chunk(3, dim=-1)
         )
+        if past is not None:
+            k, v = past.add(k, v)
         weight = (q @ k.transpose(-1, -2) / math.sqrt(width // self.heads) + mask).softmax(dim=-1)
         met = (weight @ v).transpose(1, 2).reshape(samples, count, width)
         x = x + self.drop(self.out(met))
         out: Tensor = x + self.drop(self.mlp(self.second(x)))
         return out
+
+
+class Past:
+    """Keys and values of the places that a block has seen."""
+
+    def __init__(self) -> None:
+        self.seen: tuple[Tensor, Tensor] | None = None
+
+    def add(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Those seen and these behind them, ``(B, H, N, D)`` each."""
+        if self.seen is not None:
+            k, v = (torch.cat(both, dim=2) for both in zip(self.seen, (k, v), strict=True))
+        self.seen = k, v
+        return k, v
+
+    def cut(self, count: int) -> None:
+        """Forget what stands behind so many places."""
+        assert self.seen is not None
+        k, v = self.seen
+        self.seen = k[:, :, :count], v[:, :, :count]
+
+
+class Continued:
+    """A network asked about one text after the other to one picture and prompt.
+
+    What it has read before is not read again: the prefix never, the text as far as it begins as the
+    one before. It says what the network says of the whole, but for the rounding of sums.
+
+    Args:
+        net: the network, in evaluation mode.
+        prefix: picture and prompt by name.
+    """
+
+    def __init__(self, net: TinyVLM, prefix: Mapping[str, Tensor]) -> None:
+        self.net = net
+        parts, there, self.asked = net._read(prefix)
+        self.pasts = [Past() for _ in net.blocks]
+        self.there = torch.cat(there, dim=1)
+        hidden = torch.cat(parts, dim=1)
+        self.prefix = hidden.shape[1]
+        self.near = net.norm(self._through(hidden, _mask(self.there, self.prefix)))
+        self.written: Tensor | None = None
+
+    def __call__(self, written: Tensor, start: int, stop: int) -> Tensor:
+        """Scores ``(B, V, stop - start)`` of what comes at some places of a text.
+
+        Args:
+            written: token numbers ``(B, T)``, as `TinyVLM.forward` takes them.
+            start: the first place.
+            stop: one past the last.
+        """
+        text = written.long()[:, :stop]
+        known = self._known(text)
+        begin = min(known, start)
+        for past in self.pasts:
+            past.cut(self.prefix + begin)
+        x = self.net.tokens(text[:, begin:]) * self.net._scale + self.net.places[:, begin:stop]
+        there = torch.cat([self.there, torch.ones_like(text, dtype=torch.bool)], dim=1)
+        hidden = self._through(x, _mask(there, self.prefix)[:, :, self.prefix + begin :])
+        self.written = text
+        ends = self.net.norm(hidden[:, start - begin :])
+        return self.net._scores(ends, self.near, self.asked).transpose(1, 2)
+
+    def _known(self, text: Tensor) -> int:
+        """The places at the head of a text that were read with the one before."""
+        if self.written is None:
+            return 0
+        count = min(text.shape[1], self.written.shape[1])
+        other = (text[:, :count] != self.written[:, :count]).any(dim=0).nonzero()
+        return int(other[0]) if len(other) else count
+
+    def _through(self, x: Tensor, mask: Tensor) -> Tensor:
+        for block, past in zip(self.net.blocks, self.pasts, strict=True):
+            x = block(x, mask, past)
+        return x
 
 
 class Pointer(nn.Module):

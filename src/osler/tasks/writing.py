@@ -30,7 +30,7 @@ from osler.tasks.task import (
     Task,
     sigmoid,
 )
-from osler.tasks.writing_decoding import Written, beam, before, greedy
+from osler.tasks.writing_decoding import Ask, Continues, Written, beam, before, greedy
 from osler.tasks.writing_figures import (
     commonest,
     figures_of,
@@ -202,15 +202,16 @@ class Writing(Task):
         """
         fixed = {name: array[None] for name, array in sample.inputs.items() if name != "written"}
 
-        def ask(written: np.ndarray[Any, np.dtype[np.float32]]) -> Any:
-            return predict({**fixed, "written": written[None]})[_OUTPUT][0]
+        def all_at_once(written: Any, start: int, stop: int) -> Any:
+            return predict({**fixed, "written": written[None]})[_OUTPUT][0][:, start:stop]
 
-        said = self.settings
+        said, few = self.settings, isinstance(predict, Continues)
+        ask: Ask = predict.continuing(fixed) if isinstance(predict, Continues) else all_at_once
         if said.beams > 1:
             done = beam(ask, said.length, beams=said.beams)
         else:
             draft = sample.targets.get("written", np.empty(0, np.int64))
-            done = greedy(ask, said.length, draft=[int(one) for one in draft])
+            done = greedy(ask, said.length, draft=[int(one) for one in draft], few=few)
         return {_OUTPUT: _log_odds(done), _TEXT: np.array([*done.numbers, END][: said.length])}
 
     def _said(self, outputs: Arrays) -> tuple[str, float, bool]:

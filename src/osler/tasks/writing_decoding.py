@@ -2,14 +2,28 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from osler.tasks.task import Arrays
 from osler.tasks.writing_tokens import BEGIN, END, PAD
 
-Ask = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""What was written before each place ``(T,)`` to scores ``(V, T)`` of what comes there."""
+Ask = Callable[[NDArray[np.float32], int, int], NDArray[np.float32]]
+"""What was written before each place ``(T,)``, and the places from the first to before the last
+that are asked about, to scores ``(V, last - first)`` of what comes there."""
+
+_FEWEST: Final = 8
+"""Places that are asked about at a time, at least."""
+
+
+@runtime_checkable
+class Continues(Protocol):
+    """A network that remembers what it read, so that asking about few places takes little."""
+
+    def continuing(self, fixed: Arrays) -> Ask:
+        """It with all but the text read: arrays by name, with a batch axis of 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +41,7 @@ class Written:
     ended: bool
 
 
-def greedy(ask: Ask, length: int, *, draft: Sequence[int] = ()) -> Written:
+def greedy(ask: Ask, length: int, *, draft: Sequence[int] = (), few: bool = False) -> Written:
     """The likeliest token at each place, given those before it.
 
     All places are guessed at once and asked about again until nothing changes: what stands after
@@ -41,18 +55,24 @@ def greedy(ask: Ask, length: int, *, draft: Sequence[int] = ()) -> Written:
         ask: the network.
         length: places, the end's included.
         draft: a guess to begin with.
+        few: asking about few places takes less than about all, so no more are asked about than
+            were lately settled twice over.
     """
     guess = np.full(length, PAD, np.int64)
     guess[: min(len(draft), length)] = np.asarray(draft[:length], np.int64)
     logs = np.zeros(length)
-    settled = 0
+    settled, most = 0, length
     while settled < length:
-        scores = log_softmax(ask(before(guess)))
+        last = min(settled + most, length)
+        scores = log_softmax(ask(before(guess), settled, last))
         best = scores.argmax(axis=0)
-        differ = np.flatnonzero(best[settled:] != guess[settled:])
-        stop = settled + int(differ[0]) + 1 if len(differ) else length
-        logs[settled:stop] = scores[best[settled:stop], np.arange(settled, stop)]
-        guess[settled:] = best[settled:]
+        differ = np.flatnonzero(best != guess[settled:last])
+        stop = settled + int(differ[0]) + 1 if len(differ) else last
+        count = stop - settled
+        logs[settled:stop] = scores[best[:count], np.arange(count)]
+        guess[settled:last] = best
+        if few:
+            most = max(_FEWEST, 2 * count)
         ends = np.flatnonzero(guess[settled:stop] == END)
         if len(ends):
             place = settled + int(ends[0])
@@ -76,7 +96,7 @@ def beam(ask: Ask, length: int, *, beams: int) -> Written:
         for numbers, logs in open_:
             guess = np.full(length, PAD, np.int64)
             guess[:place] = numbers
-            column = log_softmax(ask(before(guess))[:, place : place + 1])[:, 0]
+            column = log_softmax(ask(before(guess), place, place + 1))[:, 0]
             for one in np.argsort(-column, kind="stable")[:beams]:
                 grown.append(((*numbers, int(one)), (*logs, float(column[one]))))
         grown.sort(key=lambda way: (-sum(way[1]), way[0]))
