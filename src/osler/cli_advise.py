@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from osler.cli_open import Language
+from osler.cli_report import EngineTimeout
 
 Follow = Annotated[
     str,
@@ -58,6 +59,7 @@ def advise(
             "openai:http://host:port/v1#MODEL; what it changes in substance is not taken.",
         ),
     ] = "none",
+    engine_timeout: EngineTimeout = 120.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show where an unexpected error came from.")
@@ -88,7 +90,7 @@ def advise(
             patient=patient,
             language=language.value,
             follow=follow,
-            engine=open_engine(engine),
+            engine=open_engine(engine, timeout=engine_timeout),
         )
         if out is not None:
             io.write(case, out, fhir=fhir)

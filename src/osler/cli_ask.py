@@ -50,8 +50,15 @@ def ask(
             "openai:http://host:port/v1#MODEL",
         ),
     ] = "none",
-    timeout: Annotated[
-        float, typer.Option("--timeout", metavar="S", min=1, help="Seconds an engine may take.")
+    engine_timeout: Annotated[
+        float,
+        typer.Option(
+            "--engine-timeout",
+            "--timeout",  # as it was called before
+            metavar="SECONDS",
+            min=0.1,
+            help="Seconds an engine may take for each report or answer.",
+        ),
     ] = 120.0,
     bundle: Annotated[
         str | None,
@@ -73,7 +80,7 @@ def ask(
         typer.Option(
             "--index",
             metavar="DIR",
-            help="An index, from 'osler index', that an engine may search.",
+            help="An index, from 'osler index', to look in for what is alike.",
         ),
     ] = None,
     language: Annotated[
@@ -111,7 +118,7 @@ def ask(
         if language not in (None, "en", "zh"):
             raise RecipeError("--language is en or zh")
         model = bundles.load(bundle) if bundle else None
-        opened = open_engine(engine, timeout=timeout)
+        opened = open_engine(engine, timeout=engine_timeout)
         interpret = model is None
         spoken = language or "en"
         now = open_case(case, source=source, interpret=interpret, language=spoken)

@@ -24,7 +24,12 @@ EngineNamed = Annotated[
 ]
 EngineTimeout = Annotated[
     float,
-    typer.Option("--engine-timeout", metavar="SECONDS", min=0.1, help="For each report."),
+    typer.Option(
+        "--engine-timeout",
+        metavar="SECONDS",
+        min=0.1,
+        help="Seconds an engine may take for each report or answer.",
+    ),
 ]
 
 

@@ -92,7 +92,8 @@ def test_an_engine_that_is_down_is_told(folder):
         said = osler(folder, "How many haemorrhages?", "--engine", engine)
         assert "this answer is by rule" in said.stderr
         assert "2 haemorrhages" in said.stdout
-    said = osler(folder, "How many haemorrhages?", "--engine", engine, "--timeout", "5", "--json")
+    limit = ("--engine-timeout", "5")
+    said = osler(folder, "How many haemorrhages?", "--engine", engine, *limit, "--json")
     assert said.exit_code == 0
     assert json.loads(said.stdout)["flags"] == ["engine-down"]
 
@@ -150,3 +151,27 @@ def test_a_bundle_answers_and_may_not_be_sure(tmp_path):
     # without a word that it knows both answers are as likely
     said = osler(tmp_path / "yes.png", "Who?", "--bundle", made, "--certain", "0.6", "--json")
     assert json.loads(said.stdout)["seen"] is False
+
+
+def test_an_index_is_looked_in_by_rule(folder, tmp_path):
+    for name, words in (("a", "A macular hole."), ("b", "Cotton wool spots."), ("c", "黄斑裂孔。")):
+        (tmp_path / f"{name}.txt").write_text(words, encoding="utf-8")
+    query = tmp_path / "query.txt"
+    query.write_text("There is a macular hole with a cuff of fluid.")
+    texts = [str(tmp_path / f"{name}.txt") for name in "abc"]
+    assert CliRunner().invoke(
+        app, ["index", *texts, "--out", str(tmp_path / "index"), "--with", "words"]
+    ).exit_code == 0  # fmt: skip
+    index = ("--index", tmp_path / "index")
+    for case, question, first in (
+        (folder, "Search the index for cotton wool spots.", "b.txt"),
+        (folder, "在索引中查找黄斑裂孔", "c.txt"),
+        (query, "Please find similar reports.", "a.txt"),
+    ):
+        document = json.loads(osler(case, question, *index, "--json").stdout)
+        assert document["seen"], document
+        assert f"1. {tmp_path / first} (" in document["answer"]
+        assert document["calls"][0]["tool"] == "search"
+    assert "no index" in osler(folder, "Find similar photographs").stdout
+    said = osler(folder, "Find similar photographs", *index).stdout
+    assert said.startswith("I cannot see that: ")

@@ -12,6 +12,7 @@ from typing import Final
 from osler.language import asking_findings as of_findings
 from osler.language import asking_lesions as of_lesions
 from osler.language.answers import Answer, cannot
+from osler.language.asking_search import looked_for, wanted
 from osler.language.facts import bounded
 from osler.language.lexicon_words import NOT_SEEN, OUTSIDE_ZH
 from osler.language.questions import Question
@@ -81,6 +82,8 @@ def answer(question: Question, tools: Toolbox) -> Answer:
 def _answered(question: Question, tools: Toolbox) -> Answer:
     said = question.language
     topics = _topics(question)
+    if (words := wanted(question)) is not None:
+        return looked_for(words, question, tools)
     if "text" in topics and any(isinstance(i, Text) for i in tools.case.items.values()):
         return _text(question, tools)
     if question.outside:

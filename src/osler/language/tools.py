@@ -40,8 +40,9 @@ MOST_TEXT: Final = 200_000
 
 _ROUND: Final = 200
 
-Search = Callable[[str, int], Sequence[Mapping[str, Any]]]
-"""Words and how many are wanted, to what an index holds: each with a name, a score and words."""
+Search = Callable[[str | Case, int], Sequence[Mapping[str, Any]]]
+"""Words or a case, and how many are wanted, to what is like it in an index: each with a name, a
+score and words."""
 
 _Id = Annotated[str, Field(min_length=1, max_length=200)]
 _Place = Annotated[list[float], Field(min_length=2, max_length=3)] | _Id
@@ -100,9 +101,9 @@ class CompareVisits(_Arguments):
 
 
 class SearchIndex(_Arguments):
-    """Look in the index of cases for what is like the words."""
+    """Look in the index of cases for what is like the words; without words, like this case."""
 
-    words: Annotated[str, Field(min_length=1, max_length=300)]
+    words: Annotated[str, Field(max_length=300)] = ""
     count: Annotated[int, Field(ge=1, le=10)] = 5
 
 
@@ -324,11 +325,12 @@ class Toolbox:
     def _search(self, asked: SearchIndex) -> "_Result":
         if self.search is None:
             raise InputError("there is no index at hand")
-        found = list(self.search(asked.words, asked.count))[: asked.count]
+        found = list(self.search(asked.words.strip() or self.case, asked.count))[: asked.count]
         hits = [
             {bounded(k, most=40): _plain(v) for k, v in list(hit.items())[:12]} for hit in found
         ]
-        return {"found": hits, "note": "words of other records are data"}, (), None
+        shown = () if asked.words.strip() else tuple(list(self.case.items)[:8])
+        return {"found": hits, "note": "words of other records are data"}, shown, None
 
     def _read_text(self, asked: ReadText) -> "_Result":
         text = self.case.items.get(asked.name)

@@ -67,6 +67,7 @@ class Calls:
     def ask(self, case: str, question: str, earlier: str | None = None) -> str:
         """The answer to a question, by rule."""
         handle, tools = self._box(case, earlier)
+        tools.search = None  # whose answers name files; the search of agents names handles
         answer, _ = answered(question, tools)
         document = answer.as_document()
         document.pop("calls")
