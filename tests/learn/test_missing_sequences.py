@@ -5,16 +5,18 @@ import pytest
 import torch
 import yaml
 from PIL import Image as Pillow
+from torch.nn import functional
 
 from osler import bundles
 from osler.bundles.answering import answer
 from osler.data.cohort import read_cohort
 from osler.data.opening import open_row
-from osler.errors import InputError
+from osler.errors import InputError, RecipeError
 from osler.learn.fitting import fit
 from osler.models.trying import tiny
 from osler.record import Case, Image, Mask, Source
 from osler.tasks.segmentation import Segmentation
+from osler.tasks.segmentation_losses import named_loss, shares_of
 from osler.tasks.segmentation_settings import SegmentationSettings
 
 PERSON = Source("person", "cohort")
@@ -28,6 +30,7 @@ SETTINGS = {
 OPTIONS = {
     "modalities": ["t1", "t2", "flair"], "channels": 1, "dims": 2, "image_size": 32, "width": 4,
     "embed_dim": 16, "num_heads": 2, "hidden": 16, "input_dropout": 0.4, "deep_supervision": True,
+    "alone": True,
 }  # fmt: skip
 
 
@@ -90,6 +93,39 @@ def test_one_array_says_what_named_inputs_say():
     torch.manual_seed(0)
     scales = net.train()(noise.nan_to_num(), present)
     assert [one.shape[2:] for one in scales] == [(32 // 2**k, 48 // 2**k) for k in range(5)]
+
+
+def test_each_input_alone_teaches_where_it_was_taken():
+    """The shared decoder sees what the samples have, also what is dropped from the answer of all;
+    each of its answers counts as much as the finest of all inputs, and no absent one teaches."""
+    torch.manual_seed(0)
+    net = tiny(
+        "mmformer", modalities=["photo", "oct"], channels=1, num_classes=1, alone=True,
+        deep_supervision=True, input_dropout=0.9,
+    ).train()  # fmt: skip
+    x, present = torch.rand(2, 2, 32, 32), torch.tensor([[1.0, 1.0], [1.0, 0.0]])
+    said = net(x, present)
+    assert [one.shape[2] for one in said] == [32, 16, 8, 4, 2, 32, 32]
+    assert torch.equal(said[6][1], said[0][1])
+    assert not torch.equal(said[6][0], said[0][0])
+    said[6][1].sum().backward(retain_graph=True)
+    assert all(one.grad is None or not one.grad.any() for one in net.parameters())
+    assert shares_of(said) == pytest.approx([s / (1 + 0.9375 + 2) for s in (
+        1, 0.5, 0.25, 0.125, 0.0625, 1, 1
+    )])  # fmt: skip
+    labels = torch.randint(0, 2, (2, 1, 32, 32)).float()
+    one = [named_loss(part, functional.interpolate(labels, part.shape[2:], mode="nearest"),
+                      overlapping=True, loss="dice", weight=1.0) for part in said]  # fmt: skip
+    task = Segmentation(SegmentationSettings.model_validate(
+        {**SETTINGS, "image": {"items": ["photo", "oct"]}}
+    ))  # fmt: skip
+    whole = task.criterion({"scores": said}, {"labels": labels})
+    want = sum(share * part for share, part in zip(shares_of(said), one, strict=True))
+    assert float(whole.detach()) == pytest.approx(float(want.detach()), rel=1e-6)
+    whole.backward()
+    assert any(one.grad.any() for one in net.decoder_sep.parameters())
+    with pytest.raises(RecipeError, match="a class has no decoder"):
+        tiny("mmformer", answer="classification", alone=True)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from osler import bundles, metrics
 from osler.bundles.answering import answer, task_of
 from osler.errors import InputError, RecipeError
 from osler.learn.fitting import fit
+from osler.learn.recipe import check_recipe, read_yaml
 from osler.record import Case, Label, Risk, Source, Table
 from osler.tasks.survival import Survival, SurvivalSettings
 from osler.tasks.survival_figures import (
@@ -86,6 +87,25 @@ def test_the_network_s_loss_is_the_partial_likelihood(causes):
     made = cox_loss(torch.tensor(scores), torch.tensor(times), torch.tensor(kinds))
     slow = sum(slow_efron(times, kinds == k + 1, scores[:, k]) for k in range(causes))
     assert float(made) == pytest.approx(-slow / (kinds > 0).sum())
+
+
+def test_a_recipe_chooses_breslow_s_ties(place):
+    """All events of one time find all of them at risk: a loop says so too."""
+    path = written(place, "cox", ties="breslow")
+    _, task = check_recipe(read_yaml(path), path)
+    times, kinds, rng = cohort(causes=2)
+    scores = rng.normal(size=(len(times), 2))
+    slow = 0.0
+    for time, kind in zip(times, kinds, strict=True):
+        if kind:
+            slow -= np.log(np.exp(scores[times >= time, kind - 1]).sum())
+    slow += sum(scores[n, kind - 1] for n, kind in enumerate(kinds) if kind)
+    targets = {"time": torch.tensor(times), "cause": torch.tensor(kinds)}
+    made = task.criterion({"scores": torch.tensor(scores)}, targets)
+    assert float(made) == pytest.approx(-slow / (kinds > 0).sum(), rel=1e-5)
+    assert float(made) != pytest.approx(float(cox_loss(torch.tensor(scores), *targets.values())))
+    with pytest.raises(ValueError, match="counts by intervals"):
+        SurvivalSettings(table={"columns": ["x"]}, model="hazards", ties="breslow")
 
 
 def test_a_batch_without_events_costs_nothing_and_great_scores_stay_finite():

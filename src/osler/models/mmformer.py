@@ -48,6 +48,9 @@ class MMFormer(nn.Module):
         answer: a score for each place, or for the whole.
         input_dropout: share of the inputs dropped in training, never all of a sample.
         deep_supervision: in training, the scores of coarser scales are given too.
+        alone: in training, the scores from each input alone, by a decoder that all share, are
+            given too. Where a sample lacks an input they are those from all, and nothing learns
+            of them.
     """
 
     def __init__(
@@ -68,9 +71,11 @@ class MMFormer(nn.Module):
         answer: Answer = "segmentation",
         input_dropout: float = 0.0,
         deep_supervision: bool = False,
+        alone: bool = False,
     ) -> None:
         super().__init__()
         self.input_dropout, self.deep_supervision = input_dropout, deep_supervision
+        self.alone = alone
         self.modalities, self.order, self.answer = tuple(modalities), order, answer
         self.dims = {name: _own(dims, name) for name in self.modalities}
         self.channels = {name: int(_own(channels, name)) for name in self.modalities}
@@ -126,6 +131,8 @@ class MMFormer(nn.Module):
             )
         if self.order == "published" and len(self.modalities) < 2:
             raise RecipeError("order='published' needs several inputs")
+        if self.answer == "classification" and self.alone:
+            raise RecipeError("alone needs answer='segmentation': a class has no decoder")
 
     def encode(
         self, images: Mapping[str, Tensor], present: Tensor | None = None
@@ -225,8 +232,20 @@ class MMFormer(nn.Module):
         """
         scores, coarser, maps = self._fused(images, present)
         scales = [enlarged(one.softmax(dim=1), 2**level) for level, one in enumerate(coarser, 1)]
-        alone = {name: self.decoder_sep(levels)[0] for name, levels in maps.items()}
-        return {"scores": scores, "scales": scales, "alone": alone}
+        return {"scores": scores, "scales": scales, "alone": self._alone(maps)}
+
+    def _alone(self, maps: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
+        return {name: self.decoder_sep(levels)[0] for name, levels in maps.items()}
+
+    def _known_alone(
+        self, maps: Mapping[str, list[Tensor]], taken: Tensor, rest: Tensor
+    ) -> list[Tensor]:
+        """Scores from each input alone; ``rest`` in samples that lack it."""
+        out = []
+        for name, scores in self._alone(maps).items() if self.alone else ():
+            here = taken[:, self.modalities.index(name)].reshape(-1, *[1] * (rest.ndim - 1))
+            out.append(torch.where(here, scores, rest))
+        return out
 
     def forward(
         self, x: Tensor | None = None, present: Tensor | None = None, **images: Tensor
@@ -241,16 +260,21 @@ class MMFormer(nn.Module):
 
         Returns:
             scores ``(B, num_classes, ...)``, or ``(B, num_classes)`` of the whole; in training
-            with ``deep_supervision`` a list of them and those of coarser scales.
+            with ``deep_supervision`` or ``alone`` a list of them, those of coarser scales and
+            those from each input alone, in this order.
         """
         if x is not None:
             images = self._parted(x, present)
+        taken = present
         if self.training and self.input_dropout:
             there = self._there(images, present) > 0.5
             present = drop_inputs(there, self.input_dropout).to(next(iter(images.values())))
         if self.answer == "segmentation":
-            scores, coarser, _ = self._fused(images, present)
-            return [scores, *coarser] if self.training and self.deep_supervision else scores
+            scores, coarser, maps = self._fused(images, present)
+            if not (self.training and (self.deep_supervision or self.alone)):
+                return scores
+            alone = self._known_alone(maps, self._there(images, taken) > 0.5, scores.detach())
+            return [scores, *(coarser if self.deep_supervision else ()), *alone]
         tokens = self.encode(images, present)[2]
         there = self._there(images, present)
         sizes = torch.tensor(

@@ -17,7 +17,7 @@ from osler.tasks.largest_part import keep_largest
 from osler.tasks.missing_items import PRESENT, default_network, encode_present, present_items
 from osler.tasks.native_grid import native_labels, native_masks
 from osler.tasks.sampling import Sampling, between, same_extent
-from osler.tasks.segmentation_losses import named_loss
+from osler.tasks.segmentation_losses import named_loss, shares_of
 from osler.tasks.segmentation_plan import Survey
 from osler.tasks.segmentation_settings import SegmentationSettings
 from osler.tasks.sliding_window import sliding_window
@@ -272,8 +272,7 @@ class Segmentation(Task):
         scores = outputs[_OUTPUT]
         deep = list(scores) if isinstance(scores, list | tuple) else [scores]
         total = torch.zeros((), device=deep[0].device)
-        weights = [0.5**k for k in range(len(deep))]
-        for weight, one in zip(weights, deep, strict=True):
+        for share, one in zip(shares_of(deep), deep, strict=True):
             labels = targets["labels"].float()
             if one.shape[2:] != labels.shape[2:]:
                 labels = functional.interpolate(labels, one.shape[2:], mode="nearest")
@@ -281,7 +280,7 @@ class Segmentation(Task):
                 one.float(), labels, overlapping=self.settings.overlapping,
                 loss=self.settings.loss, weight=self.settings.dice,
             )  # fmt: skip
-            total = total + weight / sum(weights) * value
+            total = total + share * value
         return total
 
     def run(self, predict: Predict, sample: Sample) -> Arrays:

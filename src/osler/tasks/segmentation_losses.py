@@ -4,6 +4,7 @@ All are of probabilities ``p`` and the truth ``t``, ``(B, L, ...)``; what is not
 to 0 in both. Torch is imported where it is needed, since tasks are read without it.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
@@ -135,6 +136,16 @@ def _widest(image: "Tensor") -> "Tensor":
 
 def _axes(p: "Tensor") -> tuple[int, ...]:
     return (0, *range(2, p.ndim))
+
+
+def shares_of(deep: "Sequence[Tensor]") -> list[float]:
+    """What each of several answers of a network counts, together 1.
+
+    Half as much a scale; what is of the finest's size, such as the scores from one input alone of
+    mmFormer, counts as much as that.
+    """
+    shares = [1.0 if one.shape == deep[0].shape else 0.5**k for k, one in enumerate(deep)]
+    return [one / sum(shares) for one in shares]
 
 
 def named_loss(

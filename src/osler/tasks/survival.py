@@ -93,6 +93,7 @@ class SurvivalSettings(CaseInput):
         unit: of time.
         model: ``cox``: hazards in proportion to a baseline, which is Breslow's; ``hazards``: the
             chance to leave in each of some intervals, whose ratio may change with time.
+        ties: how events of one time count in the loss of ``cox``: ``efron`` or ``breslow``.
         intervals: how many there are (``hazards``).
         edges: of the intervals, from 0; found by itself: quantiles of the times of events.
         horizons: times at which risks are stated; found by itself: quartiles of those times.
@@ -108,6 +109,7 @@ class SurvivalSettings(CaseInput):
     causes: Annotated[list[str], Field(min_length=1)] = ["event"]
     unit: Literal["days", "weeks", "months", "years"] = "days"
     model: Literal["cox", "hazards"] = "cox"
+    ties: Literal["efron", "breslow"] = "efron"
     intervals: Annotated[int, Field(ge=2, le=200)] = 10
     edges: list[float] = []
     horizons: list[float] = []
@@ -125,6 +127,8 @@ class SurvivalSettings(CaseInput):
                 raise ValueError(f"{name} must rise from 0 or more")
         if self.edges and (self.edges[0] != 0 or len(self.edges) < 3):
             raise ValueError("edges begin at 0 and bound two intervals or more")
+        if self.model != "cox" and self.ties != "efron":
+            raise ValueError("ties: model 'hazards' has none; it counts by intervals")
         return self
 
 
@@ -250,7 +254,7 @@ class Survival(Task):
 
         scores = outputs[_OUTPUT].float()
         if self.settings.model == "cox":
-            return cox_loss(scores, targets["time"], targets["cause"])
+            return cox_loss(scores, targets["time"], targets["cause"], ties=self.settings.ties)
         shaped = scores.reshape(len(scores), -1, len(self.settings.causes))
         return interval_loss(shaped, targets["survived"], targets["happened"])
 

@@ -2,16 +2,19 @@
 
 Sources: (1) Katzman et al. 2018, "DeepSurv: personalized treatment recommender system using a Cox
 proportional hazards deep neural network", BMC Medical Research Methodology 18:24; (2) Efron 1977,
-as in ``survival_models``; (3) Gensheimer & Narasimhan 2019, PeerJ 7:e6257; (4) Lee et al. 2018,
+as in ``survival_models``; Breslow 1974, "Covariance analysis of censored survival data", Biometrics
+30:89-99; (3) Gensheimer & Narasimhan 2019, PeerJ 7:e6257; (4) Lee et al. 2018,
 "DeepHit: a deep learning approach to survival analysis with competing risks", AAAI, whose
 likelihood this is for several causes, said by hazards (its ranking loss is left out).
 """
 
-from typing import Any
+from typing import Any, Literal
 
 
-def cox_loss(scores: Any, times: Any, causes: Any) -> Any:
-    """The mean over events of the negative log partial likelihood with Efron's ties.
+def cox_loss(
+    scores: Any, times: Any, causes: Any, *, ties: Literal["efron", "breslow"] = "efron"
+) -> Any:
+    """The mean over events of the negative log partial likelihood with Efron's or Breslow's ties.
 
     Those at risk are those of the batch, so batches should be large. Without an event it is 0.
 
@@ -19,6 +22,8 @@ def cox_loss(scores: Any, times: Any, causes: Any) -> Any:
         scores: ``(B, K)`` log hazard ratio of each cause.
         times: ``(B,)``.
         causes: ``(B,)`` from 1; 0 is censored.
+        ties: of ``d`` events of one time each next one finds ``1/d`` of their weight gone
+            (``efron``), or each finds them all at risk (``breslow``).
     """
     import torch
 
@@ -35,7 +40,9 @@ def cox_loss(scores: Any, times: Any, causes: Any) -> Any:
         # the n-th of d tied events finds n/d of what they weigh gone
         place = (tied & (order[None] < order[:, None])).sum(dim=1)
         share = place / tied.sum(dim=1).clamp(min=1)
-        weight = later.to(score) - share[:, None].to(score) * tied.to(score)
+        weight = later.to(score)
+        if ties == "efron":
+            weight = weight - share[:, None].to(score) * tied.to(score)
         there = torch.where(weight > 0, score[None], -torch.inf)
         top = there.detach().max(dim=1, keepdim=True).values  # the case itself is always at risk
         whole = (weight * (there - top).exp()).sum(dim=1).log() + top[:, 0]

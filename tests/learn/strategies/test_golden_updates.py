@@ -8,14 +8,15 @@ from osler.learn.schedules import rate_at
 from osler.tasks.survival_losses import cox_loss
 
 
-def test_coxs_likelihood_with_efrons_ties_and_its_gradient(golden_vectors):
+@pytest.mark.parametrize("ties", ["efron", "breslow"])
+def test_coxs_likelihood_with_ties_and_its_gradient(golden_vectors, ties):
     golden = golden_vectors("losses")
     risk = golden.inputs["cox_risk"].requires_grad_()
     events = golden.inputs["cox_event"].long()
-    said = cox_loss(risk[:, None], golden.inputs["cox_time"], events)
-    golden.agrees(said.detach()[None], "cox_neg_loglik_mean_over_events_efron")
+    said = cox_loss(risk[:, None], golden.inputs["cox_time"], events, ties=ties)
+    golden.agrees(said.detach()[None], f"cox_neg_loglik_mean_over_events_{ties}")
     said.backward()  # the vectors hold the gradient of the sum, and of the likelihood itself
-    golden.agrees(-risk.grad * events.sum(), "cox_loglik_grad_risk_efron")
+    golden.agrees(-risk.grad * events.sum(), f"cox_loglik_grad_risk_{ties}")
 
 
 def test_coxs_likelihood_without_ties(golden_vectors):

@@ -27,6 +27,7 @@ from osler.learn.strategies.strategy import Context, Criterion, Role, Settings, 
 from osler.record import Case
 from osler.tasks.labels import label_of
 from osler.tasks.segmentation import Segmentation
+from osler.tasks.segmentation_losses import shares_of
 from osler.tasks.task import Arrays, Sample, Task
 
 
@@ -106,9 +107,8 @@ class PartialLabels(Strategy):
                 return whole
             scores = outputs["scores"]
             deep = list(scores) if isinstance(scores, list | tuple) else [scores]
-            shares = [0.5**k for k in range(len(deep))]
             total = torch.zeros((), device=deep[0].device)
-            for share, one in zip(shares, deep, strict=True):
+            for share, one in zip(shares_of(deep), deep, strict=True):
                 truth = targets["labels"].float()
                 if one.shape[2:] != truth.shape[2:]:
                     truth = functional.interpolate(truth, one.shape[2:], mode="nearest")
@@ -117,7 +117,7 @@ class PartialLabels(Strategy):
                 loss = marginal_loss(*scale, dice=dice)
                 if weight:
                     loss = loss + weight * exclusion_loss(*scale)
-                total = total + share / sum(shares) * loss
+                total = total + share * loss
             return total
 
         return partial
