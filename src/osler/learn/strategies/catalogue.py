@@ -90,13 +90,10 @@ def find(name: str, extra: "Sequence[type[Strategy]]" = ()) -> "type[Strategy]":
             module, _, attribute = place.partition(":")
             found: type[Strategy] = getattr(import_module(module), attribute)
             return found
-    near = difflib.get_close_matches(name, names(extra), n=1, cutoff=0.0)
+    near = difflib.get_close_matches(name, names(extra), n=1, cutoff=0.5)
+    nearest = f"; the nearest is '{near[0]}'" if near else ""
     known_ones = ", ".join(names(extra))
-    raise RecipeError(
-        f"there is no strategy '{name}'; the nearest is '{near[0]}' (there are: {known_ones})"
-        if near
-        else f"there is no strategy '{name}'"
-    )
+    raise RecipeError(f"there is no strategy '{name}'{nearest} (there are: {known_ones})")
 
 
 def strategies_of(

@@ -10,7 +10,7 @@ Source: Jia et al. 2022, "Visual Prompt Tuning", ECCV, arXiv:2203.12119.
 
 import math
 from collections.abc import Callable, Collection, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -26,12 +26,21 @@ from osler.learn.strategies.freezing import (
     watched,
 )
 from osler.learn.strategies.strategy import Context
-from osler.tasks.task import Settings
+from osler.tasks.task import Settings, Task
+
+if TYPE_CHECKING:
+    from osler.learn.recipe import Recipe
 
 _NO_TOKENS = (
-    "strategies.visual-prompts: the network has no row of tokens that a prompt could join (a plain "
-    "vision transformer has; convolutions and windows do not); take 'lora' or 'adapters'"
+    "the network has no row of tokens that a prompt could join (a plain vision transformer has; "
+    "convolutions and windows do not); take 'lora' or 'adapters'"
 )
+_OF_CONVOLUTIONS = (
+    "resnet-", "se-resnet-", "densenet-", "efficientnet-", "mobilenet-", "swin-", "unet",
+    "monai-unet", "dynunet", "resenc-unet", "stu-net-", "centre-detector", "signal-resnet",
+    "tabular-perceptron",
+)  # fmt: skip
+"""How the names of networks begin of which that is known before they are built."""
 
 
 class VisualPromptsSettings(Settings):
@@ -57,6 +66,12 @@ class VisualPrompts(Tuning):
     Settings: ClassVar[type[Settings]] = VisualPromptsSettings
 
     settings: VisualPromptsSettings
+
+    def faults(self, recipe: "Recipe", task: Task) -> list[str]:
+        """Networks of convolutions have no tokens."""
+        name = recipe.network.name or task.network()[0]
+        plain = name.startswith(_OF_CONVOLUTIONS)
+        return [*super().faults(recipe, task), *([_NO_TOKENS] if plain else [])]
 
     def learning(self, net: nn.Module, context: Context) -> tuple[nn.Module, Collection[str]]:
         """Prompts, and the weights of the head."""
@@ -155,7 +170,7 @@ def add_prompts(
             leaving = count if deep or n == len(blocks) - 1 else 0
             blocks[n] = Prompted(block, prompt, leaving=leaving, dropout=dropout)
     if not rows:
-        raise RecipeError(_NO_TOKENS)
+        raise RecipeError(f"strategies.visual-prompts: {_NO_TOKENS}")
     try:
         watched(net, inputs, {})
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
