@@ -1,5 +1,6 @@
 """The commands ``osler fit`` and ``osler tune``: training by a recipe."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,11 +68,14 @@ def fit(
             from osler.learn import cross_fit
 
             done = cross_fit(recipe, out=out, resume=resume, ensemble=ensemble)
-            console.print_folds(done, ensemble=ensemble)
+            if _speaks():
+                console.print_folds(done, ensemble=ensemble)
             return
-        if resume:
+        if resume and _speaks():
             _say_if_anew(recipe, out)
-        console.print_run(osler.fit(recipe, out=out, resume=resume))
+        run = osler.fit(recipe, out=out, resume=resume)
+        if _speaks():
+            console.print_run(run)
 
 
 def tune(
@@ -100,6 +104,14 @@ def tune(
         for key, value in found.best.values.items():
             typer.echo(f"  {key}: {value}")
         typer.echo(f"written to {found.recipe}; to fit it: osler fit {found.recipe}")
+
+
+def _speaks() -> bool:
+    """Whether this is the first of the processes that torchrun started: the others write nothing.
+
+    They are done while it still judges and exports.
+    """
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _say_if_anew(recipe: Path, out: Path | None) -> None:

@@ -104,6 +104,22 @@ def test_figures_of_labels_leave_out_what_is_not_known():
     assert planned.score(rows) == 1
 
 
+def test_weights_are_chosen_though_a_class_does_not_tune():
+    """A score that never moves would keep the weights of the first validation."""
+    planned = task(values=("a", "b", "c"))
+    first = np.array([[0.6, 0.3, 0.1], [0.5, 0.2, 0.3], [0.2, 0.4, 0.4], [0.55, 0.4, 0.05]])
+
+    def rows(truth, p=first):
+        return [{"truth": t, "probability": q.tolist()} for t, q in zip(truth, p, strict=True)]
+
+    # a is told from the rest in 3 of 4 pairs, b in all; c has no case
+    assert planned.score(rows([0, 0, 1, 1])) == pytest.approx((3 / 4 + 1) / 2)
+    alike = planned.score(rows([0, 0, 0, 0]))
+    assert alike == pytest.approx(np.log(first[:, 0]).mean())
+    surer = first / first.sum(1, keepdims=True) + np.array([0.1, -0.05, -0.05])
+    assert alike < planned.score(rows([0, 0, 0, 0], surer)) < 0
+
+
 def test_labels_of_many_have_every_figure_of_their_known_cases():
     from sklearn.metrics import cohen_kappa_score, f1_score, log_loss
 

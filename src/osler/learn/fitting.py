@@ -126,8 +126,19 @@ def fit(
     (folder / "cases.json").write_text(
         json.dumps(trained.rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
-    run.notes.extend(_untaught(trained.task))
+    run.notes.extend(_notes(trained))
     return run
+
+
+def _notes(trained: "Trained") -> list[str]:
+    """What has to be known of a training, for its run and for the limits of its card."""
+    undefined = [one.name for one in trained.figures if one.cases and one.interval.value is None]
+    notes = _untaught(trained.task)
+    if undefined:
+        notes.append(
+            f"Not defined on the cases that test: {', '.join(undefined)} (a class may have none)."
+        )
+    return notes
 
 
 def _untaught(task: "Task") -> list[str]:
@@ -228,7 +239,7 @@ def _card(recipe: Recipe, trained: "Trained", data: Mapping[str, Any]) -> dict[s
     from osler.learn.card_parts import card_inputs, card_metrics, card_outputs
 
     texts = dict(recipe.card)
-    if notes := _untaught(trained.task):
+    if notes := _notes(trained):
         texts["limits"] = [*texts.get("limits", []), *notes]
     counts = trained.counts
     judged = (

@@ -345,7 +345,7 @@ class Classification(Task):
         return {"truth": int(sample.targets["class"]), "probability": p}
 
     def score(self, rows: Sequence[Row]) -> float:
-        """Macro AUROC; for grades the mean of that and quadratic kappa."""
+        """Mean AUROC; for grades the mean of that and quadratic kappa."""
         return classification_figures.score(rows, self.settings.kind)
 
     def figures(

@@ -24,18 +24,29 @@ _MEAN = "mean over labels"
 
 
 def score(rows: Sequence[Row], kind: Kind) -> float:
-    """Macro AUROC; for grades the mean of that and quadratic kappa."""
+    """Mean AUROC of the classes (labels) of which there are cases beside others.
+
+    For grades the mean of that and quadratic kappa. Where all cases have one label, the mean
+    log-likelihood, 0 at most: a score that never moves would choose the weights of the first
+    validation.
+    """
     truth, p = _table(rows)
     if kind == "multi-label":
         areas = [_of_label(metrics.auroc, k)(truth, p) for k in range(p.shape[1])]
-        known = [one for one in areas if one is not None]
-        return float(np.mean(known)) if known else 0.0
+        given = _pooled(metrics.negative_log_likelihood)(truth, p)
+        return _mean(areas) if any(one is not None for one in areas) else -(given or 0.0)
     labels = truth.astype(int)
-    area = metrics.macro_auroc(labels, p) or 0.0
-    if kind != "ordinal":
-        return float(area)
-    kappa = metrics.quadratic_kappa(labels, p.argmax(1), count=p.shape[1])
-    return float((area + (kappa or 0.0)) / 2)
+    areas = list(metrics.class_aurocs(labels, p))
+    if all(one is None for one in areas):
+        return -float(metrics.negative_log_likelihood(labels, p) or 0.0)
+    if kind == "ordinal":
+        kappa = metrics.quadratic_kappa(labels, p.argmax(1), count=p.shape[1])
+        return (_mean(areas) + (kappa or 0.0)) / 2
+    return _mean(areas)
+
+
+def _mean(figures: Sequence[float | None]) -> float:
+    return float(np.mean([one for one in figures if one is not None]))
 
 
 def figures(
