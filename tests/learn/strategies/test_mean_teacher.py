@@ -256,3 +256,17 @@ def test_a_signal_has_no_two_views(recipe, classify):
     path = recipe(classify, **CHANGES)
     with pytest.raises(RecipeError, match="needs an image, of which two views differ"):
         check_recipe(read_yaml(path), path, strategies=[MeanTeacher])
+
+
+def test_pictures_among_named_inputs_have_two_views(recipe, classify):
+    target = classify["settings"]["target"]
+    for inputs, goes in (({"left": "fundus", "age": "number"}, True), ({"age": "number"}, False)):
+        classify["settings"] = {"inputs": inputs, "target": target}
+        classify.pop("network", None)
+        path = recipe(classify, **CHANGES)
+        said = read_yaml(path)
+        if goes:
+            check_recipe(said, path, strategies=[MeanTeacher])
+            continue
+        with pytest.raises(RecipeError, match="settings names none"):
+            check_recipe(said, path, strategies=[MeanTeacher])

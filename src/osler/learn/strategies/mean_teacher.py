@@ -124,6 +124,8 @@ def refuse_without_image(task: Task) -> list[str]:
     """Signals and tables are not changed at random, so one view of them would be the other."""
     if getattr(task.settings, "image", None) is not None:
         return []
+    if getattr(task.settings, "inputs", None) is not None and task.images:
+        return []  # pictures among named inputs are changed each for itself
     return ["needs an image, of which two views differ; settings names none"]
 
 
