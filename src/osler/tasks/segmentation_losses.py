@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Final, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
-Loss = Literal["dice", "squared-dice", "half-dice", "generalised-dice", "dice-focal", "cl-dice"]
+Loss = Literal[
+    "dice",
+    "squared-dice",
+    "half-dice",
+    "generalised-dice",
+    "weighted-dice",
+    "dice-focal",
+    "cl-dice",
+]
 """What stands beside, or in the place of, cross-entropy."""
 
 SKELETON: Final = 3
@@ -70,6 +78,24 @@ def generalised_dice(p: "Tensor", t: "Tensor") -> "Tensor":
     weight = torch.where(torch.isinf(weight), heaviest, weight)
     above = 2 * (shared * weight).sum(dim=1) + 1e-5
     return (1 - above / ((sizes * weight).sum(dim=1) + 1e-5)).mean()
+
+
+def weighted_entropy(p: "Tensor", t: "Tensor") -> "Tensor":
+    """``-(1 - f) t log max(p, 0.005)``, summed over classes, mean over voxels and cases.
+
+    ``f`` is the share of a case's voxels that are of the class. As mmFormer has it (Zhang et al.
+    2022, MICCAI, the released code).
+    """
+    axes = tuple(range(2, p.ndim))
+    share = t.sum(axes, keepdim=True) / t.sum((1, *axes), keepdim=True).clamp(min=1)
+    entropies = -((1 - share) * t * p.clamp(min=0.005).log()).sum(dim=1)
+    return entropies.sum() / t.sum().clamp(min=1)
+
+
+def every_dice(p: "Tensor", t: "Tensor") -> "Tensor":
+    """``1 - 2 sum(p t) / (sum(p) + sum(t))`` over the batch, mean over all labels, as mmFormer."""
+    axes = _axes(p)
+    return (1 - 2 * (p * t).sum(axes) / ((p + t).sum(axes) + 1e-7)).mean()
 
 
 def focal(entropy: "Tensor", gamma: float = 2.0) -> "Tensor":
@@ -156,9 +182,11 @@ def named_loss(
     With ``w`` of ``settings.dice``: ``dice`` is cross-entropy + w Dice over the batch;
     ``squared-dice`` cross-entropy + w Dice of each case with squares, as MedSAM; ``half-dice``
     (cross-entropy + w Dice with squares) / 2, as TransUNet; ``generalised-dice`` cross-entropy + w
-    generalised Dice; ``dice-focal`` the focal loss of every label + w Dice of each case, as
-    VisionFM; ``cl-dice`` cross-entropy + w (Dice + clDice) / 2, for thin structures. Where labels
-    exclude each other, all but ``dice`` and ``cl-dice`` count the background as a label.
+    generalised Dice; ``weighted-dice`` cross-entropy in which a class counts the more the less of
+    a case it fills + w Dice of every label, as mmFormer; ``dice-focal`` the focal loss of every
+    label + w Dice of each case, as VisionFM; ``cl-dice`` cross-entropy + w (Dice + clDice) / 2, for
+    thin structures. Where labels exclude each other, all but ``dice`` and ``cl-dice`` count the
+    background as a label.
 
     Args:
         scores: ``(B, L, ...)``, or ``(B, 1 + L, ...)`` of labels that exclude each other.
@@ -167,6 +195,7 @@ def named_loss(
         loss: see above.
         weight: ``w``, ``settings.dice``.
     """
+    import torch
     from torch.nn import functional
 
     every_entropy = functional.binary_cross_entropy_with_logits
@@ -188,6 +217,17 @@ def named_loss(
         return (entropy + weight * squared_dice(whole, every)) / 2
     if loss == "generalised-dice":
         return entropy + weight * generalised_dice(whole, every)
+    if loss == "weighted-dice":
+        if not overlapping:
+            return weighted_entropy(whole, every) + weight * every_dice(whole, every)
+        parts = [  # each label is a question of yes and no
+            weighted_entropy(
+                torch.cat([1 - p[:, k : k + 1], p[:, k : k + 1]], dim=1),
+                torch.cat([(known - truth)[:, k : k + 1], truth[:, k : k + 1]], dim=1),
+            )
+            for k in range(p.shape[1])
+        ]
+        return torch.stack(parts).mean() + weight * every_dice(p, truth)
     if loss == "dice-focal":
         hard = focal(every_entropy(scores, every, reduction="none")) * known
         return hard.sum() / known.sum().clamp(min=1) + weight * case_dice(whole, every)

@@ -85,8 +85,9 @@ class SegmentationSettings(Settings):
         measure: numbers of the whole case that follow from its masks.
         threshold: probability from which a voxel belongs to an overlapping label.
         loss: what is minimised: cross-entropy and soft ``dice``, or that with ``squared-dice`` (as
-            MedSAM), ``half-dice`` (as TransUNet), ``generalised-dice``, ``cl-dice`` (of thin
-            structures), or the ``dice-focal`` loss; see `osler.tasks.segmentation_losses`.
+            MedSAM), ``half-dice`` (as TransUNet), ``generalised-dice``, ``weighted-dice`` (as
+            mmFormer), ``cl-dice`` (of thin structures), or the ``dice-focal`` loss; see
+            `osler.tasks.segmentation_losses`.
         dice: weight of its overlap beside cross-entropy.
         tolerance: millimetres (pixels where no scale is known) of the NSD.
         mirror: axes (of the patch) over whose flips the scores are averaged at inference.

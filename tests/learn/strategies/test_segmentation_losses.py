@@ -13,13 +13,16 @@ from osler.tasks.segmentation_losses import (
     case_dice,
     cl_dice,
     dice,
+    every_dice,
     generalised_dice,
     named_loss,
     soft_skeleton,
     squared_dice,
+    weighted_entropy,
 )
 
-NAMES = ("dice", "squared-dice", "half-dice", "generalised-dice", "dice-focal", "cl-dice")
+NAMES = ("dice", "squared-dice", "half-dice", "generalised-dice", "weighted-dice",
+         "dice-focal", "cl-dice")  # fmt: skip
 
 
 def said(golden, loss, kind):
@@ -65,6 +68,8 @@ def test_parts_agree_with_the_vectors(golden_vectors):
         (generalised_dice(q, every), "generalized_dice_square"),
         (squared_dice(q, every), "transunet_dice"),
         (case_dice(p, t, squared=True), "medsam_dice"),
+        (weighted_entropy(q, every), "mmformer_weighted_ce"),
+        (every_dice(q, every), "mmformer_dice"),
     ):
         golden.agrees(part.reshape(1) if part.ndim == 0 else part, name)
 
