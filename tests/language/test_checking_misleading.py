@@ -55,7 +55,7 @@ def test_no_misleading_answer_of_an_engine_is_taken_in_silence():
         elif not why and "words-unread" not in marked(said, tools).flags:
             taken.append(row["text"])
     assert taken == []
-    assert refusals <= 6  # of 65 that are true: bounds, other units, and glaucoma
+    assert refusals <= 9  # of 76 that are true: bounds, other units, and glaucoma
 
 
 class Said(Engine):

@@ -18,6 +18,7 @@ from osler.language.checking_words import LESIONS
 from osler.language.engine import clean
 from osler.language.facts import Fact
 from osler.language.sentences import sentences
+from osler.language.traditional import simplified
 
 MOST_TEXT: Final = 60_000
 """Most characters of a report that are read; what lies beyond counts as unchecked."""
@@ -212,7 +213,8 @@ def _checked(sentence: str, section: str, bench: Bench, *, cited: bool) -> Check
         problems.append(Problem("uncited", "", ""))
         return Checked(text, section, (), tuple(problems))
     pool = [bench.by_id[id] for id in known] if cited else bench.facts
-    masked, meant = bench.meanings(text, pool)
+    plain = simplified(text)
+    masked, meant = bench.meanings(plain, pool)
     claims = claims_of(masked, bench.names)
     found = bench.compared(masked, claims, meant, pool)
     problems += found.problems
@@ -220,5 +222,5 @@ def _checked(sentence: str, section: str, bench: Bench, *, cited: bool) -> Check
         problems.append(Problem("unchecked", "", ""))
     return Checked(
         text, section, known, tuple(problems), tuple(found.supports), found.claims,
-        unread(text, pool),
+        unread(plain, pool),
     )  # fmt: skip

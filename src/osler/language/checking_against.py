@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from osler.io.html_words import WORDS
-from osler.language.checking_beside import alone, certainty, counts, left_open, severities, sides
+from osler.language.checking_beside import alone, borne_out, certainty, counts, severities, sides
 from osler.language.checking_claims import Claims, Mention, Number
-from osler.language.checking_numbers import agrees, candidates, chances
+from osler.language.checking_numbers import agrees, candidates, chances, of_a_reason
 from osler.language.checking_outcome import Outcome
-from osler.language.checking_sayings import risks_in
+from osler.language.checking_sayings import GRADABLE, excluded, risks_in
 from osler.language.checking_words import (
     LESIONS,
     PLACES,
@@ -42,7 +42,6 @@ _NOT_FOUND: Final = re.compile(
     re.IGNORECASE,
 )
 _NOT_STATED: Final = re.compile(r"\bno\b|\bnot\b|\bwithout\b|未|没有|无", re.IGNORECASE)
-_KEPT: Final = re.compile(r"exclude|ruled out|rule out|remain possible|排除", re.IGNORECASE)
 _PRE: Final = re.compile(r"\bpre[- ]?$|前$", re.IGNORECASE)
 _ALL: Final = re.compile(
     r"\b(?:all|any|every) (?:five )?(?:grade|stage|level)s? (?:remains? possible"
@@ -131,8 +130,7 @@ class Bench:
         """Every claim of a sentence against the findings it stands on."""
         out = Outcome()
         for fact, value, said, at in meant:
-            kept = value in fact.possible and left_open(text, at)
-            if value == fact.value or kept:
+            if borne_out(text, at, [value], fact):
                 out.confirm(fact)
             else:
                 kind = {"laterality": "side", "quality": "quality"}.get(fact.id, "grade")
@@ -161,7 +159,7 @@ class Bench:
             self._kept(text, claims, kept, pool, out)
         reasons = [f for f in pool if "not-computed" in f.flags]
         reasons = reasons if _NOT_COMPUTED.search(text) else []
-        given = _of_a_reason(claims.numbers, reasons)
+        given = of_a_reason(claims.numbers, reasons)
         for number in claims.numbers:
             if number.role == "kept":
                 continue
@@ -233,11 +231,20 @@ class Bench:
         for one, two in itertools.pairwise(numbers):
             if re.fullmatch(r"\s*(?:to|through|至|到|–|-)\s*", text[one.stop : two.start]):
                 said |= {str(v) for v in range(int(one.value), int(two.value) + 1)}
+        if numbers and excluded(text) and not _EVERY_OTHER.search(text):
+            wrong = [f for f in labels if said & {*f.possible}]
+            if wrong:
+                out.deny("grade", " ".join(sorted(said)), wrong[0].words)
+            else:
+                out.confirm(labels[0])
+            return
         for fact in labels:
             expected = {*fact.possible}
             if _EVERY_OTHER.search(text):
                 said = {str(fact.value)}
-            if said == expected:
+            # "grade 1 cannot be excluded", beside the grade that is said to be there
+            once = 0 < len(said) == len(numbers)  # not "1, 1"
+            if said == expected or (once and {*said, str(fact.value)} == expected):
                 out.confirm(fact)
                 return
         out.deny("grade", " ".join(sorted(said)) or "none", labels[0].words)
@@ -266,12 +273,14 @@ class Bench:
             before = _PRE.search(text[: mention.start])
             value = "3" if tag[-1] == "4" and before else tag[-1]
             grades = [f for f in pool if f.id == "dr-grade"]
-            kept = grades[0].possible if grades and left_open(text, mention.start) else ()
-            if not absent and grades and value not in {grades[0].value, *kept}:
+            right = bool(grades) and borne_out(text, mention.start, [value], grades[0])
+            if grades and excluded(text):
+                out.confirm(grades[0]) if right else out.deny("grade", said, grades[0].words)
+            elif not absent and grades and not right:
                 out.deny("severity", said, grades[0].words)
             elif absent and grades and value == grades[0].value:
                 out.deny("negation", said, grades[0].words)
-            elif not absent and grades and value == grades[0].value:
+            elif not absent and grades:
                 out.confirm(grades[0])
             return
         if tag == "normal":
@@ -384,14 +393,16 @@ class Bench:
                 out.deny("negation", said, labels[0].words)
             return
         id = "dr-grade" if mention.tag == "retinopathy" else "dme-risk"
-        if (id == "dr-grade" and "dr-referable" in tags) or (valued and not absent):
+        if (id == "dr-grade" and "dr-referable" in tags) or (
+            valued and (not absent or excluded(text))  # compared as the value
+        ):
             return
         label = next((f for f in pool if f.id == id), None)
         if label is None:
             if absent or mention.tag == "retinopathy":
                 out.deny("citation", said)
             return
-        zero = label.value == "0"
+        zero = label.value == "0" and not (excluded(text) and len(label.possible) > 1)
         if absent != zero and not (valued and zero):
             if absent or mention.tag == "retinopathy":
                 out.deny("negation", said, label.words)
@@ -422,24 +433,12 @@ class Bench:
             out.deny("unsupported", claims.quality)
         elif fact not in pool:
             out.deny("citation", claims.quality, fact.words)
-        elif fact.value == claims.quality:
+        elif fact.value == claims.quality or (
+            claims.quality == GRADABLE and fact.value in ("good", "usable")
+        ):
             out.confirm(fact)
         else:
             out.deny("quality", claims.quality, fact.words)
-
-
-def _of_a_reason(numbers: Sequence[Number], reasons: Sequence[Fact]) -> dict[Number, Fact]:
-    """The numbers that tell why a measure has no value, in the order in which the reason does."""
-    out: dict[Number, Fact] = {}
-    for fact in reasons:
-        held = [float(n) for n in re.findall(r"\d+(?:\.\d+)?", fact.words)]
-        for first in range(len(numbers)):
-            run = [n for n, value in zip(numbers[first:], held, strict=False) if n.value == value]
-            rest = [n for n in numbers[first:] if n not in out]
-            if run and run == rest[: len(run)] and (len(run) == len(rest) or len(run) == len(held)):
-                out.update(dict.fromkeys(run, fact))
-                break
-    return out
 
 
 def _there(fact: Fact) -> list[bool]:

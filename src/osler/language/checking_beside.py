@@ -1,12 +1,12 @@
 """Sides, severities, certainty and counts that are set side by side, held against findings."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from osler.language.checking_claims import Claims, clause_of
 from osler.language.checking_outcome import Outcome
-from osler.language.checking_sayings import OTHER, certainty_in
+from osler.language.checking_sayings import KEPT, OTHER, certainty_in, excluded
 from osler.language.checking_words import COMPARED, LESIONS, SEVERITY, lesion_in
 from osler.language.facts import Fact
 
@@ -36,7 +36,6 @@ _THERE_AFTER: Final = re.compile(
     rf"(?: and [\w -]{{1,30}}?)? (?:is|are|was|were|can be) {_SEEN}\b|\s*[.;]?\s*$", re.IGNORECASE
 )
 _COUNT_AFTER: Final = re.compile(r"\s*[（(]?(?:\d|[一二三四五六七八九十百两]+[处个])")
-_KEPT: Final = re.compile(r"exclude|ruled out|rule out|remain possible|排除", re.IGNORECASE)
 
 
 def sides(claims: Claims, pool: Sequence[Fact], out: Outcome) -> None:
@@ -70,8 +69,7 @@ def severities(
         elsewhere = [f for f in bench.facts if f.id == "dr-grade"]
         others = [f for f in pool if any(w in f.meaning.casefold() for w in SEVERITY)]
         if grades:
-            kept = {*grades[0].possible} if left_open(text, at) else set()
-            if values & {str(grades[0].value), *kept}:
+            if borne_out(text, at, values, grades[0]):
                 out.confirm(grades[0])
             else:
                 out.deny("severity", word, grades[0].words)
@@ -100,7 +98,8 @@ def counts(bench: "Bench", text: str, pool: Sequence[Fact], out: Outcome) -> Non
     """More of one lesion than of another."""
     for match in COMPARED.finditer(text):
         one, other = (
-            lesion_in(match[g] or match[g + "_are"] or match[g + "_zh"]) for g in ("one", "other")
+            lesion_in(next(filter(None, (match[g + k] for k in ("", "_are", "_out", "_zh")))))
+            for g in ("one", "other")
         )
         both = [bench.by_id.get(f"lesion-count.{tag}") for tag in (one, other)]
         numbers = [f.value for f in both if f is not None and f in pool]
@@ -109,7 +108,7 @@ def counts(bench: "Bench", text: str, pool: Sequence[Fact], out: Outcome) -> Non
         if len(numbers) < 2 or not all(isinstance(n, float | int) for n in numbers):
             out.deny("unsupported", match[0])
             continue
-        more = bool(match["more"] or match["more_are"] or match["more_zh"])
+        more = any(match[k] for k in ("more", "more_are", "more_out", "more_zh"))
         right = numbers[0] > numbers[1] if more else numbers[0] < numbers[1]  # type: ignore[operator]
         if right and not match["times"]:
             out.confirm(*(f for f in both if f is not None))
@@ -117,10 +116,22 @@ def counts(bench: "Bench", text: str, pool: Sequence[Fact], out: Outcome) -> Non
             out.deny("number", match[0], " ".join(f.words for f in both if f is not None))
 
 
-def left_open(text: str, at: int) -> bool:
-    """Whether a part of a sentence speaks of what cannot be excluded."""
+def borne_out(text: str, at: int, said: Iterable[str], fact: Fact) -> bool:
+    """Whether values that a sentence names are what a label says of them.
+
+    Args:
+        text: the sentence.
+        at: where it names them: in a part that says what is, what cannot be excluded, or what can.
+        said: values, of which one is meant.
+        fact: the label.
+    """
     start, stop = clause_of(text, at, at)
-    return bool(_KEPT.search(text[start:stop]))
+    values, part = {*said}, text[start:stop]
+    if not KEPT.search(part):
+        return str(fact.value) in values
+    if excluded(part):
+        return bool(fact.possible) and not values & {*fact.possible}
+    return bool(values & {str(fact.value), *fact.possible})
 
 
 def alone(bench: "Bench", text: str, claims: Claims, out: Outcome) -> None:

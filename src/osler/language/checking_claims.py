@@ -9,6 +9,7 @@ from typing import Final, Literal
 from osler.language.assertion import judge
 from osler.language.assertion_words import Status
 from osler.language.checking_sayings import (
+    KEPT,
     TURNED,
     Severity,
     affirmed,
@@ -38,20 +39,34 @@ _NUMBER: Final = re.compile(
 _ROMAN: Final = {"i": 1, "ii": 2, "iii": 3, "iv": 4}
 _COUNTED: Final = re.compile(r"\s*[余多]?\s*(?:处|枚|块|点(?!\d)|个(?!\s*(?:象限|视盘)))")
 _QUADRANTS: Final = re.compile(
-    r"\s*(?:(?:of the four|retinal)\s+)?(?:quadrants?|个?象限)", re.IGNORECASE
+    r"\s*(?:(?:(?:out )?of (?:the |all )?(?:four|4)|retinal)\s+)?(?:quadrants?|个?象限)",
+    re.IGNORECASE,
+)
+_OF_FOUR: Final = re.compile(r"[\d\w]\s+(?:out )?of (?:the |all )?$", re.IGNORECASE)
+_EVERYWHERE: Final = re.compile(
+    r"throughout|all over|(?:over|across) the (?:whole|entire)|遍布|布满|弥漫于|散布于?整个|遍及",
+    re.IGNORECASE,
+)
+_WHOLE: Final = re.compile(
+    r"(?: the)?(?: whole| entire)?(?: (?:retina|fundus|posterior pole))\b|(?:整个)?(?:眼底|视网膜)",
+    re.IGNORECASE,
 )
 _NOT_A: Final = re.compile(r"\bnot (?:a|even a|even) $", re.IGNORECASE)
 _EVERY_QUADRANT: Final = re.compile(
     r"\b(?:every|each|all)(?= )(?P<of> (?:retinal )?quadrants?\b)(?! but)"
-    r"|(?:每个?|各个?|所有)(?P<of2>象限)",
+    r"|(?:每个?|各个?|所有)(?P<of2>象限)"
+    r"|\b(?:throughout|all over|(?:over|across) the (?:whole|entire))(?P<of3>(?: the)?"
+    r"(?: whole| entire)?(?: (?:retina|fundus|posterior pole))\b)"
+    r"|(?:遍布|布满|弥漫于|散布于?整个|遍及)(?P<of4>(?:整个)?(?:眼底|视网膜))",
     re.IGNORECASE,
 )
 _CHANCE: Final = re.compile(
     r"probabilit|chance|confiden|likelihood|certain|\bp\s*[=<>≈]|概率|可能性|置信|把握",
     re.IGNORECASE,
 )
-_KEPT: Final = re.compile(
-    r"exclude|ruled out|rule out|remain possible|prediction set|排除", re.IGNORECASE
+_KEPT: Final = re.compile(rf"{KEPT.pattern}|prediction set", re.IGNORECASE)
+_LEVEL_AFTER: Final = re.compile(
+    r"\s*(?:的)?(?:置信)?水平|\s*(?:confidence |coverage |prediction )?level", re.IGNORECASE
 )
 _GRADE_BEFORE: Final = re.compile(
     r"(?:\b(?:grade[sd]?|stage[sd]?|levels?|class|risks?|icdr|category)\b|分级|风险)"
@@ -60,20 +75,31 @@ _GRADE_BEFORE: Final = re.compile(
 )
 _GRADE_AFTER: Final = re.compile(r"\s*[级期]")
 _CHAIN: Final = re.compile(r"\s*(?:to|, and|and|or|至|到|和|或|、|,|–|-|through)\s*", re.IGNORECASE)
+_AT_LEAST: Final = re.compile(
+    r"(?:≥|>=|\b(?:at least|no (?:less|fewer) than|not (?:less|fewer) than)"
+    r"|至少|不少于|不低于)\s*$",
+    re.IGNORECASE,
+)
+_AT_MOST: Final = re.compile(
+    r"(?:≤|<=|\b(?:at most|no more than|not more than|up to)|至多|不超过|不多于)\s*$", re.IGNORECASE
+)
 _MORE: Final = re.compile(
-    r"(?:>|≥|\b(?:more than|greater than|over|above|at least|exceed(?:s|ing))"
-    r"|大于|超过|至少|高于|多于|不少于)\s*$",
+    r"(?:>|\b(?:more than|greater than|over|above|upwards of|exceed(?:s|ing))"
+    r"|大于|超过|高于|多于)\s*$",
     re.IGNORECASE,
 )
 _LESS: Final = re.compile(
-    r"(?:<|≤|\b(?:less than|fewer than|under|below|at most|no more than|not more than)"
-    r"|小于|低于|不足|至多|少于|不超过)\s*$",
-    re.IGNORECASE,
+    r"(?:<|\b(?:less than|fewer than|under|below)|小于|低于|不足|少于)\s*$", re.IGNORECASE
 )
 _ABOUT: Final = re.compile(
     r"(?:~|≈|\b(?:about|approximately|approx\.?|around|roughly|nearly|almost|ca\.?)|约|大约|近)\s*$",
     re.IGNORECASE,
 )
+_BOUNDS: Final = (
+    (">=", _AT_LEAST), ("<=", _AT_MOST), (">", _MORE), ("<", _LESS), ("~", _ABOUT)
+)  # fmt: skip
+_RATIO: Final = re.compile(r"(?<![\d.])\d{1,2}\s?[:：/∶]\s?\d{1,2}(?![\d.])")
+_RATIO_STEP: Final = 0.03  # of whole numbers such as 2:3, what lies between them and their like
 _CUT: Final = re.compile(r"[,;:，；：()（）]")
 
 
@@ -104,7 +130,7 @@ class Number:
         step: half of the last place that is written: what rounding may have taken.
         role: what it is the number of.
         unit: as written after it; empty where there is none.
-        bound: ``">"``, ``"<"``, ``"~"``, or empty for the number itself.
+        bound: ``">"``, ``"<"``, ``">="``, ``"<="``, ``"~"``, or empty for the number itself.
         clause: first character of its part of the sentence, and one past the last.
         start: its first character.
         stop: one past its last.
@@ -162,6 +188,10 @@ def claims_of(text: str, names: "Phrases[str] | None" = None) -> Claims:
     said = tokens(affirmed(text))
     mentions = _mentions(text, said, names)
     numbers = sorted(_numbers(text, [(m.start, m.stop) for m in mentions]), key=lambda n: n[3])
+    if not any(m.tag in LESIONS for m in mentions):  # "vessels throughout the retina"
+        numbers = [n for n in numbers if not _EVERYWHERE.match(n[0])]
+    if any(m.tag in ("avr", "cdr") for m in mentions):
+        numbers = _ratios(text, numbers)
     # "0.55 disc diameters" names no disc
     units = [(stop, stop + 1 + len(unit_after(text[stop:]))) for *_, stop in numbers]
     out = Claims([m for m in mentions if not any(a <= m.start and m.stop <= b for a, b in units)])
@@ -180,6 +210,19 @@ def claims_of(text: str, names: "Phrases[str] | None" = None) -> Claims:
     return out
 
 
+def _ratios(
+    text: str, numbers: list[tuple[str, float, float, int, int]]
+) -> list[tuple[str, float, float, int, int]]:
+    """Numbers, with "2:3" and "2/3" as the one number that they are."""
+    for match in _RATIO.finditer(text):
+        inside = [n for n in numbers if match.start() <= n[3] and n[4] <= match.end()]
+        if len(inside) == 2 and inside[1][1] > 0:
+            value = inside[0][1] / inside[1][1]
+            one = (match[0], value, _RATIO_STEP, match.start(), match.end())
+            numbers = sorted([*(n for n in numbers if n not in inside), one], key=lambda n: n[3])
+    return numbers
+
+
 def _in_turn(text: str, claims: Claims) -> None:
     """Numbers in a list are about the things of a list of the same length before them."""
     places = [(n.start, n.stop) for n in claims.numbers]
@@ -196,6 +239,10 @@ def _in_turn(text: str, claims: Claims) -> None:
         for run in _chained([(m.start, m.stop) for m in few], text)
         if len({few[i].tag for i in run}) == len(run)
     ]
+    for i, (number, (_, stop)) in enumerate(zip(claims.numbers, places, strict=True)):
+        behind = [m for m in claims.mentions if m.tag in QUALIFIERS[:2] and 0 <= m.start - stop < 2]
+        if behind and number.role == "measure":  # "0.51 vertically"
+            claims.numbers[i] = replace(number, turn=behind[0].tag)
     for run in runs:
         for tags in things:
             if len(tags) != len(run) or len(tags) < 2:
@@ -249,7 +296,7 @@ def _numbers(
     """As written, value, half of the last place, and where; none within a name."""
     for match in _NUMBER.finditer(text):
         start, stop = match.span()
-        if any(a <= start < b for a, b in spans):
+        if any(a <= start < b for a, b in spans) or _of_four(text, start, stop, match["digits"]):
             continue
         if not text[:start].strip(" -*•") and re.match(r"[.)、]\s", text[stop : stop + 2]):
             continue  # the number of a list
@@ -259,7 +306,7 @@ def _numbers(
         value = float(digits) * 10.0**power * (-1 if match["sign"] else 1)
         yield match[0], value, step, start, stop
     for said, value, start, stop in in_english(text):
-        if any(a <= start < b for a, b in spans):
+        if any(a <= start < b for a, b in spans) or _of_four(text, start, stop, said):
             continue
         if (
             value != 1
@@ -270,12 +317,19 @@ def _numbers(
     for said, value, start, stop in (*in_chinese(text), *ordinals(text)):
         yield said, value, 0.0, start, stop
     for match in _EVERY_QUADRANT.finditer(text):
-        yield match[0], 4.0, 0.0, match.start(), match.start("of" if match["of"] else "of2")
+        name = next(name for name, said in match.groupdict().items() if said)
+        yield match[0], 4.0, 0.0, match.start(), match.start(name)
     for match in re.finditer(r"\b(?:grade|stage|degree)\s+(IV|I{1,3})\b", text, re.IGNORECASE):
         yield match[1], float(_ROMAN[match[1].casefold()]), 0.0, match.start(1), match.end(1)
     for match in re.finditer(r"([Ⅰ-Ⅳ]|\bI{1,3}|\bIV)(?=\s*[级期])", text):
         value = float(_ROMAN[unicodedata.normalize("NFKC", match[1]).casefold()])
         yield match[1], value, 0.0, match.start(1), match.end(1)
+
+
+def _of_four(text: str, start: int, stop: int, said: str) -> bool:
+    """Whether a number only says of how many quadrants another one is."""
+    four = said.casefold() in ("4", "four")
+    return four and bool(_OF_FOUR.search(text[:start]) and _QUADRANTS.match(text[stop:]))
 
 
 def _lesion_follows(text: str, stop: int) -> bool:
@@ -293,12 +347,12 @@ def _placed(
     clause = clause_of(text, start, stop)
     unit = unit_after(text[stop:])
     before = text[max(0, start - 40) : start]
-    bound = next(
-        (mark for mark, at in ((">", _MORE), ("<", _LESS), ("~", _ABOUT)) if at.search(before)), ""
-    )
+    bound = next((mark for mark, at in _BOUNDS if at.search(before)), "")
     if re.match(r"\s*[余多]\s*[处枚个块]|\+", text[stop:]):
         bound = ">"
     role = _role(number, text, clause, unit, mentions, earlier)
+    if role == "quadrants" and re.search(r"\bover\s*$", before, re.IGNORECASE):
+        bound = ""  # "spread over 2 quadrants"
     near = _near(start, stop + len(unit), text, clause, mentions)
     return Number(said, value, step, role, unit, bound, clause, start, stop, near)
 
@@ -326,13 +380,15 @@ def _role(
     _, _, _, start, stop = number
     after, part = text[stop:], text[clause[0] : clause[1]]
     percent = unit.casefold() in ("%", "percent")
-    if _KEPT.search(part):
+    if _KEPT.search(part) or (
+        percent and _LEVEL_AFTER.match(after.lstrip()[len(unit) :]) and _KEPT.search(text)
+    ):
         return "coverage" if percent else "kept"
     if _CHANCE.search(text[max(clause[0], start - 30) : start]) or (
         _CHANCE.search(after[:30].partition(",")[0]) and (percent or "." in number[0])
     ):
         return "chance"
-    if _QUADRANTS.match(after):
+    if _QUADRANTS.match(after) or (_EVERYWHERE.match(number[0]) and _WHOLE.match(after)):
         return "quadrants"
     before = text[max(0, start - 40) : start]
     if _GRADE_BEFORE.search(before) or (_GRADE_AFTER.match(after) and not unit):
@@ -347,6 +403,8 @@ def _role(
         if _COUNTED.match(after) or _follows(stop, text, mentions, LESIONS, most=3):
             return "count"
         last = next((m for m in reversed(mentions) if m.stop <= start), None)
+        if last and last.tag in LESIONS and re.fullmatch(r"[\s:：=(（]*", text[last.stop : start]):
+            return "count" if float(number[1]).is_integer() else "measure"  # "CWS 0"
         if last and last.tag in ("dme-risk", "dr-grade") and start - last.stop <= 6:
             return "grade"
     return "measure"

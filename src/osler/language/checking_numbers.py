@@ -1,5 +1,6 @@
 """Which findings a number may be the number of, and whether it is."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -30,6 +31,9 @@ _ABOUT: Final = 0.05
 
 _BOUND: Final = 0.1
 """How far "more than" and "less than" may be from the number."""
+
+_TWICE: Final = 2
+"""How many times a count may be its bound, or the bound the count."""
 
 
 def candidates(bench: "Bench", number: Number, claims: Claims, pool: Sequence[Fact]) -> list[Fact]:
@@ -102,9 +106,15 @@ def _same(number: Number, held: float, scale: float) -> bool:
     value, step = number.value * scale, number.step * scale
     slack = step + 1e-9 * max(1.0, abs(held))
     # a bound far from the number is true and misleads
-    if number.bound == ">":
+    if number.role in ("count", "quadrants") and number.bound[:1] in ("<", ">"):
+        # a count is whole: it is not more than itself, and a bound twice as far says something
+        if held == value:
+            return number.bound.endswith("=")
+        right = (held > value) is (number.bound[0] == ">")
+        return right and max(held, value) <= _TWICE * min(held, value)
+    if number.bound[:1] == ">":
         return value - 1e-9 <= held <= value + max(step, _BOUND * abs(held))
-    if number.bound == "<":
+    if number.bound[:1] == "<":
         return value - max(2 * step, _BOUND * abs(value)) <= held <= value + 1e-9
     if number.bound == "~":
         slack = max(slack, _ABOUT * abs(held))
@@ -118,3 +128,17 @@ def _narrowed(bench: "Bench", facts: list[Fact], tags: Sequence[str]) -> list[Fa
 
 def _only(bench: "Bench", facts: list[Fact], tags: Sequence[str]) -> list[Fact]:
     return [f for f in facts if bench.tags[f.id] & {*tags}]
+
+
+def of_a_reason(numbers: Sequence[Number], reasons: Sequence[Fact]) -> dict[Number, Fact]:
+    """The numbers that tell why a measure has no value, in the order in which the reason does."""
+    out: dict[Number, Fact] = {}
+    for fact in reasons:
+        held = [float(n) for n in re.findall(r"\d+(?:\.\d+)?", fact.words)]
+        for first in range(len(numbers)):
+            run = [n for n, value in zip(numbers[first:], held, strict=False) if n.value == value]
+            rest = [n for n in numbers[first:] if n not in out]
+            if run and run == rest[: len(run)] and (len(run) == len(rest) or len(run) == len(held)):
+                out.update(dict.fromkeys(run, fact))
+                break
+    return out

@@ -61,6 +61,9 @@ _BEYOND: Final = re.compile(
     r"(?: severe)? than (?:a )?$|(?P<zh_up>重于|高于|超过|甚于)$|(?P<zh_down>轻于|低于|不及)$",
     re.IGNORECASE,
 )
+GRADABLE: Final = "gradable"
+"""Of a photograph that is not too poor."""
+
 _QUALITY: Final = (
     ("reject", re.compile(
         r"too poor|not gradable|ungradable|cannot be (?:judged|graded|assessed)|inadequate"
@@ -73,7 +76,10 @@ _QUALITY: Final = (
         r"|尚可", re.IGNORECASE)),
     ("good", re.compile(
         r"(?<!not )\b(?:good|excellent|high)(?: image)?[- ]quality"
-        r"|quality (?:is|was) (?:good|excellent|high)|质量(?:良好|好|优)|of good", re.IGNORECASE)),
+        r"|quality (?:is|was) (?:good|excellent|high)|质量(?:良好|好|优|佳)|of good",
+        re.IGNORECASE)),
+    (GRADABLE, re.compile(
+        r"(?<!un)(?<!not )\bgradable\b|(?:可供?|可以|能够|适合)判读", re.IGNORECASE)),
 )  # fmt: skip
 _CERTAIN: Final = re.compile(
     r"(?<!un)\b(?:certain(?:ly)?|definite(?:ly)?|undoubtedly|unequivocal(?:ly)?|beyond (?:any )?"
@@ -89,6 +95,7 @@ _TWICE_NOT: Final = re.compile(
     r"|lacking(?: in)?|absent|missing|negative for)\b"
     r"|\bno (?:lack|absence|shortage|want) of\b|\b(?:cannot|can not|could not) be denied\b"
     r"|\bnot (?:un|in)visible\b|\b(?:by no means|anything but|never|far from) (?:absent|missing)\b"
+    r"|\bno (?:more|fewer|less) than\b"
     r"|并非没有|不是没有|不能说没有|不可说没有|并非无|不是无|并非不存在|不是不存在|并非未见|不无|并不缺乏",
     re.IGNORECASE,
 )
@@ -105,6 +112,20 @@ _RISK: Final = re.compile(
     r"|水肿的?风险(?:程度)?[为是属于较很极：:]*(?:(?P<c0>无)|(?P<c01>[低小])|(?P<c1>中)|(?P<c2>[高大]))",
     re.IGNORECASE,
 )
+KEPT: Final = re.compile(
+    r"exclude|ruled out|rule out|remains? possible|(?:is|are) still possible|排除|除外",
+    re.IGNORECASE,
+)
+"""Words of what can, or cannot, be excluded."""
+
+_EXCLUDED: Final = re.compile(r"exclude|ruled out|rules? out|ruling out|排除|除外", re.IGNORECASE)
+_NOT_EXCLUDED: Final = re.compile(
+    r"(?:\bnot\b|\bcannot\b|n't\b|\bnever\b|\bunable\b|\bimpossible\b|\bfail(?:s|ed)?\b"
+    r"|\bno (?:grade|stage|level|value|risk)s?\b|\bnone\b|\bneither\b|\bnor\b|\bwithout\b"
+    r"|\bhard\b|\bdifficult\b)[^,;:.]*$|(?:[不未]|无法|难以|没有)[^，。；、]{0,5}$",
+    re.IGNORECASE,
+)
+
 TURNED: Final = re.compile(r"\b(?:non|un)[- ]?refer(?:able|red)\b|非转诊", re.IGNORECASE)
 """Referral, denied by a prefix."""
 
@@ -177,6 +198,13 @@ def spans_in(text: str) -> list[tuple[int, int]]:
         *(pattern for _, pattern in _SEVERITY), *(pattern for _, pattern in _QUALITY),
     ]  # fmt: skip
     return [match.span() for pattern in patterns for match in pattern.finditer(text)]
+
+
+def excluded(text: str) -> bool:
+    """Whether a part of a sentence says that something can be excluded, not that it cannot."""
+    return any(
+        not _NOT_EXCLUDED.search(text[: match.start()]) for match in _EXCLUDED.finditer(text)
+    )
 
 
 def quality_of(text: str) -> str:

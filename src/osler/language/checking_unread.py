@@ -9,7 +9,13 @@ from typing import Final
 from osler.language.assertion_words import TERMINATORS, TRIGGERS
 from osler.language.checking_sayings import spans_in
 from osler.language.checking_spelt import in_chinese, in_english, ordinals
-from osler.language.checking_words import COMMON_UNITS, concepts_in, topics
+from osler.language.checking_words import (
+    COMMON_UNITS,
+    COMPARED,
+    concepts_in,
+    lesion_in,
+    topics,
+)
 from osler.language.facts import Fact
 from osler.language.terms import Phrases, Token, tokens
 
@@ -35,6 +41,7 @@ probability confidence likelihood sign evidence region area zone part centre cen
 location nearest closest overall whole diabetic main type kind case non human person file section
 lies close look agree length n number half circle cross few too cut edge learn learnt output check quality findings impression conclusion summary conclude severity should need needed required seen
 ophthalmologist specialist physician doctor
+dear colleague i we my our your basis known chance put
 """
 _CHINESE: Final = """
 可见 所见 见 可 发现 检出 检测 检查 检测到 观察到 显示 提示 共 共有 约 大约 有 无 为 是 的 在 于 和 及 与 或 以及 等 处 个 枚 块
@@ -43,7 +50,19 @@ _CHINESE: Final = """
 下 内 外 分级 分期 级 期 度 程度 总 总共 合计 平均 中位 左右 分别 分别为 均 都 也 亦 并 且 而 但 仅 只 相距 夹角 测 测得 为 存在 出现 呈 属 属于 需 应
 建议 应当 需要 由 给 医生 眼科 专科 眼科医生 不能 不可 能 无法 被 将 排除 已 未 不 没有 面积 个数 数量 数目 部位 区 区域 范围 处于 文件 注明 未注明 良好 好 较 很 示
 各 每 全部 所有 另 其余 其他 余 一共 之 者 左侧 右侧 毫 以 因 长 表 输出 学习 得 请 目视 核对 所 致 一致 对照 查看 边缘 截去 过多 穿过 过少 圆 找 类 型 种 点 灶 心 方向 一张
+征象 任何 照 幅图
 """
+_BOUND: Final = re.compile(
+    r"(不足|少于|多于|超过|高于|低于|大于|小于|至少|至多|不超过|不多于|不少于|不低于|upwards of)"
+    r"\s*[\d零一二两三四五六七八九十百千a-z]",
+    re.IGNORECASE,
+)
+_EXTENT: Final = re.compile(
+    r"throughout(?= (?:the )?(?:whole |entire )?(?:retina|fundus))|all over(?= the)"
+    r"|遍布(?=(?:整个)?(?:眼底|视网膜))",
+    re.IGNORECASE,
+)
+_GRADED: Final = re.compile(r"(?<=[期性型])病变")
 _LETTER_NUMBER: Final = re.compile(r"[A-Za-z]\d+(?![A-Za-z])")
 
 
@@ -100,6 +119,14 @@ def unread(text: str, facts: Iterable[Fact]) -> tuple[str, ...]:
     ]
     places += [(a, b) for find in (in_english, in_chinese, ordinals) for *_, a, b in find(text)]
     places += spans_in(text)
+    places += [m.span(1) for m in _BOUND.finditer(text)]
+    places += [m.span() for m in (*_EXTENT.finditer(text), *_GRADED.finditer(text))]
+    places += [
+        m.span(g)
+        for m in COMPARED.finditer(text)
+        for g in ("more_out", "more_zh", "less_zh")
+        if m[g] and all(map(lesion_in, m[0].split(m[g])))  # others are not compared
+    ]
     covered = bytearray(len(text))
     for start, stop in places:
         covered[start:stop] = b"\1" * (stop - start)

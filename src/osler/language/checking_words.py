@@ -37,10 +37,10 @@ QUALIFIERS: Final = (
 
 # Tag: English phrases, Chinese phrases. Spelling and plurals are evened out by `terms`.
 _TOPICS: Final[Mapping[str, tuple[str, str]]] = {
-    "microaneurysms": ("microaneurysm|MAs|capillary aneurysm", "微动脉瘤|微血管瘤|微动脉血管瘤"),
+    "microaneurysms": ("microaneurysm|MAs|MA|capillary aneurysm", "微动脉瘤|微血管瘤|微动脉血管瘤"),
     "haemorrhages": ("haemorrhage|retinal haemorrhage|bleeding|dot haemorrhage|blot haemorrhage|dot and blot haemorrhage", "出血|视网膜出血|眼底出血|出血点|出血斑"),
     "hard-exudates": ("hard exudate|lipid exudate", "硬性渗出|硬渗|硬性渗出物"),
-    "soft-exudates": ("soft exudate|cotton wool spot|cotton wool", "软性渗出|棉絮斑|棉絮样斑|软性渗出物"),
+    "soft-exudates": ("soft exudate|cotton wool spot|cotton wool|CWS", "软性渗出|棉絮斑|棉絮样斑|软性渗出物"),
     "exudates": ("exudate|exudation", "渗出|渗出物"),
     "lesions": ("lesion|retinal lesion|diabetic lesion", "病灶"),
     "disc": ("optic disc|disc|disk|optic nerve head", "视盘|视乳头|视神经盘"),
@@ -67,8 +67,8 @@ _TOPICS: Final[Mapping[str, tuple[str, str]]] = {
     "far": ("distance|from the fovea|away from the fovea|nearest|closest|reach the fovea|reaches the fovea", "距中心凹|距黄斑中心凹|最近处|距离|累及中心凹"),
     "size": ("area|covering|total area", "面积"),
     "count": ("number|count|number of", "数量|数目"),
-    "vertical": ("vertical", "垂直"),
-    "horizontal": ("horizontal", "水平"),
+    "vertical": ("vertical|vertically", "垂直"),
+    "horizontal": ("horizontal|horizontally", "水平"),
     "by-area": ("by area", "面积比"),
     "knudtson": ("knudtson", ""),
     "hubbard": ("hubbard", ""),
@@ -210,7 +210,8 @@ COMPARED: Final = re.compile(
     r"(?P<one>[a-z -]{4,24}?) (?:than|as) (?P<other>[a-z -]{4,24})"
     r"|(?P<one_are>[a-z -]{4,24}?) (?:are|were) (?:(?P<more_are>more)|(?:fewer|less))(?: \w+)? "
     r"than (?P<other_are>[a-z -]{4,24})"
-    r"|(?P<one_zh>[\u4e00-\u9fff]{2,6})(?:(?P<more_zh>多于|比)|(?P<less_zh>少于))(?P<other_zh>[\u4e00-\u9fff]{2,6})",
+    r"|(?P<one_out>[a-z -]{4,24}?) (?P<more_out>outnumber(?:s|ed)?) (?P<other_out>[a-z -]{4,24})"
+    r"|(?P<one_zh>[\u4e00-\u9fff]{2,8})(?:(?P<more_zh>多于|比)|(?P<less_zh>少于))(?P<other_zh>[\u4e00-\u9fff]{2,6})",
     re.IGNORECASE,
 )
 """More of one thing than of another."""
