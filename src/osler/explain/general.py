@@ -47,6 +47,7 @@ def on_case(
         InputError: the case lacks an item, or none of them is an image.
     """
     task = task_of(bundle.card, tasks=tasks)
+    task.opened(bundle)
     return of_task(
         task,
         bundle.run,

@@ -51,6 +51,7 @@ def on_trained(bundle: Bundle, net: Any, case: Case, *, label: str | None = None
     import torch
 
     task, whose = task_of(bundle.card), bundle.card.name
+    task.opened(bundle)
     sample = task.encode(case)
     output = next((one for one in task.outputs() if one.labels), None)
     spec = next((one for one in task.inputs() if one.axes >= 2), None)
