@@ -1,5 +1,7 @@
 """What every test may ask for."""
 
+import contextlib
+import functools
 import os
 from pathlib import Path
 
@@ -14,6 +16,18 @@ settings.load_profile("osler")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Modules that take long begin first, so that no core waits for the last one."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Torch makes its registry of operators, always the same one, anew for each export.
+
+    That takes half a second, some two hundred times. Another release of torch may keep the registry
+    elsewhere: then it is made anew.
+    """
+    with contextlib.suppress(ImportError, AttributeError):
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
 
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -2,10 +2,7 @@
 
 import inspect
 import json
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +13,7 @@ from torch import nn
 
 from osler.bundles.session import LABELS
 from osler.errors import BundleError, MissingExtraError
+from osler.models.onnx_exporter import undisturbed
 
 OPSET = 18
 _HALF_FROM = 512  # tensors of at least this many values are stored in half precision
@@ -66,7 +64,7 @@ def export_onnx(
         kinds = {one.kind for one in inspect.signature(net.forward).parameters.values()}
         if inspect.Parameter.VAR_POSITIONAL in kinds:
             shapes = (shapes,)  # the exporter sees all of them as one argument
-    with _hushed():
+    with undisturbed():
         program = torch.onnx.export(
             net.eval(), tuple(example.values()), dynamo=True, input_names=list(example),
             output_names=list(outputs), dynamic_shapes=shapes, opset_version=OPSET,
@@ -86,24 +84,6 @@ def labels_kept(labels: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """The properties of a graph that say what its outputs' channels stand for."""
     said = {name: list(names) for name, names in labels.items() if names}
     return {LABELS: json.dumps(said, ensure_ascii=False)} if said else {}
-
-
-@contextmanager
-def _hushed() -> Iterator[None]:
-    """Keep what the exporter says of its own internals, such as "torchvision is not installed"."""
-    logger = logging.getLogger("torch.onnx")
-    quiet = logging.getLogger("torch.onnx._internal.exporter._registration")
-    passes = logging.getLogger("onnx_ir")  # tells which numbers it leaves where they are
-    before = [(one, one.level) for one in (logger, quiet, passes)]
-    try:
-        for one, _ in before:
-            one.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for one, level in before:
-            one.setLevel(level)
 
 
 def _forget_names(model: Any) -> None:

@@ -1,7 +1,5 @@
 """Small networks of every layout, and inputs that fit them: for tests, tutorials and counting."""
 
-import logging
-import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
@@ -12,6 +10,7 @@ from torch import Tensor, nn
 from osler.errors import RecipeError
 from osler.models.catalogue import find
 from osler.models.creating import create
+from osler.models.onnx_exporter import undisturbed
 
 Inputs = dict[str, Any]
 
@@ -79,17 +78,9 @@ def first_tensor(said: Any) -> Tensor:
 
 def export(net: nn.Module, inputs: Inputs) -> bytes:
     """An ONNX graph for inputs of these sizes, its inputs called as ``forward``'s arguments are."""
-    exporter = logging.getLogger("torch.onnx")
-    level = exporter.level
-    with torch.inference_mode(), warnings.catch_warnings():
-        # the exporter warns of its own internals, and that torchvision is absent
-        warnings.simplefilter("ignore")
-        exporter.setLevel(logging.ERROR)
-        try:
-            program = torch.onnx.export(
-                net, kwargs=inputs, dynamo=True, input_names=list(inputs), verbose=False
-            )
-        finally:
-            exporter.setLevel(level)
+    with torch.inference_mode(), undisturbed():
+        program = torch.onnx.export(
+            net, kwargs=inputs, dynamo=True, input_names=list(inputs), verbose=False
+        )
     assert program is not None
     return program.model_proto.SerializeToString()
