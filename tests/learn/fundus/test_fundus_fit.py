@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as Pillow
 
 import osler.learn
@@ -16,6 +18,7 @@ from osler.data.cohort import read_cohort
 from osler.data.digest import cohort_digest
 from osler.data.splitting import split_cohort
 from osler.errors import BundleError, RecipeError
+from osler.learn.export import export_onnx
 from osler.learn.fundus.canvases import draw_cohort
 from osler.learn.fundus.recipe import read_recipe
 from osler.record import Case, Image
@@ -59,10 +62,9 @@ def paint(seed):
     return pixels.astype(np.uint8), spots & field
 
 
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    """A data folder with four photographs, a recipe with its cohort, and a folder to work in."""
-    data, work = tmp_path / "data", tmp_path / "work"
+def furnish(folder):
+    """A data folder with four photographs, and a folder to work in with a recipe and its cohort."""
+    data, work = folder / "data", folder / "work"
     (data / "deep/er/photos").mkdir(parents=True)
     (data / "masks").mkdir()
     work.mkdir()
@@ -73,9 +75,26 @@ def place(tmp_path, monkeypatch):
             Pillow.fromarray(spots).save(data / f"masks/{name}.png")
     (work / "tiny-spots.yaml").write_text(RECIPE, encoding="utf-8")
     (work / "cohort.csv").write_text(COHORT, encoding="utf-8")
+    return data, work
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """The folder to work in, which is the current one."""
+    data, work = furnish(tmp_path)
     monkeypatch.setenv("OSLER_DATA", str(data))
     monkeypatch.chdir(work)
     return work
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """The recipe as it stands, fitted once to its bundle; nobody writes into its folders."""
+    data, work = furnish(tmp_path_factory.mktemp("plain"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OSLER_DATA", str(data))
+        patch.chdir(work)
+        return osler.learn.fit("tiny-spots.yaml", out=work / "run")
 
 
 def refused(work, match):
@@ -85,27 +104,32 @@ def refused(work, match):
 
 @pytest.fixture
 def killed(monkeypatch):
-    """Fits until the weights are learnt and the export begins, which takes most of a small run."""
+    """Fits until the export begins, which takes most of a small run; gives what would leave."""
 
     def fit(*arguments, **options):
-        def kill(*_, **__):
+        exported = []
+
+        def kill(net, *_, **__):
+            exported.append(net)
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
             patch.setattr("osler.learn.fundus.products.export_onnx", kill)
             with pytest.raises(KeyboardInterrupt):
                 osler.learn.fit(*arguments, **options)
+        return exported[0]
 
     return fit
 
 
-def test_a_recipe_becomes_a_bundle_that_reads_photographs(place):
-    run = osler.learn.fit("tiny-spots.yaml", out=place / "run")
-    assert run.bundle == place / "run" / "bundle"
+def test_a_recipe_becomes_a_bundle_that_reads_photographs(plain, monkeypatch):
+    place = plain.folder.parent
+    monkeypatch.setenv("OSLER_DATA", str(place.parent / "data"))
+    assert plain.bundle == place / "run" / "bundle"
     for file in ("checkpoint.pt", "log.jsonl", "run.json", "bundle/card.json", "bundle/model.onnx"):
         assert (place / "run" / file).is_file()
 
-    bundle = bundles.load(run.bundle)
+    bundle = bundles.load(plain.bundle)
     card = bundle.card
     assert (card.name, card.title) == ("tiny-spots", "Tiny spots")
     assert card.preprocessing.diameter == 64
@@ -116,15 +140,15 @@ def test_a_recipe_becomes_a_bundle_that_reads_photographs(place):
     assert names >= {"Dice, spot", "pooled average precision of pixels, spot"}
     record = json.loads((place / "run" / "run.json").read_text())
     assert record["difference_between_onnx_and_torch"] < 2e-3
-    assert record["data"] == run.data == json.loads((place / "run" / "cohort.json").read_text())
+    assert record["data"] == plain.data == json.loads((place / "run/cohort.json").read_text())
     cohort = read_cohort(place / "cohort.csv")
-    assert run.data["cohort"] == {
+    assert plain.data["cohort"] == {
         "table": "cohort.csv", "sha256": cohort_digest(cohort), "cases": 4, "patients": 4,
     }  # fmt: skip
-    assert card.training.cohort_sha256 == run.data["cohort"]["sha256"]
-    assert card.training.split_sha256 == run.data["split"]["sha256"]
-    assert run.data["split"]["hold"] == 0
-    assert run.data["split"]["folds"] == {
+    assert card.training.cohort_sha256 == plain.data["cohort"]["sha256"]
+    assert card.training.split_sha256 == plain.data["split"]["sha256"]
+    assert plain.data["split"]["hold"] == 0
+    assert plain.data["split"]["folds"] == {
         "0": {"cases": 1, "patients": 1}, "1": {"cases": 3, "patients": 3},
     }  # fmt: skip
     assert str(place) not in card.to_json().decode()
@@ -139,26 +163,39 @@ def test_a_recipe_becomes_a_bundle_that_reads_photographs(place):
     assert said.probability.shape == (1, *SHAPE)
     assert not said.probability[0][:, :10].any()  # outside the field
 
-    # all is kept: resuming a finished run takes no step and says the same
+
+def test_a_finished_run_that_goes_on_takes_no_step_and_says_the_same(place, plain):
+    shutil.copytree(plain.folder, place / "run")
     again = osler.learn.fit("tiny-spots.yaml", out=place / "run", resume=True)
-    assert again.metrics == run.metrics
-    assert again.data == run.data
-    assert bundles.load(again.bundle).card.files == card.files
+    assert again.metrics == plain.metrics
+    assert again.data == plain.data
+    assert bundles.load(again.bundle).card.files == bundles.load(plain.bundle).card.files
 
 
-def test_the_last_steps_on_all_folds_change_what_is_exported_and_not_what_is_measured(place):
-    plain = osler.learn.fit("tiny-spots.yaml", out=place / "plain")
+def test_the_last_steps_on_all_folds_change_what_is_exported_and_not_what_is_measured(
+    place, plain, killed, monkeypatch
+):
     text = RECIPE.replace("hold: 0,", "hold: 0, finish: 3,")
     (place / "tiny-spots.yaml").write_text(text, encoding="utf-8")
-    finished = osler.learn.fit("tiny-spots.yaml", out=place / "finished")
+    net = killed("tiny-spots.yaml", out=place / "finished")
+    exported = []
+
+    def noted(*arguments, **options):
+        exported.append(arguments[0])
+        return export_onnx(*arguments, **options)
+
+    monkeypatch.setattr("osler.learn.fundus.products.export_onnx", noted)
+    finished = osler.learn.fit("tiny-spots.yaml", out=place / "finished", resume=True)
+    weights, again = net.state_dict(), exported[0].state_dict()
+    assert weights.keys() == again.keys()
+    for name, value in weights.items():
+        assert torch.equal(value, again[name]), name
     figures = [[(m["name"], m["value"]) for m in run.metrics] for run in (plain, finished)]
     assert figures[0] == figures[1]
     assert all("never trained on" in m["data"] for m in plain.metrics)
     assert all("before the last steps" in m["data"] for m in finished.metrics)
     graphs = [(run.bundle / "model.onnx").read_bytes() for run in (plain, finished)]
     assert graphs[0] != graphs[1]
-    again = osler.learn.fit("tiny-spots.yaml", out=place / "finished", resume=True)
-    assert (again.bundle / "model.onnx").read_bytes() == graphs[1]
 
 
 def change_a_mask(work):
@@ -198,8 +235,8 @@ def test_a_run_of_before_there_was_a_record_goes_on_and_keeps_one(place, killed)
     record = place / "run" / "cohort.json"
     first = json.loads(record.read_text())
     record.unlink()
-    again = osler.learn.fit("tiny-spots.yaml", out=place / "run", resume=True)
-    assert again.data == first == json.loads(record.read_text())
+    killed("tiny-spots.yaml", out=place / "run", resume=True)
+    assert json.loads(record.read_text()) == first
 
 
 def test_a_run_says_how_its_folds_were_dealt(place, killed):
@@ -216,19 +253,27 @@ def test_a_run_says_how_its_folds_were_dealt(place, killed):
     }  # fmt: skip
 
 
-def test_a_graph_that_is_not_its_network_is_not_written(place, monkeypatch):
-    monkeypatch.setattr("osler.learn.fitting.MOST_DIFFERENT", -1.0)
+def test_a_graph_that_is_not_its_network_is_not_written(place, plain, monkeypatch):
+    other = (plain.bundle / "model.onnx").read_bytes()
+    monkeypatch.setattr("osler.learn.fundus.products.export_onnx", lambda *_, **__: other)
+    text = RECIPE.replace("steps: 4", "seed: 2, steps: 4")
+    (place / "tiny-spots.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(BundleError, match="differs from its network"):
         osler.learn.fit("tiny-spots.yaml", out=place / "run")
     assert not (place / "run" / "bundle").exists()
 
 
-def test_a_threshold_for_other_cameras_is_calibrated_on_photographs_taken_badly(place):
+def test_a_threshold_for_other_cameras_is_calibrated_on_photographs_taken_badly(
+    place, plain, monkeypatch
+):
+    graph = (plain.bundle / "model.onnx").read_bytes()  # of the same network
+    monkeypatch.setattr("osler.learn.fundus.products.export_onnx", lambda *_, **__: graph)
     text = RECIPE.replace("min_area: 2", "min_area: 2, adaptive: true")
     (place / "tiny-spots.yaml").write_text(text, encoding="utf-8")
     run = osler.learn.fit("tiny-spots.yaml", out=place / "run")
     output = bundles.load(run.bundle).card.outputs[0]
     assert output.labels[0].threshold is None
+    assert bundles.load(plain.bundle).card.outputs[0].labels[0].threshold is not None
     assert output.calibration is not None
     assert output.calibration.method == "platt"
     assert "worse camera" in output.calibration.fitted_on
