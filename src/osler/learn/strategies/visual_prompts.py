@@ -69,8 +69,7 @@ class VisualPrompts(Tuning):
 
     def faults(self, recipe: "Recipe", task: Task) -> list[str]:
         """Networks of convolutions have no tokens."""
-        name = recipe.network.name or task.network()[0]
-        plain = name.startswith(_OF_CONVOLUTIONS)
+        plain = (recipe.network.name or "").startswith(_OF_CONVOLUTIONS)
         return [*super().faults(recipe, task), *([_NO_TOKENS] if plain else [])]
 
     def learning(self, net: nn.Module, context: Context) -> tuple[nn.Module, Collection[str]]:
