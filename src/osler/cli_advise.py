@@ -73,7 +73,7 @@ def advise(
 
     Exit status: 0 there is advice; 2 wrong usage, or a file that cannot be used.
     """
-    from osler.cli import _errors
+    from osler.cli import _errors, _say
 
     with _errors(debug=debug):
         from osler import io
@@ -81,6 +81,7 @@ def advise(
         from osler.errors import InputError
         from osler.io.html_advice import WORDS
         from osler.language.engine import open_engine
+        from osler.language.phrasing import FAILED, REJECTED
         from osler.terminal import one_line
 
         if fhir and out is None:
@@ -96,6 +97,10 @@ def advise(
             io.write(case, out, fhir=fhir)
         label = case.findings["advice-urgency"]
         words = WORDS[language.value]
+        for flag in (FAILED, REJECTED):
+            if count := sum(flag in p.flags for p in passages):
+                said = WORDS["en"][flag]
+                _say(f"osler: {count} of {len(passages)} passages: {said}")
         if as_json:
             document = {
                 "case": case.id,

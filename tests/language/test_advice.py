@@ -408,7 +408,9 @@ def test_an_engine_that_says_the_same_is_taken() -> None:
 
 
 def test_an_engine_that_is_down_leaves_the_advice_and_is_said() -> None:
-    passages = advise(eye("2"), engine=Rewords(_fails))
+    engine = Rewords(_fails)
+    passages = advise(eye("2"), engine=engine)
+    assert sum("engine-failed" in one.flags for one in passages) > len(engine.asked) == 1
     assert "3 to 6 months" in of(passages, "interval-grade-2").text
     assert of(passages, "interval-grade-2").flags == ("engine-failed",)
 

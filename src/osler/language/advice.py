@@ -27,7 +27,7 @@ from osler.language.guidelines.table import (
     holds,
 )
 from osler.language.patient_data import Patient, patient_of
-from osler.language.phrasing import phrase
+from osler.language.phrasing import FAILED, phrase
 from osler.record import Case, Finding, Image, Label, Mask, Passage, Source, vocab
 
 SECTION: Final = "advice"
@@ -140,12 +140,17 @@ def advise(
     case.add(_urgency(given, source, known_language))
     stale = (today or date.today()) > table.review_by
     passages = []
+    down = False
     remarks = [*_closing(table, eye, patient, known_language, stale=stale)]
     for number, one in enumerate([*given, *remarks], 1):
         text = one.text
         flags: tuple[str, ...] = ("guidelines-out-of-date",) if stale else ()
         if engine is not None and one.citations:
-            text, more = phrase(text, engine, language=known_language)
+            # one that was down or slow once is not waited for at each piece of advice
+            text, more = (
+                (text, (FAILED,)) if down else phrase(text, engine, language=known_language)
+            )
+            down = FAILED in more
             flags += more
         passages.append(
             case.add(
