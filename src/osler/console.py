@@ -219,7 +219,8 @@ def print_folds(done: "CrossValidated[Run, Any]", *, ensemble: bool) -> None:
     for name, value in done.figures.items():
         mean, deviation = done.spread(name)
         spread = f"  folds {mean:.3g} ± {deviation:.2g}" if math.isfinite(deviation) else ""
-        typer.echo(f"  {name:<{width}}  {value:.3g}{spread}")
+        shown = f"{value:.3g}" if math.isfinite(value) else "not defined"
+        typer.echo(f"  {name:<{width}}  {shown}{spread}")
     folder = next(iter(done.members.values())).folder.parent
     typer.echo(f"intervals: {folder / 'cross-validation.json'}")
     if not ensemble:

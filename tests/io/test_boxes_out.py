@@ -13,6 +13,7 @@ from fake_case import fake_case
 from fake_series import series, write_series
 from fhir_check import fhir_errors
 
+from osler.errors import OutputError
 from osler.io import dicom_out, fhir, load
 from osler.io.dicom_findings import add
 from osler.io.dicom_sr import write_measurements, write_sr
@@ -118,6 +119,11 @@ def test_other_outlines_stay_outlines(tmp_path: Path, ring: list[tuple[float, fl
     add(again, path)
     assert np.allclose(again.get("rim", Contour).rings[0], flat, atol=1e-5)
     assert corners_of([again.get("rim", Contour)]) is None
+
+
+def test_without_an_image_there_is_no_dicom(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"'row' has no image, .*FHIR takes any case"):
+        dicom_out.write(Case("row"), tmp_path)
 
 
 def test_fhir_says_what_is_present_and_where(tmp_path: Path) -> None:

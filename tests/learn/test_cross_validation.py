@@ -60,6 +60,24 @@ def score(judged):
     }
 
 
+def test_a_fold_that_does_not_define_a_figure_has_no_spread(tmp_path):
+    """A fold without cases of a class has no AUROC, and a mean over the others is another one."""
+    figures = {"a": {"AUROC": 0.7}, "b": {"AUROC": float("nan")}, "c": {"AUROC": 0.9}}
+    done = cross_validate(
+        [0, 1, 2],
+        train_fold=lambda fold, folder, resume: folder.mkdir(),
+        judge=lambda net, fold: {"abc"[fold]: 0.5},
+        score=lambda judged: figures.get("".join(judged), {"AUROC": 0.8}),
+        folder=tmp_path,
+        resume=False,
+    )
+    assert np.isnan(done.spread("AUROC")).all()
+    record = json.loads((tmp_path / "cross-validation.json").read_text())
+    assert record["figures"] == {"AUROC": 0.8}
+    assert record["folds"]["1"] == {"AUROC": None}
+    assert record["over_folds"] == {"AUROC": {"mean": None, "deviation": None}}
+
+
 def test_every_case_is_judged_by_the_network_that_never_saw_it(tmp_path):
     done = cross_validate(
         [0, 1, 2], train_fold=train_fold, judge=judge, score=score, folder=tmp_path, resume=False

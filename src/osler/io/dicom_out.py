@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from osler.errors import OutputError
 from osler.io.dicom_context import instances
 from osler.io.dicom_photo import source_dataset, write_photo
 from osler.io.dicom_seg import FILE as SEGMENTATION
@@ -30,8 +31,13 @@ def write(case: Case, folder: Path, *, item: str | None = None) -> list[Path]:
         The files that were written.
 
     Raises:
-        OutputError: an image or a mask cannot be held by the object.
+        OutputError: the case has no image, or an image or a mask cannot be held by the object.
     """
+    if not any(isinstance(one, Image) for one in case.items.values()):
+        raise OutputError(
+            f"case '{case.id}' has no image, and what is written in DICOM is about one; leave it "
+            "out (FHIR takes any case)"
+        )
     item = item or _item_of(case)
     image = case.image(item)
     if len(image.shape) == 3:

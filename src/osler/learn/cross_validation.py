@@ -41,10 +41,15 @@ class CrossValidated(Generic[N, V]):
     def spread(self, name: str) -> tuple[float, float]:
         """Mean and standard deviation (of a sample) of a figure over the folds.
 
+        Both are NaN where a fold does not define it, such as the AUROC of a class of which the
+        fold has no case: a mean over the others would be another figure.
+
         The standard deviation is no confidence interval: folds share most of what taught them
         (Bengio and Grandvalet 2004, JMLR 5). Take one by bootstrap from ``left_out``.
         """
         values = [figures[name] for figures in self.by_fold.values()]
+        if not all(map(math.isfinite, values)):
+            return math.nan, math.nan
         return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan
 
 

@@ -24,7 +24,7 @@ class DynUNet(nn.Module):
         dims: 2 for pictures, 3 for volumes.
         channels: of the input.
         labels: scores a pixel, background included.
-        widths: of the stages.
+        widths: of the stages, at least three.
         kernels: of each stage; 3 everywhere by default.
         strides: of each stage after the first; 2 everywhere by default.
         up_kernels: of each stage on the way up, the finest first; nnU-Net takes those of the way
@@ -53,6 +53,8 @@ class DynUNet(nn.Module):
         from monai.networks.blocks.dynunet_block import UnetUpBlock
         from monai.networks.nets.dynunet import DynUNet as Built
 
+        if len(widths) < 3:
+            raise ValueError(f"widths has {len(widths)} stages, and three are the least")
         down = [_sides(one, dims) for one in (kernels or [3] * len(widths))]
         up = [_sides(one, dims) for one in up_kernels] if up_kernels else down[:-1]
         steps = [_sides(one, dims) for one in (strides or [2] * (len(widths) - 1))]
