@@ -23,16 +23,24 @@ from osler.learn.precision import Precision
 HERE = Path(__file__).parent
 CHANGES = {"steps": 40, "accumulate": 2, "validate_every": 5, "optimiser": "adamw"}
 
+# one process of a few seconds to import; each run is born of it, alone, and ends as it ends
 SCRIPT = """
-import sys, time
+import ast, os, sys, time
 from pathlib import Path
+import torch._dynamo, torch.utils.tensorboard
 sys.path.insert(0, sys.argv[1])
 import test_loop, test_loop_interrupted
 def slow(net, number, device):
     print(number, flush=True)
     time.sleep(0.005)
     return test_loop_interrupted.drawing(net, number, device)
-test_loop.run(Path(sys.argv[2]), loss=slow, **test_loop_interrupted.CHANGES, **eval(sys.argv[3]))
+while line := sys.stdin.readline():
+    folder, changes = ast.literal_eval(line)
+    if not (run := os.fork()):
+        print("run", os.getpid(), flush=True)
+        test_loop.run(Path(folder), loss=slow, **test_loop_interrupted.CHANGES, **changes)
+        break
+    print("ended", os.waitstatus_to_exitcode(os.waitpid(run, 0)[1]), flush=True)
 """
 
 
@@ -55,25 +63,44 @@ def drawing(net, number, device):
     return (net(x) - x.mean(dim=1, keepdim=True)).square().mean()
 
 
-def started(folder, **changes):
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(HERE), str(folder), repr(changes)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+class Runs:
+    """Runs in a process of their own, one after the other."""
+
+    def __init__(self):
+        self.parent = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(HERE)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def said(self, word):
+        """Wait for a line that begins with this word; gives the number that it ends with."""
+        for line in self.parent.stdout:
+            said = line.split()
+            if said[0] == word:
+                return int(said[-1])
+            if said[0] == "ended":
+                pytest.fail(f"it ended before: {line}")
+        return pytest.fail(f"it ended before: {self.parent.stderr.read()}")
+
+    def killed(self, folder, number, how, *, delay=0.0, **changes):
+        """Start a run, and send it a signal where the loss of a number is asked for.
+
+        Gives its exit status.
+        """
+        self.parent.stdin.write(repr((str(folder), changes)) + "\n")
+        self.parent.stdin.flush()
+        run = self.said("run")
+        self.said(str(number))
+        time.sleep(delay)
+        os.kill(run, how)
+        return self.said("ended")
 
 
-def until(process, number):
-    """Wait until the loss of this number is asked for."""
-    for line in process.stdout:
-        if line.strip() == str(number):
-            return
-    pytest.fail(f"it ended before: {process.stderr.read()}")
-
-
-def ended(process):
-    """The exit status; the pipes are closed."""
-    process.communicate(timeout=60)
-    return process.returncode
+@pytest.fixture(scope="module")
+def runs():
+    runs = Runs()
+    yield runs
+    runs.parent.communicate(timeout=60)  # it reads no more, so it ends
 
 
 def stored(folder):
@@ -104,15 +131,11 @@ def straight(tmp_path_factory):
     return net, state, folder
 
 
-def test_killed_twice_at_random_it_ends_in_the_same_bits(tmp_path, straight):
+def test_killed_twice_at_random_it_ends_in_the_same_bits(tmp_path, straight, runs):
     steps = sorted(random.SystemRandom().sample(range(2, 66), 2))
     delay = random.SystemRandom().uniform(0, 0.02)  # in a step, in validation or while it saves
     print("killed at", steps, "and", delay, "s later")
-    process = started(tmp_path)
-    until(process, steps[0])
-    time.sleep(delay)
-    process.send_signal(signal.SIGKILL)
-    assert ended(process) == -signal.SIGKILL
+    assert runs.killed(tmp_path, steps[0], signal.SIGKILL, delay=delay) == -signal.SIGKILL
     begun = stored(tmp_path)["state"][0]
     with pytest.raises(KeyboardInterrupt):
         test_loop.run(
@@ -157,11 +180,9 @@ def test_the_log_of_a_resumed_run_is_that_of_a_straight_one(tmp_path):
     assert (tmp_path / "killed" / "log.before.jsonl").exists()
 
 
-def test_told_to_end_it_saves_first(tmp_path, straight):
-    process = started(tmp_path, checkpoint_minutes=60)
-    until(process, 33)
-    process.send_signal(signal.SIGTERM)
-    assert ended(process) == 128 + signal.SIGTERM
+def test_told_to_end_it_saves_first(tmp_path, straight, runs):
+    status = runs.killed(tmp_path, 33, signal.SIGTERM, checkpoint_minutes=60)
+    assert status == 128 + signal.SIGTERM
     assert stored(tmp_path)["state"][0] >= 17
     net, _ = test_loop.run(tmp_path, net=test_loop.net_of(5), loss=drawing, resume=True, **CHANGES)
     test_loop.assert_same(net, straight[0])

@@ -1,4 +1,4 @@
-"""Strategies under torchrun: two processes end with the weights of one, or the recipe is refused.
+"""Strategies in two processes: they end with the weights of one, or the recipe is refused.
 
 Each run holds several strategies, since starting one costs more than what it computes.
 """
@@ -57,11 +57,20 @@ ELSEWHERE = {
     "differential-privacy": "its draws come of the key that the first process makes",
 }
 
+# what torchrun does, but that its processes are born with all that takes long to import
 SCRIPT = """
 import sys
+import torch._dynamo, torch.utils.tensorboard
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 sys.path.insert(0, {here!r})
 import test_two_processes
-test_two_processes.every_run({folder!r}, sys.argv[1])
+from osler.learn import training
+if __name__ == "__main__":
+    torchrun = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=2, rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0", run_id="two", max_restarts=0, start_method="fork",
+    )
+    elastic_launch(torchrun, test_two_processes.every_run)({folder!r}, "two")
 """
 
 
@@ -113,8 +122,7 @@ def folder(shapes, tmp_path_factory):
     script.write_text(SCRIPT.format(here=str(Path(__file__).parent), folder=str(place)))
     with (place / "two.log").open("w") as log:
         two = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone",
-             "--nproc-per-node=2", str(script), "two"],
+            [sys.executable, "-W", "ignore", str(script)],
             stdout=log, stderr=log,
             env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
         )  # fmt: skip
