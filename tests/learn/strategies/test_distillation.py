@@ -83,6 +83,7 @@ def test_a_hint_is_compared_on_the_students_grid():
     assert float(hint_distance(student, teacher)) == pytest.approx(4)
 
 
+@pytest.mark.usefixtures("graphless")
 def test_a_student_of_a_trained_teacher_goes_on_to_the_bit(recipe, classify, tmp_path):
     keys = {"teacher": {"network": TEACHER, "steps": 2}, "features": 1.0, "distance": 25.0,
             "angle": 50.0}  # fmt: skip
@@ -110,11 +111,12 @@ def test_a_student_of_a_trained_teacher_goes_on_to_the_bit(recipe, classify, tmp
         assert torch.equal(value, second[name]), name
 
 
-def test_a_run_and_its_bundle_teach_the_same_student(recipe, segment, tmp_path):
+def test_a_run_and_its_bundle_teach_the_same_student(recipe, segment, tmp_path, request):
     learner = {"steps": 2, "batch": 1, "validate_every": 2, "optimiser": "sgd"}
     base = {**segment, "settings": {**segment["settings"], "patch": [32, 32]}, "learner":
             {**segment["learner"], **learner}}  # fmt: skip
     fit(recipe(base), out=tmp_path / "teacher")
+    request.getfixturevalue("graphless")  # for the students
     ends = []
     for kind, place in (("run", "teacher"), ("bundle", "teacher/bundle")):
         keys = {"teacher": {kind: str(tmp_path / place)}, "weight": 1.0}

@@ -16,6 +16,8 @@ from osler.learn.strategies.partial_labels import PartialLabels, exclusion_loss,
 from osler.tasks.segmentation import Segmentation
 from osler.tasks.segmentation_settings import SegmentationSettings
 
+pytestmark = pytest.mark.usefixtures("graphless")
+
 
 class EnoughError(Exception):
     """Ends a run once what is looked at is there."""

@@ -15,6 +15,8 @@ from osler.learn.strategies.strategy import Settings, Strategy
 from osler.learn.strategies.unlabelled_views import answers
 from osler.tasks.classification import Classification, ClassificationSettings
 
+pytestmark = pytest.mark.usefixtures("graphless")
+
 KEYS = {"threshold": 0.51, "start": 0.25}
 CHANGES = {"strategies": {"pseudo-labels": KEYS}, "labels": {"share": 0.5}}
 
@@ -106,8 +108,7 @@ def test_a_network_is_taught_by_what_it_says(which, recipe, request, tmp_path):
 
     path = recipe(request.getfixturevalue(which), **CHANGES,
                   learner={"steps": 3, "precision": "bfloat16"})  # fmt: skip
-    run = fit(path, out=tmp_path, strategies=[Looks])
-    assert run.bundle.exists()
+    fit(path, out=tmp_path, strategies=[Looks])
     assert counted[0] == pytest.approx(0, abs=1e-2)  # before the start
     assert max(counted[1:]) > 0.05
 
