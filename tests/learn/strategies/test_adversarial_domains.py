@@ -87,10 +87,13 @@ def test_sites_of_cases_to_mark(recipe, segment, tmp_path):
     assert any("beside.domains" in name for name in trained(path, tmp_path, *WAYS[::-1]))
 
 
+@pytest.mark.usefixtures("graphless")
 def test_sites_of_cases_to_classify(recipe, classify, tmp_path):
     changes = {"adversarial": {"by": "site"}, "fourier-style": {"by": "site"}}
     run = fit(recipe(classify, strategies=changes), out=tmp_path, strategies=WAYS)
-    assert run.bundle.exists()
+    assert {one["images"] for one in run.metrics} == {8}
+    kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["net"]
+    assert any("beside.domains" in name for name in kept)
 
 
 def test_a_run_goes_on_to_the_bit(recipe, classify, tmp_path):

@@ -69,7 +69,9 @@ def test_a_kept_pair_is_the_pair(folder):
         "learned-prompts: {length: 2}",
     ],
 )
-def test_few_cases_teach_a_pair(folder, way, tmp_path):
+def test_few_cases_teach_a_pair(folder, way, tmp_path, request):
+    if not way.startswith("clip-adapter"):  # the graphs of the others are looked at elsewhere
+        request.getfixturevalue("graphless")
     path = folder / "recipe.yaml"
     path.write_text(RECIPE.format(way=way))
     run = fit(path, out=tmp_path / "run")

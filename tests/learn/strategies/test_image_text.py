@@ -38,13 +38,13 @@ def test_cases_without_words_do_not_take_part():
         with_text(samples, _Context, "report")
 
 
+@pytest.mark.usefixtures("graphless")
 def test_pretraining_goes_on_to_the_bit(recipe, classify, tmp_path, monkeypatch):
     learner = {"steps": 2, "checkpoint_minutes": 0}
     path = recipe(
         classify, strategies={"image-text": SHORT}, learner=learner, labels={"share": 0.5}
     )
-    run = fit(path, out=tmp_path / "whole", strategies=[ImageText])
-    assert run.bundle.exists()
+    fit(path, out=tmp_path / "whole", strategies=[ImageText])
     real, calls = module.soft_clip, []
 
     def tired(*args):

@@ -105,7 +105,7 @@ def test_a_graph_is_rounded_without_further_training():
     assert b"QLinearConv" in small or b"QuantizeLinear" in small
 
 
-def test_a_network_learns_on_the_grid_and_goes_on_to_the_bit(recipe, classify, tmp_path):
+def test_a_network_learns_on_the_grid_and_goes_on_to_the_bit(recipe, classify, tmp_path, request):
     learner = {"steps": 2, "validate_every": 2, "checkpoint_minutes": 0}
     path = recipe(
         classify, strategies={"quantisation-aware": {"steps": 3, "batches": 2}}, learner=learner
@@ -116,6 +116,7 @@ def test_a_network_learns_on_the_grid_and_goes_on_to_the_bit(recipe, classify, t
     assert record["strategies"]["quantisation-aware"]["normalisations_folded"] > 5
     model = onnx.load(run.bundle / "model.onnx")
     assert sum(one.op_type == "QuantizeLinear" for one in model.graph.node) > 10
+    request.getfixturevalue("graphless")
 
     class Tired(Quantisation):
         taken = 0

@@ -29,6 +29,7 @@ def test_the_overlap_is_a_mean_of_squared_correlations():
     assert math.isclose(overlap(same, -2 * same + 1).item(), 1, rel_tol=1e-5)
 
 
+@pytest.mark.usefixtures("graphless")
 def test_the_head_leaves_out_the_features_of_a_site(recipe, classify, tmp_path):
     path = recipe(classify, strategies={"separate-features": {"by": "site"}})
     heads = []

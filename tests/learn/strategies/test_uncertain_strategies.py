@@ -123,7 +123,7 @@ def test_each_learns_with_another_and_answers_without_torch(names, recipe, class
         assert np.exp(scores).sum() == pytest.approx(1, abs=1e-2)
 
 
-def test_an_ensemble_of_structures_goes_on_to_the_bit(recipe, segment, tmp_path):
+def test_an_ensemble_of_structures_goes_on_to_the_bit(recipe, segment, tmp_path, request):
     base = {**segment, "settings": {**segment["settings"], "patch": [32, 32]}}
     learner = {"steps": 2, "validate_every": 2, "checkpoint_minutes": 0}
     path = recipe(
@@ -131,6 +131,7 @@ def test_an_ensemble_of_structures_goes_on_to_the_bit(recipe, segment, tmp_path)
         learner=learner,
     )  # fmt: skip
     fit(path, out=tmp_path / "whole")
+    request.getfixturevalue("graphless")
 
     class Tired(DeepEnsemble):
         def train(self, net, loss, validate, context):
