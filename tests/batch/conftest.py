@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,18 +23,32 @@ def photo_bytes(tmp_path_factory) -> bytes:
     return path.read_bytes()
 
 
+@pytest.fixture(scope="session")
+def other_bytes(tmp_path_factory) -> bytes:
+    """A picture that is no fundus photograph, so that reading it ends after a look at it."""
+    path = tmp_path_factory.mktemp("other") / "other.jpg"
+    Image.effect_noise((400, 300), 60).save(path, quality=90)
+    return path.read_bytes()
+
+
 @pytest.fixture
 def photos(tmp_path: Path, photo_bytes: bytes) -> Callable[..., Path]:
     """Writes photographs of these names into a folder, and gives the folder."""
+    return partial(_write, tmp_path / "photos", photo_bytes)
 
-    def write(*names: str) -> Path:
-        for name in names:
-            path = tmp_path / "photos" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(photo_bytes)
-        return tmp_path / "photos"
 
-    return write
+@pytest.fixture
+def others(tmp_path: Path, other_bytes: bytes) -> Callable[..., Path]:
+    """Writes pictures that are read quickly into the same folder: for what is no matter of eyes."""
+    return partial(_write, tmp_path / "photos", other_bytes)
+
+
+def _write(folder: Path, content: bytes, *names: str) -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
 
 
 @pytest.fixture

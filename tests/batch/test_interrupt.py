@@ -13,7 +13,12 @@ import pytest
 
 pytestmark = [pytest.mark.long, pytest.mark.skipif(os.name == "nt", reason="POSIX signals")]
 
-NAMES = tuple(f"{letter}.jpg" for letter in "abcde")
+
+@pytest.fixture
+def folder(photos, others) -> Path:
+    """Five pictures; when the first was read, the next two take long enough for a signal."""
+    others("a.jpg", "d.jpg", "e.jpg")
+    return photos("b.jpg", "c.jpg")
 
 
 def start(folder: Path, out: Path, jobs: int) -> subprocess.Popen[str]:
@@ -40,8 +45,8 @@ def interrupted_after_one(folder: Path, out: Path, jobs: int, *signals: int) -> 
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_the_first_finishes_the_cases_in_hand(photos, osler, tmp_path, jobs):
-    folder, out = photos(*NAMES), tmp_path / "out"
+def test_the_first_finishes_the_cases_in_hand(folder, osler, tmp_path, jobs):
+    out = tmp_path / "out"
     status, told = interrupted_after_one(folder, out, jobs, signal.SIGINT)
     assert status == 130
     assert 1 <= len(told) <= 1 + 2 * jobs
@@ -53,19 +58,19 @@ def test_the_first_finishes_the_cases_in_hand(photos, osler, tmp_path, jobs):
     assert {case for case, status in status_of.items() if status == "skipped"} == {
         line["case"] for line in told
     }
-    check_complete(out, {name[0] for name in NAMES})
+    check_complete(out, set("abcde"))
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_the_second_stops_at_once_and_leaves_no_half_case(photos, tmp_path, jobs):
-    folder, out = photos(*NAMES), tmp_path / "out"
+def test_the_second_stops_at_once_and_leaves_no_half_case(folder, tmp_path, jobs):
+    out = tmp_path / "out"
     status, told = interrupted_after_one(folder, out, jobs, signal.SIGINT, signal.SIGINT)
     assert status == 130
     check_complete(out, {line["case"] for line in told}, at_least=True)
 
 
-def test_a_polite_kill_is_an_interruption_too(photos, tmp_path):
-    status, told = interrupted_after_one(photos(*NAMES), tmp_path / "out", 1, signal.SIGTERM)
+def test_a_polite_kill_is_an_interruption_too(folder, tmp_path):
+    status, told = interrupted_after_one(folder, tmp_path / "out", 1, signal.SIGTERM)
     assert status == 128 + signal.SIGTERM
     check_complete(tmp_path / "out", {line["case"] for line in told})
 

@@ -25,8 +25,9 @@ def rows(out: Path) -> dict[str, dict[str, str]]:
         return {row["case"]: row for row in csv.DictReader(file)}
 
 
-def test_one_bad_file_does_not_end_the_batch(osler, photos, tmp_path):
-    folder = photos("a.jpg", "c.jpg")
+def test_one_bad_file_does_not_end_the_batch(osler, photos, others, tmp_path):
+    folder = photos("a.jpg")
+    others("c.jpg")
     (folder / "b.jpg").write_text("not a photograph")
     out = tmp_path / "out"
     result = osler("read", folder, "--out", out, "--no-html")
@@ -44,8 +45,8 @@ def test_one_bad_file_does_not_end_the_batch(osler, photos, tmp_path):
     assert rows(out)["a"]["quality"]
 
 
-def test_a_second_run_skips_and_force_reads_again(osler, photos, tmp_path):
-    folder, out = photos("a.jpg"), tmp_path / "out"
+def test_a_second_run_skips_and_force_reads_again(osler, others, tmp_path):
+    folder, out = others("a.jpg"), tmp_path / "out"
     first = osler("read", folder, "--out", out, "--json", "--no-html")
     assert first.returncode == 0, first.stderr
     again = osler("read", folder, "--out", out, "--json", "--no-html")
@@ -83,8 +84,9 @@ def test_all_outputs(osler, photos, tmp_path):
     assert {f["language"] for f in findings if f["kind"] == "passage"} == {"zh"}
 
 
-def test_jobs_in_processes_give_the_same(osler, photos, tmp_path):
-    folder = photos("left/eye.jpg", "Eye.jpg")
+def test_jobs_in_processes_give_the_same(osler, photos, others, tmp_path):
+    folder = photos("left/eye.jpg")
+    others("Eye.jpg")
     alone = osler("read", folder, "--out", tmp_path / "one", "--json", "--no-html")
     many = osler("read", folder, "--out", tmp_path / "two", "--json", "--no-html", "--jobs", 2)
     assert alone.returncode == many.returncode == 0, many.stderr
@@ -93,8 +95,8 @@ def test_jobs_in_processes_give_the_same(osler, photos, tmp_path):
     assert len({case.casefold() for case in cases[0]}) == 2
 
 
-def test_json_goes_to_stdout_and_nothing_else(osler, photos, tmp_path):
-    folder = photos("a.jpg")
+def test_json_goes_to_stdout_and_nothing_else(osler, others, tmp_path):
+    folder = others("a.jpg")
     (folder / "b.png").touch()
     result = osler("read", folder, "--out", tmp_path / "out", "--json", "--no-html")
     assert result.returncode == 3
@@ -106,11 +108,11 @@ def test_json_goes_to_stdout_and_nothing_else(osler, photos, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX terminals")
-def test_a_bar_on_a_terminal(photos, tmp_path):
+def test_a_bar_on_a_terminal(others, tmp_path):
     import pty
 
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "osler", "read", str(photos("a.jpg")), "--no-html"]
+    command = [sys.executable, "-m", "osler", "read", str(others("a.jpg")), "--no-html"]
     environment = os.environ | {"TERM": "xterm"}
     with subprocess.Popen(
         [*command, "--out", str(tmp_path / "out")],
@@ -129,8 +131,8 @@ def test_a_bar_on_a_terminal(photos, tmp_path):
     assert b"1/1" in shown
 
 
-def test_quiet_says_nothing(osler, photos, tmp_path):
-    result = osler("read", photos("a.jpg"), "--out", tmp_path / "out", "--quiet", "--no-html")
+def test_quiet_says_nothing(osler, others, tmp_path):
+    result = osler("read", others("a.jpg"), "--out", tmp_path / "out", "--quiet", "--no-html")
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
@@ -167,8 +169,8 @@ def test_a_folder_in_use_is_refused(osler, photos, tmp_path):
     assert f"process {os.getpid()}" in result.stderr
 
 
-def test_unicode_long_and_undecodable_names(osler, photos, tmp_path):
-    folder = photos("眼底 – Überprüfung.jpg", f"{'ä' * 120}.jpg")
+def test_unicode_long_and_undecodable_names(osler, others, tmp_path):
+    folder = others("眼底 – Überprüfung.jpg", f"{'ä' * 120}.jpg")
     raw = os.fsencode(folder) + b"/\xff\xfe.jpg"
     try:
         Path(os.fsdecode(raw)).write_bytes((folder / "眼底 – Überprüfung.jpg").read_bytes())
