@@ -16,6 +16,7 @@ from osler.language.quantities import quantities
 from osler.language.sentences import sentences
 from osler.language.stating import state
 from osler.language.terms import plain, tokens
+from osler.language.traditional import TABLE
 from osler.record import Case, Label, Measurement, Text
 
 REPORT = """INDICATION: Screening for diabetic retinopathy. HbA1c 8.2 %, BP 150/85 mmHg.
@@ -282,3 +283,15 @@ def test_a_word_is_compared_the_same_twice(word: str) -> None:
     once = plain(word)
     assert plain(word) == once
     assert once
+
+
+def test_traditional_characters_are_read_as_simplified_ones():
+    assert all(len(new) == 1 and ord(new) != old for old, new in TABLE.items())
+    assert not {*TABLE.values()} & {*map(chr, TABLE)}  # once is enough
+    traditional = "檢查所見：左眼視網膜出血，未見黃斑水腫。右眼：輕度非增殖期糖尿病視網膜病變。"
+    found = extract(traditional).statements
+    assert [(one.concept, one.status, one.side) for one in found] == [
+        ("retinal-haemorrhage", "present", "L"), ("macular-oedema", "absent", "L"),
+        ("dr-grade-1", "present", "R"),
+    ]  # fmt: skip
+    assert traditional[found[1].start : found[1].stop] == "黃斑水腫"

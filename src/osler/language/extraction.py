@@ -15,6 +15,7 @@ from osler.language.assertion_words import Status
 from osler.language.findings_vocabulary import Concept, Shared, Vocabulary, vocabulary
 from osler.language.sentences import hidden, sentences, without_controls
 from osler.language.terms import Found, Token, tokens
+from osler.language.traditional import simplified
 
 MOST: Final = 20_000
 """Most statements that are taken of one text."""
@@ -82,7 +83,7 @@ def extract(text: str, *, place: str = "eye") -> Extracted:
     """
     known = vocabulary()
     flags = ("hidden-characters",) if hidden(text) else ()
-    plain = without_controls(text)
+    plain = simplified(without_controls(text))
     out = Extracted(language=language(text[:20_000]), flags=flags)
     here = place
     at = 0

@@ -13,6 +13,7 @@ from typing import Final
 
 from osler.language.engine import clean
 from osler.language.lexicon import WORDS
+from osler.language.traditional import simplified
 
 MOST_ASKED: Final = 600
 """Most characters of a question; a longer one is cut off, and said to be."""
@@ -118,7 +119,7 @@ def following(question: Question, last: Question | None) -> Question:
 
 
 def _evened(text: str) -> str:
-    even = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
+    even = simplified(unicodedata.normalize("NFKC", text)).casefold().replace("’", "'")
     for pattern, instead in _SPELLING:
         even = pattern.sub(instead, even)
     return even
