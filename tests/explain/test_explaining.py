@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,15 +12,19 @@ import pytest
 from onnx import numpy_helper
 from PIL import Image as Picture
 from tiny_bundles import bright_corner, bright_voxels, spotted, yellow_spots
+from typer.testing import CliRunner
 
 import osler
 from osler import bundles
 from osler.bundles.graph import MalformedError, weights
+from osler.cli import app
 from osler.errors import InputError, OutputError, RecipeError
 from osler.explain.explaining import INSIDE, explain
+from osler.explain.general import of_task
 from osler.explain.redrawn import Redrawn
 from osler.explain.signs import QUADRANTS
-from osler.record import Case, Heatmap, Image, Signal
+from osler.record import Case, Heatmap, Image, Signal, Source
+from osler.tasks.catalogue import create
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -372,12 +374,9 @@ def test_a_general_bundle_of_a_network_agrees_with_the_network():
 
 def test_the_command_explains_a_shipped_bundle_with_its_evidence(tmp_path):
     photo = EXAMPLES / "idrid-073.jpg"
-    command = [sys.executable, "-m", "osler", "explain", "retina-dr", str(photo)]
-    run = subprocess.run(
-        [*command, "--out", str(tmp_path), "--method", "attention", "--label", "grade=2"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
+    words = ["explain", "retina-dr", str(photo), "--method", "attention", "--label", "grade=2"]
+    run = CliRunner().invoke(app, [*words, "--out", str(tmp_path)])
+    assert run.exit_code == 0, run.output
     assert "Moderate non-proliferative retinopathy by what was measured" in run.stderr
     kept = json.loads((tmp_path / "idrid-073" / "explanation.json").read_text("utf-8"))
     assert kept["faithfulness"]["better_than_random"]
@@ -395,9 +394,38 @@ def test_the_command_explains_a_shipped_bundle_with_its_evidence(tmp_path):
 
 def test_the_command_names_what_is_wrong(tmp_path):
     photo = EXAMPLES / "idrid-073.jpg"
-    command = [sys.executable, "-m", "osler", "explain", "retina-drr", str(photo)]
-    run = subprocess.run(
-        [*command, "--out", str(tmp_path)], capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 2
+    run = CliRunner().invoke(app, ["explain", "retina-drr", str(photo), "--out", str(tmp_path)])
+    assert run.exit_code == 2
     assert "did you mean 'retina-dr'" in run.stderr
+
+
+def test_of_objects_the_surest_is_explained():
+    """Two bright squares found by a rule: what is said of the brighter is not of the other."""
+    array = np.full((1, 32, 48), 20, np.uint8)
+    array[0, 4:8, 4:8], array[0, 20:24, 36:40] = 120, 220
+    task = create(
+        "detection",
+        {
+            "labels": ["spot"],
+            "stride": 1,
+            "multiple": 8,
+            "unit": 4.0,
+            "image": {"items": ["photo"]},
+        },
+    )
+
+    def found(inputs):
+        image = inputs["image"]  # 0 to 1
+        mean = sum(np.roll(image, (h, w), (2, 3)) for h in range(-2, 2) for w in range(-2, 2)) / 16
+        nothing = np.zeros((len(image), 2, *image.shape[2:]), np.float32)
+        return {"heatmap": 10 * (mean - 0.4), "size": nothing, "offset": nothing}
+
+    case = Case("two", "two", {"photo": Image("photo", array)})
+    subject = of_task(task, found, case, source=Source("bundle", "rule"))
+    assert subject.value == pytest.approx(1 / (1 + np.exp(-10 * (220 / 255 - 0.4))), abs=1e-3)
+    assert re.search(r"'spot' in the box from \(20, 36\) to \(24, 40\)", subject.question)
+    dark, other = subject.image.copy(), subject.image.copy()
+    dark[:, 18:26, 34:42], other[:, 2:10, 2:10] = 20 / 255, 20 / 255
+    without, beside = subject.score(np.stack([dark, other]))
+    assert without < 0.05  # the square that is left is another object
+    assert beside == pytest.approx(subject.value)
