@@ -71,6 +71,7 @@ def test_so_many_labels_are_wrong():
 def test_two_networks_learn_on_to_the_bit_and_answer_as_one(recipe, classify, tmp_path, request):
     learner = {"steps": 3, "validate_every": 3, "checkpoint_minutes": 0}
     keys = {"co-teaching": {"answer": "both"}, "evidential": {}}
+    classify["network"]["options"] = {"layers": [1, 1], "widths": [4, 8], "stem": 4}
     path = recipe(classify, strategies=keys, labels={"noise": 0.25}, learner=learner)
     assert fit(path, out=tmp_path / "whole").bundle.exists()
     request.getfixturevalue("graphless")

@@ -107,6 +107,7 @@ def test_a_graph_is_rounded_without_further_training():
 
 def test_a_network_learns_on_the_grid_and_goes_on_to_the_bit(recipe, classify, tmp_path, request):
     learner = {"steps": 2, "validate_every": 2, "checkpoint_minutes": 0}
+    classify["network"]["options"]["layers"] = [1, 1, 1, 1]
     path = recipe(
         classify, strategies={"quantisation-aware": {"steps": 3, "batches": 2}}, learner=learner
     )

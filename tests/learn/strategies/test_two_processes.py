@@ -60,7 +60,7 @@ ELSEWHERE = {
 # what torchrun does, but that its processes are born with all that takes long to import
 SCRIPT = """
 import sys
-import torch._dynamo, torch.utils.tensorboard
+import peft, torch._dynamo, torch.utils.tensorboard
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 sys.path.insert(0, {here!r})
 import test_two_processes
