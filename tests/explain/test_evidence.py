@@ -1,4 +1,7 @@
-"""The path of evidence, on made-up cases whose grade is known; tests/retina/test_pipeline.py has the examples."""
+"""The path of evidence, on made-up cases whose grade is known.
+
+That of the examples is in tests/retina/test_pipeline.py, which reads them.
+"""
 
 import numpy as np
 import pytest

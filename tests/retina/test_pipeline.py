@@ -1,5 +1,6 @@
 """The reading of real photographs with the bundles that ship, and of pictures that are none."""
 
+import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -9,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
+from scipy import ndimage
 
 import osler
 from osler import bundles
+from osler.explain.evidence import evidence_path
+from osler.explain.signs import frame_of
 from osler.io.findings_json import read_findings
 from osler.record import Case, Heatmap, Label, Mask, Measurement, Passage, Point
 from osler.record import Image as Photo
@@ -287,6 +291,65 @@ def test_a_spoilt_photograph_is_rejected_and_never_graded(spoil):
     assert case["quality"].value == "reject"
     assert case["quality"].flags
     assert not set(GRADING) & set(case.findings)
+
+
+def grade_by_hand(case):
+    """The scale, written out once more without the graph."""
+    counts = {}
+    frame = frame_of(case)
+    for id in LESIONS:
+        labels, count = ndimage.label(case[id].mask, structure=np.ones((3, 3)))
+        centres = ndimage.center_of_mass(case[id].mask, labels, range(1, count + 1))
+        where = frame.quadrants(np.array(centres).reshape(-1, 2))
+        counts[id] = [int((where == k).sum()) for k in range(4)]
+    if min(counts["haemorrhages"]) > 20:
+        return "3"
+    if any(sum(counts[id]) for id in LESIONS[1:]):
+        return "2"
+    return "1" if sum(counts["microaneurysms"]) else "0"
+
+
+# one whose rules cannot confirm the grade, one that they agree with, and one that they do not
+@pytest.mark.parametrize("name", ["hrf-02-diabetic", "idrid-073", "idrid-141"])
+def test_the_examples_get_a_path_that_says_what_was_measured(example, name):
+    case = example(name)
+    path = evidence_path(case)
+    said = path.of("diabetic-retinopathy")
+    assert said.reached == grade_by_hand(case)
+    assert said.said == case["dr-grade"].value
+    if said.reached == said.said:
+        assert said.verdict == "agrees"
+    elif int(said.said) > 2 and int(said.reached) == 2:
+        assert said.verdict == "cannot be confirmed"
+    else:
+        assert said.verdict == "disagrees"
+        assert "disagree" in said.sentence
+    for step in said.steps:
+        if step.kind in ("seen", "not seen"):
+            (id,) = step.findings
+            assert len(step.boxes) == case.measurements[f"lesion-count.{id}"].value
+            held = np.zeros_like(case[id].mask)
+            for top, left, bottom, right in step.boxes:
+                held[top:bottom, left:right] = True
+            assert not (case[id].mask & ~held).any()  # every pixel is in a box
+            quadrants = case.measurements[f"lesion-quadrants.{id}"].value
+            if step.kind == "seen":
+                number = ("no", "one", "two", "three", "four")[int(quadrants)]
+                assert f"in {number} quadrant" in step.text
+        for id in step.findings:
+            assert id in case
+    oedema = path.of("macular-oedema")
+    distance = case.measurements["lesion-fovea-distance.hard-exudates"].value
+    assert oedema.reached == ("0" if distance is None else "2" if distance <= 1 else "1")
+    json.dumps(path.as_json(), allow_nan=False)
+
+
+def test_an_example_of_moderate_retinopathy_is_explained_in_words(example):
+    said = evidence_path(example("idrid-073")).of("diabetic-retinopathy")
+    assert said.sentence.startswith("Moderate non-proliferative retinopathy by what was measured")
+    assert "haemorrhages in four quadrants" in said.sentence
+    assert "no model here looks for it: venous beading" in said.sentence
+    assert said.sentence.endswith("the two agree.")
 
 
 @pytest.fixture(scope="session")
