@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _EVEN = 0.5
+_BOXES = "boxes"  # what a task that finds objects gives beside scores and labels
 
 
 def on_case(
@@ -103,13 +104,14 @@ def of_task(
     if number is None:
         number = label_said(output, said)
     region = region_of(output, said, number)
+    box = surest_box(task, predict, sample, number)
 
     def score_of(run: Predict) -> Score:
         def score(stack: NDArray[np.float32]) -> NDArray[np.floating]:
             answers = []
             for one in stack:
                 changed = replace(sample, inputs={**sample.inputs, name: one})
-                values = probabilities(task, run, changed, output)[number]
+                values = probabilities(task, run, changed, output, near=box)[number]
                 answers.append(float(values if region is None else values[region].mean()))
             return np.array(answers)
 
@@ -137,7 +139,7 @@ def of_task(
         stride=step,
         label=f"{output.name}={output.labels[number]}",
         question=(
-            f"probability of '{output.labels[number]}'"
+            f"probability of '{output.labels[number]}'{'' if box is None else where_of(box)}"
             if region is None
             else f"mean probability of '{output.labels[number]}' over what the bundle marks"
         ),
@@ -151,11 +153,46 @@ def of_task(
 
 
 def probabilities(
-    task: Task, predict: Predict, sample: Sample, output: OutputSpec
-) -> NDArray[np.float64]:
-    """``(L, ...)`` calibrated probabilities."""
+    task: Task, predict: Predict, sample: Sample, output: OutputSpec, *,
+    near: NDArray[Any] | None = None,
+) -> NDArray[np.float64]:  # fmt: skip
+    """``(L, ...)`` calibrated probabilities.
+
+    Of a task that finds boxes ``(L,)``, the surest of each label, 0 for none; where a box ``near``
+    ``(2 n,)`` of the native grid is given, of those whose centre is a side or less from its own.
+    """
     said: Arrays = task.calibrated(task.run(predict, sample))
-    return activated(output, said[output.name])
+    values = activated(output, said[output.name])
+    if _BOXES not in said:
+        return values
+    labels, boxes = said["labels"], said[_BOXES]
+    if near is not None:
+        axes = len(near) // 2
+        centres = (boxes[:, :axes] + boxes[:, axes:]) / 2
+        middle, sides = (near[:axes] + near[axes:]) / 2, near[axes:] - near[:axes]
+        within = (np.abs(centres - middle) <= sides).all(axis=1)
+        values, labels = values[within], labels[within]
+    surest = np.zeros(len(output.labels))
+    np.maximum.at(surest, labels, values)
+    return surest
+
+
+def surest_box(
+    task: Task, predict: Predict, sample: Sample, number: int
+) -> NDArray[np.float64] | None:
+    """The likeliest box of a label, ``(2 n,)`` in the native grid; None where none is found."""
+    if not task.boxes:
+        return None
+    said: Arrays = task.run(predict, sample)
+    own = said[_BOXES][said["labels"] == number]  # the likeliest come first
+    return np.asarray(own[0], np.float64) if len(own) else None
+
+
+def where_of(box: NDArray[np.float64]) -> str:
+    """A box in words."""
+    axes = len(box) // 2
+    start, stop = (", ".join(f"{one:.0f}" for one in part) for part in (box[:axes], box[axes:]))
+    return f" in the box from ({start}) to ({stop})"
 
 
 def activated(output: OutputSpec, scores: NDArray[Any]) -> NDArray[np.float64]:

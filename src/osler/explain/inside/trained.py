@@ -15,6 +15,7 @@ from osler.explain.general import (
     label_said,
     probabilities,
     region_of,
+    surest_box,
 )
 from osler.explain.inside.network import score_of
 from osler.explain.inside.places import label_score
@@ -63,7 +64,11 @@ def on_trained(bundle: Bundle, net: Any, case: Case, *, label: str | None = None
     number = chosen(label, output.labels, whose=whose)
     number = label_said(output, said) if number is None else number
     whole = np.asarray(sample.inputs[spec.name], np.float32)
-    part, x = _window(whole, spec, region_of(output, said, number))
+    box = surest_box(task, bundle.run, sample, number)
+    if box is not None:  # of the native grid
+        box = box * sample.home["factor"]
+    marked = region_of(output, said, number) if box is None else _filled(box, whole.shape[1:])
+    part, x = _window(whole, spec, marked)
     others = {one.name: sample.inputs[one.name] for one in task.inputs() if one.name != spec.name}
     module = _answering(task.exportable(net).eval(), task, spec.name, output.name, others)
     with torch.no_grad():
@@ -77,7 +82,10 @@ def on_trained(bundle: Bundle, net: Any, case: Case, *, label: str | None = None
             f"the checkpoint beside '{whose}' does not say what the bundle says: what followed its "
             "training (a strategy, or no cases that tune) changed the network; use occlusion"
         )
-    region = region_of(output, values, number)
+    if box is None:
+        region = region_of(output, values, number)
+    else:
+        region = _peak(values[number], box, part, x.shape[1:])
     target = label_score(number, region=None if region is None else torch.from_numpy(region))
     item, home = item_of(case, task, None)
     size, step = windows_for(x.shape[1:])
@@ -90,7 +98,7 @@ def on_trained(bundle: Bundle, net: Any, case: Case, *, label: str | None = None
         room[...] = heat[tuple(slice(0, n) for n in room.shape)]
         return home(seen)
 
-    where = "" if region is None else ", over what it marks"
+    where = "" if region is None else ", over what it marks" if box is None else ", at a box's peak"
     return Subject(
         case=case,
         item=item.name,
@@ -114,6 +122,28 @@ def on_trained(bundle: Bundle, net: Any, case: Case, *, label: str | None = None
         batch=8 if x.ndim == 3 else 1,  # volumes fill the memory one by one
         notes=("the network sees patches; this is the one around what it marks",) if cut else (),
     )
+
+
+def _filled(box: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """The positions of a grid whose centres lie in a box, one at least."""
+    axes = len(shape)
+    out = np.zeros(shape, bool)
+    starts = [min(max(round(a), 0), n - 1) for a, n in zip(box[:axes], shape, strict=True)]
+    stops = [max(round(b), a + 1) for a, b in zip(starts, box[axes:], strict=True)]
+    out[tuple(slice(a, b) for a, b in zip(starts, stops, strict=True))] = True
+    return out
+
+
+def _peak(
+    scores: NDArray[np.float64], box: NDArray[np.float64], part: tuple[slice, ...],
+    shape: tuple[int, ...],
+) -> NDArray[np.bool_]:  # fmt: skip
+    """The cell of a heatmap, within a part of the image, that the box came of: its surest."""
+    begin = np.tile([one.start for one in part], 2)
+    scale = np.tile([cells / side for cells, side in zip(scores.shape, shape, strict=True)], 2)
+    own = _filled((box - begin) * scale, scores.shape)
+    at = np.where(own, scores, -np.inf).argmax()
+    return np.asarray(np.arange(scores.size).reshape(scores.shape) == at)
 
 
 def _answering(net: Any, task: "Task", image: str, output: str, others: Arrays) -> Any:
