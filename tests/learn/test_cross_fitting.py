@@ -38,6 +38,7 @@ def place(tmp_path_factory):
     return folder
 
 
+@pytest.mark.usefixtures("graphless")
 def test_every_case_is_judged_by_a_run_that_neither_taught_nor_tuned_with_it(place, tmp_path):
     seen = []
 

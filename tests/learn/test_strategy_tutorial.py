@@ -46,6 +46,7 @@ def distance(run):
     return json.loads((run.folder / "run.json").read_text())["strategies"]["start-near"]["distance"]
 
 
+@pytest.mark.usefixtures("graphless")  # but the tutorial's own run
 def test_the_network_stays_near_its_start(done):
     free = fitted(done, "free", strategies={"start-near": {"alpha": 0}})
     assert distance(done[1]) < 0.5 * distance(free)

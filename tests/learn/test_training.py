@@ -293,6 +293,7 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
         fit(path, out=tmp_path / "run")
 
 
+@pytest.mark.usefixtures("graphless")
 def test_resuming_where_nothing_began_says_so(place, tmp_path):
     path = written(place, {**CLASSIFY, "name": "resumed"})
     words = ["fit", str(path), "--resume", "-o", str(tmp_path / "new")]
