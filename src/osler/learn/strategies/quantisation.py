@@ -64,8 +64,10 @@ class Quantisation(Training):
 
     def faults(self, recipe: "Recipe", task: Task) -> list[str]:
         if any(one.axes != 2 for one in task.inputs()):
-            return ["ONNX Runtime computes 8-bit convolutions of pictures; a network of volumes, "
-                    "signals, tables or several inputs would be slower and no more exact"]  # fmt: skip
+            return [
+                "ONNX Runtime computes 8-bit convolutions of pictures; a network of volumes, "
+                "signals, tables or several inputs would be slower and no more exact"
+            ]
         return []
 
     def train(
