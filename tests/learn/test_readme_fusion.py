@@ -37,7 +37,7 @@ def test_it_fuses_two_eyes_and_a_table_in_ten_lines(tmp_path, monkeypatch, capsy
             writer.writerow([n, n, left, names[1], age, "fm"[n % 5 > 1], "yes" if ill else "no"])
     monkeypatch.chdir(tmp_path)
     space: dict = {}
-    exec(code.replace('"steps": 600', '"steps": 12, "batch": 4'), space)
+    exec(code.replace('"steps": 600', '"steps": 4, "batch": 2'), space)
     answer = space["answer"]
     assert answer.value in ("yes", "no")
     assert set(answer.contributions) == set(answer.without) == {"left", "right", "age"}
