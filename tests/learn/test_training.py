@@ -18,6 +18,7 @@ from osler.errors import BundleError, OutputError, RecipeError
 from osler.learn.fitting import fit
 from osler.record import Label, Mask
 from osler.tasks.catalogue import create
+from osler.tasks.classification import Classification
 
 CASES = 12
 
@@ -272,6 +273,18 @@ def test_a_patch_of_other_axes_is_refused(place, tmp_path):
     settings = {"labels": ["shape"], "patch": [8, 8, 8]}
     with pytest.raises(RecipeError, match="has 2 axes and settings"):
         fit(written(place, SEGMENT, settings=settings), out=tmp_path / "run")
+
+
+def test_a_memory_that_is_full_before_the_first_step_ends_in_advice(place, tmp_path):
+    class Greedy(Classification):
+        name = "greedy"
+
+        def encode(self, case, *, truth=False):
+            raise MemoryError
+
+    recipe = written(place, {**CLASSIFY, "task": "greedy"})
+    with pytest.raises(RecipeError, match=r"machine is full; lower learner\.batch \(now 4\)"):
+        fit(recipe, out=tmp_path / "run", tasks=[Greedy])
 
 
 def test_a_folder_that_cannot_be_written_is_named(place, tmp_path):

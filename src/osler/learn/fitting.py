@@ -90,6 +90,9 @@ def fit(
         from osler.learn.instruction import fit_instruction
 
         return fit_instruction(read, task, path, folder, resume=resume)
+    import torch
+
+    from osler.learn.advice import advising
     from osler.learn.distributed import is_first
     from osler.learn.teaching import cohort_of
     from osler.learn.training import learn
@@ -113,9 +116,10 @@ def fit(
     used = cohort_used(cohort, hold=test if isinstance(test, int) else None)
     used["split"]["hold"] = read.hold.model_dump(mode="json")
     used = keep_data(used, folder, resume=resume)
-    trained = learn(
-        read, task, cohort, path=path, folder=folder, resume=resume, strategies=strategies
-    )
+    with advising(read.learner, torch.device("cpu")):  # where cases are opened, tried and judged
+        trained = learn(
+            read, task, cohort, path=path, folder=folder, resume=resume, strategies=strategies
+        )
     assert trained is not None  # this is the first process
     refuse_difference(read.name, trained.difference, most=trained.let_differ)
     run = finish(
