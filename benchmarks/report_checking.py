@@ -8,8 +8,7 @@ to fall. A spoilt sentence counts as found where it does not stand, for whatever
     python benchmarks/report_checking.py --read 24     the photographs, once
     python benchmarks/report_checking.py               the figures, as JSON and as a table
     python benchmarks/report_checking.py --sentences   those of reports/sentences.csv, written by
-                                                       hand about examples/idrid-lesions-22.jpg and
-                                                       (the fourth round) examples/idrid-141.jpg
+                                                       hand about three of the examples
 """
 
 import argparse
@@ -29,7 +28,9 @@ HERE = Path(__file__).parent
 DATA = Path(os.environ.get("OSLER_DATA", HERE.parent / "shared" / "data"))
 CASES = Path(os.environ.get("OSLER_CASES", "runs/report-cases.json"))
 RESULT = HERE / "report_checking.json"
-_ABOUT = dict.fromkeys("123", "idrid-lesions-22.jpg") | {"4": "idrid-141.jpg"}
+_ABOUT = dict.fromkeys("123", "idrid-lesions-22.jpg") | {
+    "4": "idrid-141.jpg", "5": "hrf-02-diabetic.jpg"
+}  # fmt: skip
 LESIONS = {
     "microaneurysms": ("microaneurysms", "微动脉瘤"),
     "haemorrhages": ("haemorrhages", "出血"),
@@ -340,7 +341,7 @@ def _rate(rows: list[tuple[str, bool]]) -> dict:
 
 
 def by_hand() -> None:
-    """Sentences that were written about two photographs, in rounds."""
+    """Sentences that were written about photographs of the examples, in rounds."""
     import csv
 
     import osler

@@ -94,6 +94,8 @@ def agrees(number: Number, fact: Fact, *, chance: bool = False) -> str:
     for (said, unit), factor in _THOUSAND.items():
         if fact.unit == unit and number.unit.casefold() in _SPELT[said]:
             return "" if _same(number, float(fact.value), factor) else "number"
+    if fact.unit == "1" and 0 < fact.value < 1 and number.unit.casefold() in ("%", "percent"):
+        return "" if _same(number, float(fact.value), 0.01) else "number"
     if not _same(number, float(fact.value), 1.0):
         return "number"
     if not is_known_unit(fact.unit):

@@ -109,7 +109,8 @@ _RISK: Final = re.compile(
     r"|\b(?:risk (?:of|for) (?:\w+ )?(?:macular o?edema|dm[eo])|(?:macular o?edema|dm[eo]) risk)"
     r"(?: is| was| appears| seems|:)? (?:very |rather |only |quite )?"
     rf"(?:{_LEVEL.format('b')})\b"
-    r"|水肿的?风险(?:程度)?[为是属于较很极：:]*(?:(?P<c0>无)|(?P<c01>[低小])|(?P<c1>中)|(?P<c2>[高大]))",
+    r"|水肿的?风险(?:程度)?[为是属于较很极：:]*(?:(?P<c0>无)|(?P<c01>[低小])|(?P<c1>中)|(?P<c2>[高大]))"
+    r"|水肿的?(?:(?P<d0>无)|(?P<d01>低)|(?P<d1>中)|(?P<d2>高))度?风险",
     re.IGNORECASE,
 )
 KEPT: Final = re.compile(
