@@ -437,7 +437,7 @@ def test_the_quick_slope_is_that_of_the_regression():
 
 @pytest.mark.parametrize("model", ["cox", "hazards"])
 def test_intervals_hold_the_true_risk(model):
-    """Scores that are log hazards: what 60 cohorts make of them covers the truth."""
+    """Scores that are log hazards: what 25 cohorts make of them covers the truth."""
     rng = np.random.default_rng(0)
     marks, edges = np.array([200.0, 500.0, 1000.0]), np.linspace(0, 1500, 6)
     held = []
