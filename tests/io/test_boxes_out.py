@@ -121,6 +121,12 @@ def test_other_outlines_stay_outlines(tmp_path: Path, ring: list[tuple[float, fl
     assert corners_of([again.get("rim", Contour)]) is None
 
 
+def test_where_nothing_was_found_there_is_no_report(tmp_path: Path) -> None:
+    """A picture without objects is an answer too, and no reason to write nothing of it."""
+    case = Case("none", "p", {"photo": Image("photo", np.zeros((3, 8, 8), np.uint8))})
+    assert [one.name for one in dicom_out.write(case, tmp_path)] == ["photo.dcm"]
+
+
 def test_without_an_image_there_is_no_dicom(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"'row' has no image, .*FHIR takes any case"):
         dicom_out.write(Case("row"), tmp_path)

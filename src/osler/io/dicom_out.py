@@ -1,5 +1,6 @@
 """A case as DICOM objects: the picture, its segmentation, and its report."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from osler.errors import OutputError
@@ -8,7 +9,7 @@ from osler.io.dicom_photo import source_dataset, write_photo
 from osler.io.dicom_seg import FILE as SEGMENTATION
 from osler.io.dicom_seg import build_seg
 from osler.io.dicom_sr import FILE as REPORT
-from osler.io.dicom_sr import write_measurements, write_sr
+from osler.io.dicom_sr import NothingToReportError, write_measurements, write_sr
 from osler.record import Box, Case, Contour, Image, Label, Mask, Measurement, Passage, Point
 
 _IN_REPORT = (Box, Contour, Label, Measurement, Passage, Point)
@@ -19,8 +20,9 @@ def write(case: Case, folder: Path, *, item: str | None = None) -> list[Path]:
 
     Of a picture ``photo.dcm``, ``segmentation.dcm`` and ``report.dcm``: the first only where it did
     not come from DICOM, since one that did is referred to where it is; the second only where a mask
-    has a pixel. Of a volume ``segmentation.dcm``, and, where it came from DICOM and something is
-    said of it in words or numbers, ``report.dcm``.
+    has a pixel, the third where something is said that a report holds. Of a volume
+    ``segmentation.dcm``, and, where it came from DICOM and something is said of it in words or
+    numbers, ``report.dcm``.
 
     Args:
         case: the case.
@@ -53,7 +55,9 @@ def write(case: Case, folder: Path, *, item: str | None = None) -> list[Path]:
     if seg is not None:
         written.append(folder / SEGMENTATION)
         seg.save_as(written[-1])
-    return [*written, write_sr(case, folder, seg=seg, item=item, source=source)]
+    with suppress(NothingToReportError):
+        written.append(write_sr(case, folder, seg=seg, item=item, source=source))
+    return written
 
 
 def _item_of(case: Case) -> str:
@@ -77,5 +81,6 @@ def _write_volume(case: Case, image: Image, folder: Path) -> list[Path]:
     said = any(isinstance(f, _IN_REPORT) for f in case.findings.values())
     if said and instances(image):
         seg = folder / SEGMENTATION if masks else None
-        written.append(write_measurements(case, folder / REPORT, item=image.name, seg=seg))
+        with suppress(NothingToReportError):
+            written.append(write_measurements(case, folder / REPORT, item=image.name, seg=seg))
     return written

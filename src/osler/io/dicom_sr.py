@@ -56,6 +56,10 @@ _ALIASES = {
 """Parts of a measurement's id to the mask that they speak of, where it has another name."""
 
 
+class NothingToReportError(OutputError):
+    """Nothing is said of an image that a report holds, such as where no object was found."""
+
+
 def write_sr(
     case: Case,
     folder: Path,
@@ -74,6 +78,7 @@ def write_sr(
         source: the data set that stands for the image, made where it is not given.
 
     Raises:
+        NothingToReportError: nothing is said of the image that a report holds.
         OutputError: a mask is not of the image's shape ``(H, W)``.
     """
     path = folder / FILE
@@ -134,7 +139,7 @@ def _document(writer: "_Writer", evidence: "list[Dataset]") -> "ComprehensiveSR"
 
     groups, statements = list(writer.groups()), writer.statements()
     if not groups and not statements:
-        raise OutputError(
+        raise NothingToReportError(
             f"nothing is said of image '{writer.item}' that a report holds: no measurements, "
             "labels, points, boxes or passages; masks go into a segmentation"
         )

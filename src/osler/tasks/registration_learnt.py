@@ -272,7 +272,8 @@ def _image(case: Case, name: str) -> Image:
     known = ", ".join(f"'{one.name}'" for one in case.items.values() if isinstance(one, Image))
     raise InputError(
         f"case '{case.id}' has no image '{name}'; its images: {known or 'none'}. Registration "
-        "needs two: name them in settings.fixed and settings.moving"
+        "needs two in a case: the columns of a table that settings.fixed and settings.moving name; "
+        "one case of it is TABLE.csv#CASE"
     )
 
 
