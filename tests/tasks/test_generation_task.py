@@ -15,7 +15,7 @@ from osler.io.derived_images import write_images
 from osler.io.findings_json import read_findings, write_findings
 from osler.learn.fitting import fit
 from osler.learn.recipe import check_recipe
-from osler.record import Case, DerivedImage, Label, Source
+from osler.record import Case, DerivedImage, Label, Source, Table
 from osler.tasks import generation_figures as figures_of
 from osler.tasks.generation_sampling import Diffusion, drawn, noisy, seeded
 from osler.tasks.generation_settings import GenerationSettings
@@ -251,6 +251,8 @@ def test_a_case_that_does_not_say_what_to_draw_is_refused():
     )
     with pytest.raises(InputError, match="has no label 'class'"):
         task.encode(Case("x"))
+    row = Case("row", items={"variables": Table("variables", {"class": "b"})})
+    assert task.encode(row).group == "b"
     case = Case("y")
     case.add(Label(id="class", name="class", source=PERSON, value="c"))
     with pytest.raises(InputError, match="draws a, b"):

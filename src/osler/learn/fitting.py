@@ -140,7 +140,8 @@ def _notes(trained: "Trained") -> list[str]:
     notes = _untaught(trained.task)
     if undefined:
         notes.append(
-            f"Not defined on the cases that test: {', '.join(undefined)} (a class may have none)."
+            f"Not defined on the cases that test, too few or of too few classes: "
+            f"{'; '.join(undefined)}."
         )
     return notes
 

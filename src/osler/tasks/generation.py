@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from osler import metrics
 from osler.errors import InputError, RecipeError
-from osler.record import Case, DerivedImage, Finding, Image, Label, Mask, Source
+from osler.record import Case, DerivedImage, Finding, Image, Label, Mask, Source, Table
 from osler.tasks import generation_figures as figures_of
 from osler.tasks.generation_sampling import drawn, noisy, seeded
 from osler.tasks.generation_settings import GenerationSettings
@@ -421,9 +421,13 @@ class Generation(Task):
 
 
 def _label(case: Case, name: str) -> str:
+    """What a case is of, or shall be of: its label or, of a table that is asked, its variable."""
     for one in case.of(Label):
         if one.name == name:
             return one.value
+    for item in case.items.values():
+        if isinstance(item, Table) and (said := item.values.get(name)) is not None:
+            return str(int(said)) if isinstance(said, float) and said.is_integer() else str(said)
     known = ", ".join(sorted({one.name for one in case.of(Label)})) or "none"
     raise InputError(
         f"case '{case.id}' has no label '{name}', which says what to draw; its labels: {known}"
