@@ -55,6 +55,8 @@ class VoxelMorph(nn.Module):
         steps: int = 7,
         half: bool = False,
     ) -> None:
+        if len(widths) % 2:
+            raise ValueError(f"widths has {len(widths)} numbers, and takes pairs of down and up")
         super().__init__()
         from monai.networks.nets.voxelmorph import VoxelMorphUNet
 
