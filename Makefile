@@ -29,18 +29,24 @@ help:  ## Show the commands
 demo: $(VENV)/light.stamp  ## Read the photographs of examples/ into out/
 	@$(BIN)/osler read examples --out out
 
-test: $(VENV)/dev.stamp debian validator check  ## Run everything that is checked
-	@# one process more than there are cores: some tests wait for a server or for a time to pass
+test:  ## Run everything that is checked
+	@$(MAKE) --jobs 3 --output-sync $(VENV)/dev.stamp debian validator
+	# this compiles what the tests import, which each of their processes would do at the same time
+	$(BIN)/python -m pytest --collect-only --quiet --quiet >/dev/null & collected=$$!
+	$(MAKE) check
+	$(BIN)/mkdocs build --strict --quiet --site-dir site
+	wait $$collected || true
+	# one process more than there are cores: some tests wait for a server or for a time to pass
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $$(($$(env -u OMP_NUM_THREADS nproc) + 1)) \
 	  --dist loadfile --no-loadscope-reorder
-	$(BIN)/mkdocs build --strict --quiet --site-dir site
 	echo "make test: all passed"
 
 check: $(VENV)/dev.stamp  ## Format, lint, types and the import contract (quick)
 	@$(BIN)/ruff format --check
 	$(BIN)/ruff check
+	$(BIN)/lint-imports --no-cache & imports=$$!
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-cache
+	wait $$imports
 
 format: $(VENV)/dev.stamp  ## Format, and mend what the linter can mend
 	@$(BIN)/ruff check --fix
