@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from osler.errors import RecipeError
+from osler.learn.fundus.evaluate import platt
 from osler.learn.fundus.recipe import read_recipe
 
 RECIPES = Path(__file__).resolve().parents[3] / "recipes"
@@ -137,3 +139,13 @@ def test_a_second_look_is_refused_where_it_cannot_be(tmp_path):
     for change in (("name: unet", "name: resnet"), ("learner:", "exclusive: true\nlearner:")):
         message = refused(tmp_path, GOOD.replace(*change) + "second_look: {vessel: 0.2}")
         assert "labels do not exclude each other" in message
+
+
+def test_scores_that_say_nothing_are_not_calibrated_and_say_what_to_do(tmp_path):
+    recipe = read(tmp_path, GOOD)
+    truth, scores = np.array([0, 0, 1, 1]), np.array([2.0, 1.0, -1.0, -2.0])
+    assert platt(truth, np.array([-2.0, 1.0, -1.0, 2.0]), recipe)["temperature"] > 0
+    with pytest.raises(
+        RecipeError, match=r"tiny has learnt nothing .* more than 'learner.steps: 10"
+    ):
+        platt(truth, scores, recipe)

@@ -11,6 +11,7 @@ from torch import nn
 
 from osler.bundles import probability
 from osler.bundles.card import Output
+from osler.errors import InputError, RecipeError
 from osler.learn.fundus.canvases import Drawn, read_mask, read_rgb
 from osler.learn.fundus.patches import photograph_badly
 from osler.learn.fundus.recipe import Augment, Recipe, Target
@@ -88,8 +89,23 @@ def calibrate_pixels(
     if recipe.exclusive:
         temperature = fit_temperature(labels, every)
         return {"method": "temperature", "temperature": temperature, "fitted_on": on}
-    temperature, bias = fit_platt(labels, every[:, 0])
-    return {"method": "platt", "temperature": temperature, "bias": bias, "fitted_on": on}
+    return {**platt(labels, every[:, 0], recipe), "fitted_on": on}
+
+
+def platt(truth: NDArray[np.int64], scores: NDArray[np.float64], recipe: Recipe) -> dict[str, Any]:
+    """Slope and shift that calibrate scores ``(N,)`` of two classes; Platt 1999.
+
+    Raises:
+        RecipeError: the scores say nothing of the truth, as after too few steps.
+    """
+    try:
+        temperature, bias = fit_platt(truth, scores)
+    except InputError as error:
+        raise RecipeError(
+            f"{recipe.name} has learnt nothing that can be calibrated: {error}; teach it with more "
+            f"than 'learner.steps: {recipe.learner.steps}', or look at its labels"
+        ) from error
+    return {"method": "platt", "temperature": temperature, "bias": bias}
 
 
 def harsh(augment: Augment) -> Augment:

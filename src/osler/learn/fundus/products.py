@@ -15,7 +15,7 @@ from osler.learn.export import export_onnx, largest_difference
 from osler.learn.fundus import grading as learn_grades
 from osler.learn.fundus import quality as learn_quality
 from osler.learn.fundus.canvases import read_rgb
-from osler.learn.fundus.evaluate import REPLICATES, calibrate_pixels, evaluate, rules
+from osler.learn.fundus.evaluate import REPLICATES, calibrate_pixels, evaluate, platt, rules
 from osler.learn.fundus.fitting import Product
 from osler.learn.fundus.recipe import Recipe
 from osler.learn.fundus.segment import figures, learn_segmentation, split
@@ -193,8 +193,7 @@ def _calibrate(
         "not teach the lesion network"
     )
     if scores.shape[1] == 1:
-        temperature, bias = metrics.fit_platt(truth, scores[:, 0])
-        return {"method": "platt", "temperature": temperature, "bias": bias, "fitted_on": on}
+        return {**platt(truth, scores[:, 0], recipe), "fitted_on": on}
     temperature = metrics.fit_temperature(truth, scores)
     quantile = metrics.conformal_quantile(
         truth, probabilities_of(scores, temperature), coverage=0.9
