@@ -145,7 +145,5 @@ def test_scores_that_say_nothing_are_not_calibrated_and_say_what_to_do(tmp_path)
     recipe = read(tmp_path, GOOD)
     truth, scores = np.array([0, 0, 1, 1]), np.array([2.0, 1.0, -1.0, -2.0])
     assert platt(truth, np.array([-2.0, 1.0, -1.0, 2.0]), recipe)["temperature"] > 0
-    with pytest.raises(
-        RecipeError, match=r"tiny has learnt nothing .* more than 'learner.steps: 10"
-    ):
+    with pytest.raises(RecipeError, match=r"tiny .* than 'learner.steps: 10"):
         platt(truth, scores, recipe)
