@@ -33,8 +33,9 @@ test:  ## Run everything that is checked
 	@$(MAKE) --jobs 3 --output-sync $(VENV)/dev.stamp debian validator
 	# this compiles what the tests import, which each of their processes would do at the same time
 	$(BIN)/python -m pytest --collect-only --quiet --quiet >/dev/null & collected=$$!
+	$(BIN)/mkdocs build --strict --quiet --site-dir site & docs=$$!
 	$(MAKE) check
-	$(BIN)/mkdocs build --strict --quiet --site-dir site
+	wait $$docs
 	wait $$collected || true
 	# one process more than there are cores: some tests wait for a server or for a time to pass
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $$(($$(env -u OMP_NUM_THREADS nproc) + 1)) \
