@@ -7,6 +7,8 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 export NO_MKDOCS_2_WARNING := 1
+# a container often sets this: every process that a test starts would then compile torch and all else anew
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= python3
 VENV := .venv
