@@ -1,9 +1,9 @@
-"""Worse images: sizes, types, severities, and some of them against slow ones."""
+"""Worse images and ECGs: sizes, types, severities, and some of them against slow ones."""
 
 import numpy as np
 import pytest
 
-from osler.learn.corruptions import CORRUPTIONS, corrupt
+from osler.learn.corruptions import CORRUPTIONS, SIGNAL_CORRUPTIONS, corrupt, corrupt_signal
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +67,92 @@ def test_what_does_not_exist_is_refused(change, picture):
     said = {"name": "blur", "severity": 1, "modality": "ct", **change}
     with pytest.raises(ValueError, match=r"no modality|no corruption|severity|shape"):
         corrupt(image, said["name"], said["severity"], modality=said["modality"], seed=1)
+
+
+RATE = 500.0
+
+
+@pytest.fixture(scope="module")
+def leads():
+    """Twelve leads of beats, narrow waves of unequal heights, over 20 s."""
+    times = np.arange(int(20 * RATE)) / RATE
+    beats = sum(np.exp(-(((times - at) / 0.02) ** 2)) for at in np.arange(0.4, 20, 0.8))
+    return np.outer(np.linspace(0.4, 2, 12), beats)
+
+
+NOISES = [name for name in SIGNAL_CORRUPTIONS["ecg"] if name != "lead loss"]
+
+
+@pytest.mark.parametrize(("severity", "decibels"), [(1, 24), (5, 0)])
+@pytest.mark.parametrize("name", NOISES)
+def test_noise_of_an_ecg_has_the_ratio_of_the_stress_test(name, severity, decibels, leads):
+    noise = corrupt_signal(leads, name, severity, rate=RATE, seed=1) - leads
+    for lead, of in zip(leads, noise, strict=True):  # one lead at a time, by the definition
+        power = (lead.max() - lead.min()) ** 2 / 8
+        said = 10 * np.log10(power / (sum(one * one for one in of.tolist()) / len(of)))
+        assert said == pytest.approx(decibels, abs=0.1)
+    again = corrupt_signal(leads, name, severity, rate=RATE, seed=1) - leads
+    np.testing.assert_array_equal(again, noise)
+    assert np.corrcoef(noise)[0, 1] < 0.9  # each lead has its own
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [("baseline wander", 0, 0.6), ("power line", 49.9, 150.1), ("muscle noise", 19.9, 150.1)],
+)
+def test_noise_of_an_ecg_lies_where_the_body_and_the_mains_put_it(name, low, high, leads):
+    noise = corrupt_signal(leads, name, 4, rate=RATE, seed=2) - leads
+    power = np.square(np.abs(np.fft.rfft(noise, axis=1)))
+    frequencies = np.fft.rfftfreq(noise.shape[1], 1 / RATE)
+    inside = (frequencies >= low) & (frequencies <= high)
+    assert power[:, inside].sum() > 0.999 * power.sum()
+    if name == "power line":
+        assert frequencies[power[0].argmax()] == 50
+
+
+def test_an_electrode_that_moves_shifts_the_baseline_which_comes_back():
+    pulse = np.zeros((12, int(20 * RATE)))
+    pulse[:, :20] = 20  # flat but for what the size of the noise is taken from
+    noise = corrupt_signal(pulse, "electrode motion", 5, rate=RATE, seed=3) - pulse
+    steps = np.diff(noise, axis=1)
+    jumps = np.abs(steps) > 0.05 * noise.std()
+    assert 5 < jumps.sum(axis=1).mean() < 40  # about one a second for 20 s
+    away = noise - np.median(noise, axis=1, keepdims=True)
+    assert np.abs(steps[~jumps]).mean() < 0.01 * np.abs(away).mean()
+
+
+def test_lost_leads_are_flat_and_the_others_as_they_were(leads):
+    for severity, lost in enumerate([1, 2, 4, 5, 6], 1):
+        worse = corrupt_signal(leads, "lead loss", severity, rate=RATE, seed=4)
+        flat = ~worse.any(axis=1)
+        assert flat.sum() == lost
+        np.testing.assert_array_equal(worse[~flat], leads[~flat])
+
+
+def test_a_signal_keeps_its_type_and_its_gaps(leads):
+    whole = (leads * 1000).astype(np.int16)
+    worse = corrupt_signal(whole, "muscle noise", 5, rate=RATE, seed=1)
+    assert worse.dtype == np.int16
+    gap = leads.astype(np.float32)
+    gap[3, 100:200] = np.nan
+    worse = corrupt_signal(gap, "power line", 2, rate=RATE, seed=1)
+    assert worse.dtype == np.float32
+    np.testing.assert_array_equal(np.isnan(worse), np.isnan(gap))
+    slow = leads[:, ::5]  # at 100 Hz the mains cannot be seen
+    np.testing.assert_array_equal(corrupt_signal(slow, "power line", 5, rate=100, seed=1), slow)
+
+
+@pytest.mark.parametrize(
+    "change", [{"name": "rain"}, {"severity": 0}, {"modality": "eeg"}, {"axes": 1}]
+)
+def test_a_signal_corruption_that_does_not_exist_is_refused(change, leads):
+    said = {"name": "lead loss", "severity": 1, "modality": "ecg", **change}
+    with pytest.raises(ValueError, match=r"no modality|no corruption|severity|shape"):
+        corrupt_signal(
+            leads[0] if "axes" in change else leads,
+            said["name"],
+            said["severity"],
+            rate=RATE,
+            modality=said["modality"],
+            seed=1,
+        )
