@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from osler.errors import RecipeError
+from osler.errors import OutputError, RecipeError
 
 if TYPE_CHECKING:
     from osler.batch.prompting import Prompts
@@ -195,6 +195,8 @@ def import_(
         from osler import models
 
         target = out or Path(name)
+        if target.exists():
+            raise OutputError(f"'{target}' exists already; name a new folder")
         whole = files[0] if len(files) == 1 else files
         net = models.create(name, checkpoint=whole, partial=partial, **options(set_))
         typer.echo(str(net.report))

@@ -207,8 +207,14 @@ def test_what_lies_outside_the_field_changes_nothing():
 def test_unknown_networks_and_options_are_refused():
     with pytest.raises(RecipeError, match="no network is called 'unett'; the nearest are 'unet'"):
         models.create("unett", weights="random", labels=1)
+    with pytest.raises(RecipeError, match="the nearest are 'retfound-vit-large', 'retfound-dino"):
+        models.find("RETFound")
+    with pytest.raises(RecipeError, match="the nearest are 'sam-vit-base', 'medsam'"):
+        models.find("sam")
     with pytest.raises(RecipeError, match=r"'unet' does not take these options: .*depth"):
         models.create("unet", weights="random", labels=1, depth=3)
+    with pytest.raises(RecipeError, match=r"options: 'heads' \(the nearest is 'num_heads'\)"):
+        models.create("vit-base", weights="random", heads=3)
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,8 @@ def test_what_cannot_be_asked_is_refused():
         net.zero_shot(PICTURES, "glaucoma")
     with pytest.raises(InputError, match="labels are a list"):
         net.zero_shot(PICTURES, [])
+    with pytest.raises(InputError, match="named twice: a, b, a"):
+        net.zero_shot(PICTURES, ["a", "b", "a"])
     with pytest.raises(InputError, match="'b' has no prompt"):
         net.zero_shot(PICTURES, {"a": ["a"], "b": []})
     with pytest.raises(InputError, match="no picture"):

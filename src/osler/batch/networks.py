@@ -105,6 +105,7 @@ def run(
                                  options=dict(options or {}), **watch)  # fmt: skip
     if ask.prompt and not ask.labels:
         raise RecipeError(f"'{name}' writes nothing; --prompt goes with --labels")
+    _one_question(ask)
     net = built(name, list(checkpoints), dict(options or {}))
     if _tasked(net, ask):
         batch: Batch = network_tasks.run(
@@ -160,6 +161,21 @@ def built(name: str, checkpoints: list[Path], options: dict[str, Any]) -> Any:
         )
     weights = checkpoints[0] if len(checkpoints) == 1 else checkpoints
     return models.create(name, checkpoint=weights, **options)
+
+
+def _one_question(ask: Ask) -> None:
+    asked = {
+        "--features": ask.features,
+        "--labels": ask.labels,
+        "--box or --point": ask.boxes or ask.points,
+    }
+    if len(said := [name for name, there in asked.items() if there]) > 1:
+        raise RecipeError(f"{' and '.join(said)} are different questions; ask one at a time")
+    if len(ask.labels) == 1:
+        raise RecipeError(
+            f"a picture is '{ask.labels[0]}' for sure where --labels names nothing else: name two "
+            "or more, such as 'normal' beside what is looked for"
+        )
 
 
 def _tasked(net: Any, ask: Ask) -> bool:

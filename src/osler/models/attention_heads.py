@@ -67,4 +67,7 @@ def inferred_heads(
 
 
 def _unknown(width: int, option: str) -> str:
-    return f"how many heads share the width of {width} is in no checkpoint: say {option}"
+    return (
+        f"how many heads share the width of {width} is in no checkpoint: say {option} "
+        f"({option}=N; on the command line --set {option}=N)"
+    )

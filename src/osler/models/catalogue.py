@@ -111,7 +111,12 @@ def find(name: str) -> System:
         if system.name == family and member:
             return System(name, system.builder, (("architecture", member),))
     names = [system.name for system in SYSTEMS]
-    near = get_close_matches(name, names, n=3, cutoff=0.3)
+    asked = name.lower()
+    # a part of a name ('sam', 'RETFound') is nearer than a name with the same letters
+    parts = [one for one in names if asked and asked in one] or [
+        one for one in names if asked.startswith(f"{one}-")
+    ]
+    near = list(dict.fromkeys([*parts, *get_close_matches(asked, names, n=3, cutoff=0.3)]))[:3]
     raise RecipeError(
         f"no network is called '{name}'; the nearest are "
         f"{', '.join(map(repr, near or names[:5]))}; 'osler models list' shows all"

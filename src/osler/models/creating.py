@@ -1,6 +1,8 @@
 """Build a network by its name, with published weights or, when told so, without."""
 
+import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -120,6 +122,10 @@ def _opened(
     return cast("nn.Module", net)
 
 
+# which preprocessing the card names is no matter of the network's own, nor what classes are
+_APART = ("preprocessing", "class_names")
+
+
 def _build(system: System, options: dict[str, Any]) -> "nn.Module":
     module, _, function = system.builder.partition(":")
     card = system.card.chosen(options)
@@ -137,18 +143,27 @@ def _build(system: System, options: dict[str, Any]) -> "nn.Module":
         least = int(key == "labels")
         if isinstance(count, bool | float) or (isinstance(count, int) and count < least):
             raise RecipeError(f"{key} is a whole number from {least}, not {count}")
-    # which preprocessing the card names is no matter of the network's own, nor what classes are
-    apart = ("preprocessing", "class_names")
-    taken = {name: value for name, value in options.items() if name not in apart}
+    taken = {name: value for name, value in options.items() if name not in _APART}
     try:
         net: nn.Module = getattr(import_module(module), function)(**{**dict(system.fixed), **taken})
     except TypeError as error:
-        raise RecipeError(
-            f"the network '{system.name}' does not take these options: {error}"
-        ) from error
+        raise RecipeError(_not_taken(system, str(error))) from error
     net.card = card  # type: ignore[assignment]
     net.options = options  # type: ignore[assignment]
     return net.eval()
+
+
+def _not_taken(system: System, error: str) -> str:
+    """The sentence for options that a network's constructor refuses, with the nearest it knows."""
+    found = re.search(r"unexpected keyword argument '(\w+)'", error)
+    known = sorted({*system.card.options, "num_classes", *_APART})
+    near = get_close_matches(found[1], known, n=1, cutoff=0.4) if found else []
+    return (
+        f"the network '{system.name}' does not take these options: "
+        + (f"'{found[1]}'" if found else error)
+        + (f" (the nearest is '{near[0]}')" if near else "")
+        + f"; 'osler models show {system.name}' names its options"
+    )
 
 
 def need_torch(purpose: str) -> None:

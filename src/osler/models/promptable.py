@@ -176,5 +176,7 @@ def _prompts(
         if places is not None:
             flat = places.reshape(-1, 2)
             if (flat < 0).any() or (flat > (w, h)).any() or not np.isfinite(flat).all():
-                raise RecipeError(f"a prompt lies outside the picture of {h} x {w} pixels")
+                raise RecipeError(
+                    f"a prompt lies outside the picture, which is {w} pixels wide and {h} high"
+                )
     return box, point, label

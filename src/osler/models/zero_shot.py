@@ -182,12 +182,14 @@ class ImageText(nn.Module):
             knowledge: add what Osler knows of the look of each label (``described``).
 
         Raises:
-            InputError: there are no labels, or no tokenizer is at hand (the message says which
-                files are missing and where they may lie).
+            InputError: there are no labels, one is there twice, or no tokenizer is at hand (the
+                message says which files are missing and where they may lie).
         """
         if isinstance(labels, str) or not labels:
             raise InputError("labels are a list of names, or lists of prompts by name")
         names = tuple(labels)
+        if len(set(names)) < len(names):
+            raise InputError(f"a label is named twice: {', '.join(names)}")
         caption = self.caption if caption is None else caption
         if "{}" not in caption:
             raise RecipeError(f"the caption '{caption}' has no {{}} for the label to stand at")

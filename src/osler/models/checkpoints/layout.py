@@ -308,7 +308,7 @@ def _misfit(
             f"  {name} is absent{_in_file(name, near, came, layout)}; the nearest name is '{near}'"
         )
     if report.share >= LEAST:
-        lines.append("  to use what there is, say partial=True")
+        lines.append("  to use what there is, say partial=True (osler models import --partial)")
     else:
         lines.append("  'osler models inspect FILE' says what the file is")
     return "\n".join(lines)
