@@ -3,8 +3,9 @@
     python benchmarks/missing_sequences.py recipes/brain-tumour-missing.yaml --work FOLDER \
         [--folds 0 1 2 3 4] [--out FILE]
 
-Each fold is a run of the recipe, kept in ``--work`` and not run again. Each case of a fold is read
-by the bundle that its patient did not teach, once with each subset of its images. Intervals are
+Each fold is a run of the recipe; the run and what was judged of it are kept in ``--work`` and not
+done again, and ``--out`` is written after each fold. Each case of a fold is read by the bundle that
+its patient did not teach, once with each subset of its images. Intervals are
 95 %, of 2000 bootstrap samples of patients; differences are to all images of the same patients.
 """
 
@@ -36,6 +37,8 @@ def main() -> None:
     table = (said.recipe.parent / content["cohort"]).resolve()
     content["cohort"] = str(table)
     rows: dict[str, dict[str, dict[str, float | None]]] = {}
+    done: list[int] = []
+    found: dict[str, dict[str, list[float]]] = {}
     for fold in said.folds:
         folder = said.work / f"fold-{fold}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -45,12 +48,18 @@ def main() -> None:
         begun = time.process_time()
         if not (folder / "cases.json").exists():
             fit(path, out=folder)
-        for case_id, judged in every_subset(folder / "bundle", table, fold).items():
-            rows[case_id] = judged
+        kept = folder / "subsets.json"
+        if not kept.exists():
+            judged = every_subset(folder / "bundle", table, fold)
+            kept.write_text(json.dumps(judged, indent=1) + "\n")
+        rows.update(json.loads(kept.read_text()))
+        done.append(fold)
         print(f"fold {fold}: {time.process_time() - begun:.0f} s", flush=True)
-    found = figures(rows)
-    if said.out:
-        said.out.write_text(json.dumps({"folds": said.folds, "figures": found}, indent=1) + "\n")
+        found = figures(rows)
+        if said.out:
+            said.out.write_text(
+                json.dumps({"folds": done, "heads": len(rows), "figures": found}, indent=1) + "\n"
+            )
     for name, one in found.items():
         print(f"{name:24s} " + "  ".join(f"{key} {value}" for key, value in one.items()))
 
