@@ -17,7 +17,6 @@ from osler.record import Case, Image, Label, Source, Table, Text
 from osler.tasks.catalogue import create
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("peft")
 
 from osler.learn.instruction_model import lent, opened  # noqa: E402
 from osler.learn.instruction_tokens import Speaker, collated, packed  # noqa: E402
@@ -26,6 +25,12 @@ from osler.tasks.instruction import IGNORED  # noqa: E402
 
 PERSON = Source("person", "cohort")
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def adapters():
+    """peft, whose import takes five seconds: here and not above, for all processes collect this."""
+    pytest.importorskip("peft")
 
 
 def case(question, answer=None, **variables):
