@@ -324,6 +324,7 @@ def predict(
             raise RecipeError(f"'{bundle}' is a network; --dicom and --fhir are for bundles")
         if network and background:
             raise RecipeError(f"'{bundle}' is a network; --background is for bundles")
+        general = None if network else asking.general(bundle)
         if not network and (features or set_ or task):
             raise RecipeError(
                 f"'{bundle}' is a bundle; --features, --set and --task are for networks ('osler "
@@ -364,7 +365,7 @@ def predict(
                     options=cli_models.options(set_),
                     **told,
                 )
-            elif general := asking.general(bundle):
+            elif general:
                 if probabilities:
                     raise RecipeError("--probabilities is for bundles of the fundus")
                 if names:

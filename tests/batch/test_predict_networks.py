@@ -145,6 +145,7 @@ def test_features_are_a_table_of_numbers(kept, photos, tmp_path):
         (["KEPT", "--labels", "a,b"], "asked for zero-shot"),
         (["KEPT", "--box", "1,2,3"], "not 4 numbers"),
         (["KEPT", "--labels", "a"], "name two"),
+        (["retfond", "--features"], "nearest are 'retfound-vit-large'"),
         (["KEPT", "--labels", "a,b", "--features"], "--features and --labels are"),
         (["KEPT", "--set", "num_classes=0"], "say what"),
         (["retina-vessels", "--features"], "is a bundle"),

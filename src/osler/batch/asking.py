@@ -15,7 +15,7 @@ from osler.batch.predictions import TABLE, write_table
 from osler.batch.prompting import Prompts, add, check, kind_of
 from osler.batch.registered import write_registered
 from osler.batch.run import Batch, make_folder
-from osler.errors import InputError, OslerError, RecipeError
+from osler.errors import BundleError, InputError, OslerError, RecipeError
 
 if TYPE_CHECKING:
     from osler.bundles import Bundle
@@ -30,11 +30,21 @@ def general(name: str) -> "Bundle | None":
     """The bundle of a name or folder, where it is none of the fundus.
 
     Raises:
-        BundleError: there is none, or it is damaged.
+        BundleError: there is none, or it is damaged. A name that is no network's either gets the
+            nearest of both.
     """
-    from osler import bundles
+    from osler import bundles, models
 
-    found = bundles.load(name)
+    try:
+        found = bundles.load(name)
+    except BundleError as error:
+        if name in bundles.names() or "/" in name or Path(name).exists():
+            raise
+        try:
+            models.find(name)
+        except RecipeError as neither:
+            raise BundleError(f"{error}; {neither}") from error
+        raise
     return found if found.card.preprocessing is None else None
 
 

@@ -174,7 +174,7 @@ def _one_question(ask: Ask) -> None:
     if len(ask.labels) == 1:
         raise RecipeError(
             f"a picture is '{ask.labels[0]}' for sure where --labels names nothing else: name two "
-            "or more, such as 'normal' beside what is looked for"
+            'or more, such as --labels "normal,macular hole"'
         )
 
 
@@ -469,5 +469,9 @@ def pixels(path: Path) -> NDArray[np.uint8]:
         item for item in case.items.values() if isinstance(item, Image) and len(item.shape) == 2
     ]
     if not flat:
-        raise InputError(f"'{path}' holds no flat picture; cut a slice out of it first")
+        volume = any(isinstance(item, Image) for item in case.items.values())
+        raise InputError(
+            f"'{path}' holds no flat picture"
+            + ("; cut a slice out of it first" if volume else ": 'osler info' says what is in it")
+        )
     return rgb(flat[0])
