@@ -42,7 +42,8 @@ def test_the_head_leaves_out_the_features_of_a_site(recipe, classify, tmp_path):
 
     fit(path, out=tmp_path, strategies=[Watched])
     kept = json.loads((tmp_path / "run.json").read_text())["strategies"]
-    assert kept == {"separate-features": {"domains": ["bright", "dark"], "shared": 6, "private": 2}}
+    told = {"domains": ["bright", "dark"], "features": 8, "shared": 6, "private": 2}
+    assert kept == {"separate-features": told}
     assert (heads[0][:, 6:] == 0).all()
     assert (heads[0][:, :6] != 0).all()
 

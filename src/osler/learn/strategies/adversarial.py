@@ -123,6 +123,7 @@ class Adversarial(Strategy):
         with torch.no_grad():
             width = features_of(net, inputs, self._layer)[0].shape[1]
         net.train(training)
+        context.record["features"] = width
         domains = len(context.record["domains"])
         return _WithDomains(net, {"domains": domain_classifier(width, said.hidden, domains)})
 
