@@ -312,11 +312,13 @@ def test_a_network_with_a_card_is_explained_as_a_verb(tmp_path):
         torch.manual_seed(0)
         net = osler.models.create(
             "vit-base", weights="random", image_size=48, patch_size=8, embed_dim=24, depth=2,
-            num_heads=3, num_classes=3,
+            num_heads=3, num_classes=3, class_names=["none", "mild", "severe"],
         )  # fmt: skip
     photo = np.random.default_rng(0).integers(0, 255, (3, 40, 40)).astype(np.uint8)
     case = Case("noise", items={"photo": Image("photo", photo)})
-    said = osler.explain(net, case, method="integrated-gradients", label="2")
+    said = osler.explain(net, case, method="integrated-gradients", label="severe")
+    assert said.label == "severe"
+    assert said.question.startswith("score of 'severe'")
     assert said.heatmap.values.shape == (40, 40)
     total = said.additive["difference"] + said.additive["gap"]
     assert total == pytest.approx(said.additive["difference"], abs=0.05)

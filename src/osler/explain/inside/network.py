@@ -24,7 +24,7 @@ def on_network(net: Any, case: Case, *, label: str | None = None) -> Subject:
     Args:
         net: a network of ``osler.models`` whose card says how a picture becomes its input.
         case: with one image, or with ``photo``.
-        label: number of the score; None takes the greatest.
+        label: number of the score, or what its class is called; None takes the greatest.
 
     Raises:
         RecipeError: the network names no preprocessing, or has no such score.
@@ -64,7 +64,8 @@ def on_array(
         array: ``(C, [D,] H, W)``, as the network takes it.
         case: the case it is of; None makes one of the array alone.
         item: the image it is of, whose whole frame it shows.
-        label: number of the score; None takes the greatest, or the structure of most pixels.
+        label: number of the score, or what its class is called; None takes the greatest, or the
+            structure of most pixels.
         name: of the network.
 
     Raises:
@@ -73,13 +74,16 @@ def on_array(
     import torch
 
     from osler.explain.inside.places import label_score
+    from osler.models.class_names import fitting_names
     from osler.tasks.image_input import resized
 
     x = np.ascontiguousarray(array, np.float32)
     with torch.no_grad():
         answer = net(torch.from_numpy(x)[None])
     answer = answer if isinstance(answer, torch.Tensor) else answer[0]
-    names = [str(number) for number in range(answer.shape[1])]
+    numbers = [str(number) for number in range(answer.shape[1])]
+    called = fitting_names(net, len(numbers))
+    names = numbers if called is None or str(label) in numbers else list(called)
     number = chosen(None if label is None else str(label), names, whose=name or "the network")
     region = None
     if answer.ndim > 2:
@@ -91,6 +95,10 @@ def on_array(
         region = found if bool(found.any()) else None
     elif number is None:
         number = int(answer[0].argmax())
+    what = f"score {number}" if called is None else f"score of '{called[number]}'"
+    gives = getattr(getattr(net, "card", None), "answers", ())
+    if "features" in gives and answer.ndim == 2 and not net.options.get("num_classes"):
+        what = f"feature {number} of {len(numbers)} (without classes)"
     target = label_score(number, region=region)
     item = item or Image("array", x[:1])
     case = case or Case("array", items={item.name: item})
@@ -109,9 +117,9 @@ def on_array(
         absent_words="the input blurred to a twelfth of its shortest side",
         window=size,
         stride=step,
-        label=names[number],
+        label=called[number] if called else numbers[number],
         question=(
-            f"score {number} of the network, before any activation"
+            f"{what} of the network, before any activation"
             + ("" if answer.ndim == 2 else ", over the pixels that it marks")
         ),
         value=float(target(answer)[0]),
