@@ -87,10 +87,10 @@ def main() -> None:
         for severity in SEVERITIES:
             share = [
                 np.mean([
-                    rhythm_of(rate_of(worse(case, name, severity, seed))) == one
-                    for seed in range(DRAWS)
+                    rhythm_of(rate_of(worse(case, name, severity, DRAWS * number + draw))) == one
+                    for draw in range(DRAWS)
                 ])
-                for case, one in zip(cases, truth, strict=True)
+                for number, (case, one) in enumerate(zip(cases, truth, strict=True))
             ]  # fmt: skip
             record[name].append(interval(np.array(share), patients))
         print(name, [one["value"] for one in record[name]], flush=True)
