@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-SOME_FAILED = 3
+USAGE, SOME_FAILED = 2, 3
 """Exit status where something was not understood or not written, and the rest was."""
 
 _NUMBERS: dict[str, type[int] | type[float]] = {
@@ -202,7 +202,8 @@ def convert(
         plan = Plan(item, masks, lossy, overwrite, to, findings)
         done = convert(source, target, plan, case=case, **options_of(option, pattern))
         console_open.print_conversion(done, quiet=quiet)
-    raise typer.Exit(SOME_FAILED if done.failed else 0)
+    if done.failed:
+        raise typer.Exit(SOME_FAILED if done.written else USAGE)
 
 
 def view(
