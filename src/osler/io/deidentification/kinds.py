@@ -75,7 +75,8 @@ def _described(file: InputFile) -> str:
     for reader in READERS:
         if reader.format in _READ_ONLY and reader.accepts(file.head):
             return _READ_ONLY[reader.format]
-    return describe(file.head)
+    said = describe(file.head)
+    return "text that is not named .txt (give its copy that name)" if said == "text" else said
 
 
 _CONVERT: Final = "convert it first: osler convert IN OUT"
