@@ -1,7 +1,7 @@
 """Training of any task: from a recipe to what a bundle is made of."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from osler.data.cohort import Cohort
-from osler.data.cohort import Row as CohortRow
-from osler.data.taught import taught_record
-from osler.errors import OslerError, RecipeError
+from osler.errors import RecipeError
 from osler.learn.asking import judged, outputs_of
 from osler.learn.augmenting import changed_apart, draw_changes
 from osler.learn.augmenting_settings import Augmentation
+from osler.learn.cases import Cases, cases_of
 from osler.learn.checkpoint import random_state, restore_random
 from osler.learn.distributed import is_first, join
-from osler.learn.labelling import (
-    keep_labels,
-    planned_from_labels,
-    unlabelled_rows,
-    without_truth,
-)
+from osler.learn.labelling import without_truth
 from osler.learn.loop import Loss, State, train
 from osler.learn.networks import build, check
 from osler.learn.normalisation import BATCHES, settle
@@ -41,15 +35,7 @@ from osler.learn.strategies.strategy import (
     Training,
 )
 from osler.learn.task_graph import exported, files_beside
-from osler.learn.teaching import (
-    Batches,
-    check_rows,
-    divide,
-    encode_rows,
-    opened,
-    refuse,
-    refuse_other_items,
-)
+from osler.learn.teaching import Batches, encode_rows
 from osler.learn.training_log import watched
 from osler.tasks.task import Figure, Row, Sample, Task
 
@@ -113,12 +99,68 @@ def learn(
     _refuse_processes(ways)
     for way in ways:
         task = way.asked(task)
-    task, recipe, cases = _cases(recipe, task, cohort, path=path, folder=folder)
+    task, recipe, cases = cases_of(recipe, task, cohort, path=path, folder=folder)
+    taken = taught(recipe, task, cases, ways, path=path, folder=folder, resume=resume)
+    if taken is None:
+        return None
+    net, each = taken.net, taken.each
+    task = _calibrated(net, task, cases, part=recipe.hold.tune)
+    test = encode_rows(cases.test_rows, cohort, task, keep_case=True)
+    for way, context in each:
+        net = way.adapted(net, [without_truth(one) for one in test], context).eval()
+    rows = {one.id: row for one, row in zip(test, judged(net, task, test), strict=True)}
+    patients = [one.patient for one in test]
+    figures = (
+        task.figures(list(rows.values()), patients, seed=1, replicates=REPLICATES) if rows else []
+    )
+    graph, difference = exported(net, task, (test or cases.teach)[:3])
+    beside, further = files_beside(net, task, folder)
+    return Trained(
+        task, net, graph, figures, rows, taken.state.seconds, max(difference, further),
+        {"teach": len(cases.teach), "unlabelled": len(cases.unlabelled),
+         "tune": len(cases.tune), "test": len(test)},
+        cases.record, {way.name: context.record for way, context in each},
+        max((way.lets_differ for way in ways), default=0.0), beside,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """What the steps left: a network in evaluation, the state, and each strategy's context."""
+
+    net: nn.Module
+    state: State
+    each: list[tuple[Strategy, Context]]
+
+
+def taught(
+    recipe: Recipe, task: Task, cases: Cases, ways: Sequence[Strategy], *, path: Path,
+    folder: Path, resume: bool = False,
+    make: Callable[[Recipe, Task, Path], nn.Module] = build,
+) -> Taught | None:  # fmt: skip
+    """Take the steps of a run alone: nothing is calibrated, judged on what tests, or exported.
+
+    Args:
+        recipe: with its batch.
+        task: planned, and as the strategies ask it.
+        cases: that teach and tune.
+        ways: the strategies.
+        path: the recipe's file.
+        folder: of the run.
+        resume: go on from the folder's checkpoints.
+        make: a network of a recipe, after torch's generator was seeded.
+
+    Returns:
+        the network as it is judged; None in every process but the first.
+
+    Raises:
+        RecipeError: the cases do not serve a strategy, or the loss is not finite.
+    """
     each: list[tuple[Strategy, Context]] = []
 
     def another(network: Network, seed: int) -> nn.Module:
         torch.manual_seed(seed)
-        net = build(recipe.model_copy(update={"network": network}), task, path)
+        net = make(recipe.model_copy(update={"network": network}), task, path)
         for way in ways:
             net = way.built(net, task)
         return net
@@ -153,90 +195,7 @@ def learn(
         _settle(net, base)
     for way, context in reversed(each):
         net = way.finished(net, context).eval()
-    task = _calibrated(net, task, cases, part=recipe.hold.tune)
-    test = encode_rows(cases.test_rows, cohort, task, keep_case=True)
-    for way, context in each:
-        net = way.adapted(net, [without_truth(one) for one in test], context).eval()
-    rows = {one.id: row for one, row in zip(test, judged(net, task, test), strict=True)}
-    patients = [one.patient for one in test]
-    figures = (
-        task.figures(list(rows.values()), patients, seed=1, replicates=REPLICATES) if rows else []
-    )
-    graph, difference = exported(net, task, (test or cases.teach)[:3])
-    beside, further = files_beside(net, task, folder)
-    return Trained(
-        task, net, graph, figures, rows, state.seconds, max(difference, further),
-        {"teach": len(cases.teach), "unlabelled": len(cases.unlabelled),
-         "tune": len(cases.tune), "test": len(test)},
-        cases.taught, {way.name: context.record for way, context in each},
-        max((way.lets_differ for way in ways), default=0.0), beside,
-    )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class _Cases:
-    """The cases of a run, those that teach and tune as samples."""
-
-    teach: list[Sample]
-    unlabelled: list[Sample]
-    tune: list[Sample]
-    test_rows: list[CohortRow]
-    variables: dict[str, dict[str, str]]
-    taught: bytes
-
-
-def _cases(
-    recipe: Recipe, task: Task, cohort: Cohort, *, path: Path, folder: Path
-) -> tuple[Task, Recipe, _Cases]:
-    """The task planned from the cases that teach, the recipe with its batch, and the cases."""
-    refuse_other_items(task, cohort)
-    teach_rows, tune_rows, test_rows = divide(cohort, recipe)
-    labelled, blank = _with_and_without(teach_rows, recipe)
-    more, other = unlabelled_rows(
-        recipe, teach_rows, [*tune_rows, *test_rows], path=path, folder=folder
-    )
-    before, task = task, _planned(task, labelled, cohort)
-    faults: list[str] = []
-    labelled_samples = encode_rows(labelled, cohort, task, keep_case=False, faults=faults)
-    unlabelled = encode_rows(blank, cohort, task, keep_case=False, truth=False, faults=faults)
-    if other is not None:
-        unlabelled += encode_rows(more, other, task, keep_case=False, truth=False, faults=faults)
-    tune = encode_rows(tune_rows, cohort, task, keep_case=True, faults=faults)
-    if is_first():  # who judges them: better told now than once the training is done
-        check_rows(test_rows, cohort, task, faults)
-    refuse(faults, len(teach_rows) + len(more) + len(tune_rows) + len(test_rows))
-    teach, others = keep_labels(labelled_samples, recipe.labels)
-    if others:
-        task, otherwise = planned_from_labels(task, before, teach, labelled, cohort)
-        if otherwise:
-            kept = {one.id: one for one in teach}
-            with_label = [row for row in labelled if row.case_id in kept]
-            without = [row for row in labelled if row.case_id not in kept]
-            teach = encode_rows(with_label, cohort, task, keep_case=False)
-            if recipe.labels.noise:  # made once, of the labels of all
-                teach = [replace(one, targets=kept[one.id].targets, group=kept[one.id].group)
-                         for one in teach]  # fmt: skip
-            others = encode_rows(without, cohort, task, keep_case=False, truth=False)
-            unlabelled = encode_rows(blank, cohort, task, keep_case=False, truth=False)
-            if other is not None:
-                unlabelled += encode_rows(more, other, task, keep_case=False, truth=False)
-            tune = encode_rows(tune_rows, cohort, task, keep_case=True)
-    cases = _Cases(
-        teach, others + unlabelled, tune, test_rows,
-        _variables([*labelled, *blank, *more, *tune_rows]),
-        taught_record({"teach": [*teach_rows, *more], "tune": tune_rows}),
-    )  # fmt: skip
-    return task, recipe.with_batch(task.batch()), cases
-
-
-def _planned(task: Task, rows: Sequence[CohortRow], cohort: Cohort) -> Task:
-    """The task planned from the cases that can be opened; the others are named later, with all."""
-    closed: list[str] = []
-    try:
-        return task.planned(opened(rows, cohort, faults=closed))
-    except OslerError:
-        refuse(closed, len(rows))  # it may be what planning failed at
-        raise
+    return Taught(net, state, each)
 
 
 def _train(
@@ -269,7 +228,7 @@ def _train(
         del vars(task)["criterion"]
 
 
-def _calibrated(net: nn.Module, task: Task, cases: _Cases, *, part: int | str | None) -> Task:
+def _calibrated(net: nn.Module, task: Task, cases: Cases, *, part: int | str | None) -> Task:
     """The task with its calibration, and with what is only known once its network is trained."""
     tune = watched(cases.tune, "calibrating", total=len(cases.tune))
     said = [outputs_of(net, task, one) for one in tune]
@@ -290,26 +249,6 @@ def _refuse_processes(ways: Sequence[Strategy]) -> None:
     for way in ways:
         if why := way.refuses.get("processes"):
             raise RecipeError(f"'{way.name}' runs in one process: {why}; start it without torchrun")
-
-
-def _with_and_without(
-    rows: Sequence[CohortRow], recipe: Recipe
-) -> tuple[list[CohortRow], list[CohortRow]]:
-    """The rows that have labels, and those whose label is blank, where the recipe takes such."""
-    if not recipe.labels.blank:
-        return list(rows), []
-    blank = [row for row in rows if not any(value != "" for value in row.labels.values())]
-    kept = {row.case_id for row in blank}
-    labelled = [row for row in rows if row.case_id not in kept]
-    if not labelled:
-        raise RecipeError("no case that teaches has a label; at least some must")
-    return labelled, blank
-
-
-def _variables(rows: Sequence[CohortRow]) -> dict[str, dict[str, str]]:
-    return {
-        row.case_id: {name: str(value) for name, value in row.variables.items()} for row in rows
-    }
 
 
 def _loss(

@@ -214,3 +214,11 @@ def test_what_cannot_be_is_refused(recipe, request, tmp_path, base, strategies, 
     base = request.getfixturevalue(base)
     with pytest.raises(RecipeError, match=said):
         fit(recipe(base, strategies=strategies), out=tmp_path, strategies=WAYS)
+
+
+@pytest.mark.parametrize(
+    ("way", "instead"), [("maml", "train plainly"), ("prototypes", "learn: false")]
+)
+def test_one_case_a_class_makes_no_episode(recipe, classify, tmp_path, way, instead):
+    with pytest.raises(RecipeError, match=f"labels.count is 1; say 2 or more, or {instead}"):
+        fit(recipe(classify, strategies={way: {}}, labels={"count": 1}), out=tmp_path)

@@ -6,11 +6,15 @@ some of the task's, and the cases may be those of one site at a time.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from osler.errors import RecipeError
 from osler.tasks.task import Sample
+
+if TYPE_CHECKING:
+    from osler.learn.recipe import Recipe
 
 MOST = 10_000
 """Cases a class, more than any episode has."""
@@ -70,6 +74,21 @@ class Episodes:
             support += drawn[:count]
             queries += drawn[count : count + self.queries]
         return support, queries
+
+
+def no_single_case(recipe: "Recipe", instead: str) -> list[str]:
+    """A fault where one case a class teaches: an episode adapts on one and asks another.
+
+    Args:
+        recipe: whose labels are counted.
+        instead: what can be done with one.
+    """
+    if recipe.labels.count == 1:
+        return [
+            "its episodes take two cases a class, one to learn from and one to ask, and "
+            f"labels.count is 1; say 2 or more, or {instead}"
+        ]
+    return []
 
 
 def homes_of(

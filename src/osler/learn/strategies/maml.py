@@ -24,7 +24,7 @@ from osler.errors import RecipeError
 from osler.learn.checkpoint import State
 from osler.learn.loop import Loss, Validate
 from osler.learn.normalisation import BATCHES, settle
-from osler.learn.strategies.episodes import MOST, Episodes, homes_of
+from osler.learn.strategies.episodes import MOST, Episodes, homes_of, no_single_case
 from osler.learn.strategies.freezing import example_inputs, heads_of, parameters_of
 from osler.learn.strategies.strategy import Context, Training
 from osler.tasks.task import Sample, Settings, Task
@@ -84,8 +84,9 @@ class Maml(Training):
     settings: MamlSettings
 
     def faults(self, recipe: "Recipe", task: Task) -> list[str]:
-        """Second derivatives through what is computed again, and a target of nothing."""
-        said, out = self.settings, []
+        """Second derivatives through what is computed again, a target of nothing, one case."""
+        said = self.settings
+        out = no_single_case(recipe, "train plainly, without maml")
         if recipe.learner.checkpointing and not said.first_order:
             out.append(
                 "does not go with learner.checkpointing: second derivatives would need what is "

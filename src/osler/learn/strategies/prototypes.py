@@ -24,7 +24,7 @@ from osler.errors import RecipeError
 from osler.learn.checkpoint import State
 from osler.learn.loop import Loss, Validate
 from osler.learn.normalisation import BATCHES, settle
-from osler.learn.strategies.episodes import MOST, Episodes
+from osler.learn.strategies.episodes import MOST, Episodes, no_single_case
 from osler.learn.strategies.features import features_of
 from osler.learn.strategies.freezing import evaluating, example_inputs, heads_of
 from osler.learn.strategies.strategy import Context, Training, tensors
@@ -73,8 +73,9 @@ class Prototypes(Training):
     settings: PrototypesSettings
 
     def faults(self, recipe: "Recipe", task: Task) -> list[str]:
-        """Labels one by one have no class means."""
-        return no_single_class(task)
+        """Labels one by one have no class means, and one case a class no episode."""
+        learns = no_single_case(recipe, "learn: false") if self.settings.learn else []
+        return [*no_single_class(task), *learns]
 
     def train(
         self, net: nn.Module, loss: Loss, validate: Validate | None, context: Context
