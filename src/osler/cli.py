@@ -172,7 +172,10 @@ def read(
             engine=engine,
             engine_timeout=engine_timeout,
         )
-        if patient is not None:
+        if patient is not None or follow != "ico":
+            from osler.batch.advising import check
+
+            check(patient, follow)
             options = replace(options, patient=str(patient), follow=follow)
         with console.Progress(shown=not quiet) as progress:
 

@@ -147,6 +147,8 @@ def test_quiet_says_nothing(osler, others, tmp_path):
         (["photos", "--out", "out", "--jobs", "0"], "--jobs"),
         (["photos", "--out", "out", "--language", "xx"], "--language"),
         (["photos", "--out", "photos/a.jpg"], "a.jpg"),
+        (["photos", "--out", "out", "--patient", "missing.json"], "missing.json"),
+        (["photos", "--out", "out", "--follow", "nobody"], "say one of ico"),
         (["photos", "--out", "photos/a.jpg/out"], "a.jpg"),
     ],
 )

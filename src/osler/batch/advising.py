@@ -4,12 +4,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from osler.errors import InputError
+from osler.errors import InputError, RecipeError
 from osler.record import Case, Passage, Table, Text
 
 if TYPE_CHECKING:
     from osler.batch.job import Options
     from osler.language.engine import Engine
+
+
+def check(patient: str | Path | None, follow: str) -> None:
+    """Refuse what would fail for every case of a batch, before the first is read.
+
+    Raises:
+        InputError: the patient's file cannot be used.
+        RecipeError: no such document can be followed, or there is no patient to follow it for.
+    """
+    from osler.language.guidelines.table import diabetic_eye
+
+    if follow not in (known := diabetic_eye().followable()):
+        raise RecipeError(f"'{follow[:40]}' cannot be followed; say one of {', '.join(known)}")
+    if patient is None:
+        raise RecipeError("--follow is for advice, which needs --patient FILE; see 'osler advise'")
+    _items(Path(patient))
 
 
 def with_patient(case: Case, path: str | Path) -> Case:

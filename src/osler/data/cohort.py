@@ -165,7 +165,10 @@ def read_cohort(path: Path, *, root: Path | None = None, strict: bool = True) ->
         raise RecipeError(f"the cohort '{path}' has no rows")
     missing = [name for name in _REQUIRED if name not in columns]
     if missing:
-        raise RecipeError(f"the cohort '{path}' lacks the column(s): {', '.join(missing)}")
+        raise RecipeError(
+            f"the cohort '{path}' lacks the column(s): {', '.join(missing)}; "
+            "name a case and a patient in each row, or let 'osler data import' write the table"
+        )
     free = [name for name in columns if name and name not in _OWN and not name.startswith("label:")]
     root = root or _root_of(path, free, lines)
     kinds = {name: _kind(name, lines, root) for name in free}

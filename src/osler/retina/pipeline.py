@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 from osler import __version__, bundles
 from osler.bundles import Bundle, threads
-from osler.record import Case, Event
+from osler.errors import InputError
+from osler.record import Case, Event, Image
 from osler.retina import anatomy, field, grade, lesions, quality, vessels
 from osler.retina.plausible import doubts, is_grey, needs_anatomy
 from osler.retina.predict import Prediction, predict, rgb
@@ -47,6 +48,14 @@ def interpret(case: Case, *, language: str = "en") -> Case:
     from osler.retina.narrative import check_language, narrate
 
     check_language(language)
+    if not isinstance(case.items.get(ITEM), Image):
+        there = ", ".join(
+            f"{type(item).__name__.lower()} '{name}'" for name, item in case.items.items()
+        )
+        raise InputError(
+            f"case '{case.id}' is no photograph; it holds {there or 'nothing'}. Only photographs "
+            "of the eye are interpreted: 'osler info', 'osler convert' and 'osler view' open it"
+        )
     with _step(case, "retina.field"):
         seen = field.locate_field(case, item=ITEM)
     with _step(case, "retina.quality", "retina-quality"):
