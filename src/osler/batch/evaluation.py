@@ -280,7 +280,10 @@ def _without_taught(
 def _none_judged(done: Evaluation, count: int) -> str:
     listed = [f"{case}: {why}" for case, why in done.failed[:_MOST_NAMED]]
     if done.taught:
-        listed.append(f"{len(done.taught)} left out because they taught or tuned the bundle")
+        listed.append(
+            f"{len(done.taught)} left out because they taught or tuned the bundle; "
+            "--include-taught judges them all the same, which flatters it"
+        )
     return f"none of {count} cases could be judged:\n  " + "\n  ".join(listed)
 
 

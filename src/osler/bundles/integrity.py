@@ -303,8 +303,10 @@ def _content(folder: Path, name: str, *, limit: int) -> bytes:
                 raise BundleError(f"{path}: not a regular file; get the bundle again")
             return stream.read(limit + 1)
     except FileNotFoundError as error:
+        inner = path.parent / "bundle"
         raise BundleError(
             f"{path}: missing; a bundle is a folder with a {CARD_FILE} and the files it lists"
+            + (f"; '{inner}' is one" if (inner / CARD_FILE).is_file() else "")
         ) from error
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror}); check its rights") from error

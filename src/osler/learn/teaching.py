@@ -80,14 +80,17 @@ def place_of(name: str, recipe: Path) -> Path:
     beside = (recipe.parent / name).resolve()
     if beside.exists():
         return beside
+    if Path(name).is_absolute():
+        raise RecipeError(f"the cohort '{name}' does not exist")
     try:
-        there = data_folder() / name
+        there: Path | None = data_folder() / name
     except RecipeError:
-        there = beside
-    if not there.exists():
+        there = None
+    if there is None or not there.exists():
         raise RecipeError(
             f"the cohort '{name}' lies neither beside the recipe ('{beside}') nor in the data "
-            "folder; set OSLER_DATA, or write a path relative to the recipe"
+            + (f"folder ('{there}')" if there else "folder (OSLER_DATA names none)")
+            + "; write a path relative to either, or make it where the recipe's first lines say how"
         )
     return there
 

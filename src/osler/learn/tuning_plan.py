@@ -114,7 +114,10 @@ def read_plan(path: Path) -> tuple[Plan, dict[str, Any], Path]:
     """
     content = _mapping(path)
     if "tune" not in content:
-        raise RecipeError(f"'{path}' has no section 'tune:', so there is nothing to tune")
+        raise RecipeError(
+            f"'{path}' has no section 'tune:', so there is nothing to tune; such as tune: "
+            "{trials: 20, ranges: {learner.rate: {low: 0.0003, high: 0.01, log: true}}}"
+        )
     section = content.pop("tune")
     base, beside = content, path
     if set(content) == {"recipe"}:
