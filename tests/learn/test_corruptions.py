@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from osler.learn.corruptions import CORRUPTIONS, SIGNAL_CORRUPTIONS, corrupt, corrupt_signal
 
@@ -43,6 +44,24 @@ def test_noise_has_the_size_that_the_table_says(picture):
     zero[0, 0, 0] = 1
     said = corrupt(np.tile(zero, (1, 1, 1)) * 100, "noise", 1, modality="mr", seed=1)
     assert said.min() >= 0  # a magnitude
+
+
+@pytest.mark.parametrize("severity", [1, 5])
+def test_motion_is_the_mean_of_the_image_along_a_path(severity, picture):
+    image = np.stack([picture, 255 - picture]).astype(np.float64)
+    length = {1: 0.04, 5: 0.25}[severity] * 40
+    angle = np.random.default_rng((3, severity)).uniform(0, np.pi)
+    places = np.linspace(-0.5, 0.5, 2 * int(np.ceil(length)) + 1) * length
+    slow = np.mean([
+        ndimage.shift(image, (0, at * np.sin(angle), at * np.cos(angle)), order=1, mode="nearest")
+        for at in places
+    ], axis=0)  # fmt: skip
+    fast = corrupt(image, "motion", severity, modality="ct", seed=3)
+    np.testing.assert_allclose(fast, slow, atol=1e-9)
+    np.testing.assert_allclose(
+        corrupt(np.stack([image] * 2, 1), "motion", severity, modality="ct", seed=3)[:, 1], slow,
+        atol=1e-9,
+    )  # fmt: skip
 
 
 def test_a_bias_field_is_a_smooth_gain(picture):
