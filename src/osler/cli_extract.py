@@ -79,13 +79,14 @@ def extract(
     with _errors(debug=debug):
         from osler import io
         from osler.errors import InputError, OslerError, OutputError
+        from osler.io.searching import REPORTS
 
         if fhir and out is None:
             raise InputError("--fhir needs --out, the folder to write into")
         opened = _encoder(encoder)
         rows: list[dict[str, Any]] = []
         failed = 0
-        paths = io.find_all(reports).paths
+        paths = io.find_all(reports, formats=REPORTS).paths
         names: dict[str, int] = {}
         for path in paths:
             try:

@@ -5,6 +5,7 @@ import io
 import json
 from pathlib import Path
 
+from PIL import Image
 from typer.testing import CliRunner
 
 from osler.cli import app
@@ -37,7 +38,8 @@ def test_folders_get_findings_and_fhir(tmp_path: Path) -> None:
     source.mkdir()
     (source / "a.txt").write_text(REPORT)
     (source / "b.txt").write_text("左眼未见出血。", encoding="utf-8")
-    code, _, err = run(str(source / "a.txt"), str(source / "b.txt"), "-o", str(out), "--fhir")
+    Image.new("RGB", (9, 9)).save(source / "c.png")
+    code, _, err = run(str(source), str(tmp_path / "i*" / "*"), "-o", str(out), "--fhir")
     assert code == 0
     assert "4 statements of 2 reports" in err
     bundle = json.loads((out / "a" / "fhir.json").read_text("utf-8"))

@@ -13,6 +13,9 @@ from osler.io.input_file import printable, unopenable
 from osler.io.readers import reader_for
 from osler.io.signatures import HEAD_BYTES, describe, is_dicomdir
 
+REPORTS = ("text", "pdf", "office", "fhir", "hl7", "xml")
+"""Formats that reports are written in, as ``Reader.format`` has them."""
+
 OUTPUT_MARK = "findings.json"
 """A folder that holds a file of this name was written by us and is never read as input."""
 
@@ -39,23 +42,30 @@ def find(inputs: Sequence[str | os.PathLike[str]]) -> list[Path]:
     return find_all(inputs).paths
 
 
-def find_all(inputs: Sequence[str | os.PathLike[str]]) -> Found:
+def find_all(
+    inputs: Sequence[str | os.PathLike[str]], *, formats: Sequence[str] | None = None
+) -> Found:
     """Search files, folders (recursively) and globs (``**`` goes down) for what can be read.
 
     A file that is named is always returned, so that a batch can say why it fails. Files in a
     folder or matched by a glob are returned where their first bytes are of a format that is read.
     Hidden files and folders, and folders that we wrote, are skipped.
 
+    Args:
+        inputs: what was typed.
+        formats: of the files that a search is for; None takes every format of images.
+
     Raises:
         InputError: an input does not exist or cannot be listed, or nothing was found.
     """
     if isinstance(inputs, str | os.PathLike):
         inputs = [inputs]
-    search = _Search()
+    search = _Search(formats)
     for given in inputs:
         search.add(given)
     if not search.paths:
-        raise InputError(_nothing(inputs, search.skipped))
+        wanted = "JPEG, PNG, TIFF, BMP or DICOM image" if formats is None else "report"
+        raise InputError(_nothing(inputs, search.skipped, wanted))
     paths = sorted(search.paths.values(), key=natural_key)
     skipped = sorted(search.skipped.items(), key=lambda item: natural_key(item[0]))
     return Found(paths, skipped)
@@ -70,7 +80,8 @@ def natural_key(path: Path) -> tuple[list[tuple[int, int, str]], str]:
 class _Search:
     """Collects files, each once by its real path, and what was skipped."""
 
-    def __init__(self) -> None:
+    def __init__(self, formats: Sequence[str] | None = None) -> None:
+        self.formats = formats
         self.paths: dict[str, Path] = {}
         self.skipped: dict[Path, str] = {}
         self._folders: set[tuple[int, int]] = set()
@@ -129,7 +140,7 @@ class _Search:
                 self._add_if_readable(folder / entry.name)
 
     def _add_if_readable(self, path: Path) -> None:
-        reason = _why_not(path)
+        reason = _why_not(path, self.formats)
         if reason:
             self.skipped[path] = reason
         else:
@@ -145,8 +156,8 @@ def _entries(folder: Path) -> Iterator["os.DirEntry[str]"]:
         yield from listing
 
 
-def _why_not(path: Path) -> str:
-    """Why a file cannot be read, judged by its first bytes; empty where it can."""
+def _why_not(path: Path, formats: Sequence[str] | None) -> str:
+    """Why a file is passed over, judged by its first bytes; empty where it is read."""
     try:
         # a pipe would block and a device would not end
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -159,8 +170,13 @@ def _why_not(path: Path) -> str:
         return "empty"
     if is_dicomdir(head):
         return "a DICOMDIR, an index without images"
-    reader = reader_for(head)
-    return "" if reader and reader.kind == "image" else describe(head)
+    if formats is None:
+        reader = reader_for(head)
+        return "" if reader and reader.kind == "image" else describe(head)
+    reader = reader_for(head, path.suffix[1:].lower())
+    if reader is None:
+        return describe(head)
+    return "" if reader.format in formats else f"{reader.title or reader.format}, no report"
 
 
 def _fixed_part(pattern: str) -> Path:
@@ -190,12 +206,14 @@ def _unlistable(folder: Path, error: OSError) -> InputError:
     return InputError(f"folder '{name}' cannot be listed ({error.strerror}); check the disk")
 
 
-def _nothing(inputs: Sequence[str | os.PathLike[str]], skipped: dict[Path, str]) -> str:
+def _nothing(
+    inputs: Sequence[str | os.PathLike[str]], skipped: dict[Path, str], wanted: str
+) -> str:
     if not inputs:
         return "no input was given; name files, folders or globs"
     named = ", ".join(f"'{printable(i)}'" for i in list(inputs)[:3])
     more = f" and {len(inputs) - 3} more" if len(inputs) > 3 else ""
-    message = f"found no JPEG, PNG, TIFF, BMP or DICOM image in {named}{more}"
+    message = f"found no {wanted} in {named}{more}"
     if skipped:
         path, reason = next(iter(skipped.items()))
         message += f"; {len(skipped)} skipped, such as '{printable(path)}': {reason}"
