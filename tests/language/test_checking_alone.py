@@ -15,6 +15,13 @@ def problems(text):
     return [p.kind for one in report.sentences for p in one.problems]
 
 
+def test_a_number_in_another_unit_than_any_is_held_against_nothing():
+    report = check("IOP 18 mmHg.", TOLD, cited=False)
+    (number,) = [p for one in report.sentences for p in one.problems if p.kind == "number"]
+    assert number.said == "18 mmHg"
+    assert number.found == ""
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -17,6 +17,7 @@ from osler.language.checking_words import (
     QUALIFIERS,
     SPECIAL,
     named,
+    same_unit,
     tags_of,
 )
 from osler.language.facts import Fact
@@ -195,7 +196,10 @@ class Bench:
         if any(agrees(number, f) == "unit" for f in levels):
             out.deny("unit", said, levels[0].words)
         elif levels:
-            out.deny("grade" if number.role == "grade" else "number", said, levels[0].words)
+            # of every number there is, one in another unit has nothing to do with what is said
+            apart = len(levels) > 1 and not any(same_unit(number.unit, f.unit) for f in levels)
+            found = "" if apart and number.unit else levels[0].words
+            out.deny("grade" if number.role == "grade" else "number", said, found)
         else:
             elsewhere = len(pool) < len(self.facts) and any(
                 agrees(number, f) == "" for f in candidates(self, number, claims, self.facts)
