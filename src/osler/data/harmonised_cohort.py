@@ -129,7 +129,10 @@ def _refuse_gaps(rows: Sequence[Row], names: Sequence[str]) -> None:
     for name in names:
         gaps = [row.case_id for row in rows if name not in row.variables]
         if len(gaps) == len(rows):
-            raise RecipeError(f"the table has no variable '{name}'")
+            known = sorted({one for row in rows for one in row.variables})
+            raise RecipeError(
+                f"the table has no variable '{name}'; it has: {', '.join(known) or 'none'}"
+            )
         if gaps:
             more = ", …" if len(gaps) > _LISTED else ""
             raise RecipeError(
