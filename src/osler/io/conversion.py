@@ -207,7 +207,7 @@ def _opened(
         named = f" of the name '{case}'; 'osler info' lists them" if case else " that is read"
         if out.failed and not case:
             file, why = out.failed[0]
-            named += f"; {len(out.failed)} files were skipped, such as '{file}': {why}"
+            named += f"; {len(out.failed)} skipped, such as '{file}': {why}"
         raise InputError(f"the folder '{printable(source)}' holds no case{named}")
     return cases
 

@@ -193,9 +193,7 @@ def load_folder(
         why = ""
         if cases.skipped:
             path, reason = cases.skipped[0]
-            why = (
-                f"; {len(cases.skipped)} files were skipped, such as '{printable(path)}': {reason}"
-            )
+            why = f"; {len(cases.skipped)} skipped, such as '{printable(path)}': {reason}"
         raise InputError(f"the folder '{printable(folder)}' holds no file that is read{why}")
     return cases
 
