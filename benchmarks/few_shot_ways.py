@@ -105,7 +105,7 @@ class Setting:
                 done = taught(recipe.with_batch(task.batch()), task, Cases(kept), ways,
                               path=self.path, folder=Path(folder), make=self.make)  # fmt: skip
         except RecipeError as error:
-            return {"refused": str(error)}
+            return {"refused": str(error).splitlines()[-1].strip()}
         assert done is not None  # one process
         scores = said(done.net, self.test).astype(np.float64)
         raised = np.exp(scores - scores.max(axis=1, keepdims=True))
