@@ -140,6 +140,13 @@ def test_class_folders_with_splits(tmp_path):
     assert cohort.rows[0].items["photo"].samefile(source / "test/dog/3.PNG")
 
 
+def test_masks_that_become_classes_are_told(tmp_path):
+    for name in ("images/1.png", "vessels/1.png"):
+        picture(tmp_path / "set" / name)
+    _, notes = take(tmp_path / "set", tmp_path / "out")
+    assert any("the folders images, vessels became classes" in note for note in notes)
+
+
 def test_a_rule_names_the_patients(tmp_path):
     for name in ("a/p1_1.png", "a/p1_2.png", "b/p2_1.png"):
         picture(tmp_path / "set" / name)

@@ -51,6 +51,12 @@ def test_one_class_and_unlisted_classes_are_refused():
         task().encode(case("x", grade="7"), truth=True)
 
 
+def test_a_volume_is_no_picture():
+    volume = Case("v", items={"volume": Image("volume", np.zeros((1, 5, 6, 6), np.uint8))})
+    with pytest.raises(InputError, match="a volume of 5 x 6 x 6, and a picture of 4 x 4 is taken"):
+        task().encode(volume)
+
+
 def test_balanced_weights_are_those_of_effective_numbers():
     weights = task(weights="balanced").class_weights()
     beta = 1 - 1 / 4

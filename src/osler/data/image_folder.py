@@ -22,6 +22,7 @@ from osler.io.sorting_files import look
 from osler.terminal import counted
 
 LABEL = "class"
+_MASKS = ("image", "images", "mask", "masks", "label", "labels", "annotations", "segmentations")
 
 
 def accepts(source: Path) -> bool:
@@ -58,6 +59,12 @@ def read(source: Path, options: Options) -> Imported:
         notes.insert(0, UNKNOWN_PATIENTS)
     elif unknown:
         notes.insert(0, f"{counted(unknown, 'picture')} of no stated patient, each counted as one")
+    if any(folder.name.casefold() in _MASKS for _, folder in classes):
+        named = ", ".join(dict.fromkeys(folder.name for _, folder in classes))
+        notes.append(
+            f"the folders {named} became classes; if some hold masks of the others, write the "
+            "table yourself: a case a row, with its picture and a column label:NAME of each mask"
+        )
     loose = [f for f in source.iterdir() if f.suffix.lower() in PICTURES]
     if loose:
         notes.append(

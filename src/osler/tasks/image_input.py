@@ -129,13 +129,21 @@ def encode_image(
         to a spacing, their native grid and the network's (None and None else).
 
     Raises:
-        InputError: an image is missing, has time frames, does not share the grid of the first, or
-            holds values far beyond the range that the settings state.
+        InputError: an image is missing, has time frames, is a volume where pictures are taken (or
+            the other way round), does not share the grid of the first, or holds values far beyond
+            the range that the settings state.
         GeometryError: a spacing is asked for and a volume states none.
     """
     found = images_of(case, wanted)
     first = found[0]
     native = tuple(first.shape)
+    if wanted.size is not None and len(native) != len(wanted.size):
+        kinds = {2: "a picture", 3: "a volume"}
+        seen, asked = (" x ".join(map(str, one)) for one in (native, wanted.size))
+        raise InputError(
+            f"case '{case.id}': image '{first.name}' is {kinds.get(len(native), 'no picture')} of "
+            f"{seen}, and {kinds.get(len(wanted.size), 'an array')} of {asked} is taken"
+        )
     source = target = None
     if wanted.spacing is not None and len(native) == 3:
         source = grid_of(first)
