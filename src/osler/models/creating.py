@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -155,14 +156,19 @@ def _build(system: System, options: dict[str, Any]) -> "nn.Module":
 
 def _not_taken(system: System, error: str) -> str:
     """The sentence for options that a network's constructor refuses, with the nearest it knows."""
-    found = re.search(r"unexpected keyword argument '(\w+)'", error)
-    known = sorted({*system.card.options, "num_classes", *_APART})
-    near = get_close_matches(found[1], known, n=1, cutoff=0.4) if found else []
+    found = re.search(r"(\w+)(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)'", error)
+    if found is None:
+        return f"the network '{system.name}' does not take these options: {error}"
+    refusing, option = found.groups()
+    known = {*system.card.options, *_APART}
+    constructor = getattr(import_module(system.module), refusing, None)
+    if callable(constructor):
+        known |= {*signature(constructor).parameters} - {"self", "options", "kwargs"}
+    near = get_close_matches(option, sorted(known), n=1, cutoff=0.6)
     return (
-        f"the network '{system.name}' does not take these options: "
-        + (f"'{found[1]}'" if found else error)
+        f"the network '{system.name}' does not take these options: '{option}'"
         + (f" (the nearest is '{near[0]}')" if near else "")
-        + f"; 'osler models show {system.name}' names its options"
+        + f"; it takes {', '.join(sorted(known))}"
     )
 
 
