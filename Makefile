@@ -78,6 +78,8 @@ clean:  ## Remove what these commands made
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "osler needs Python 3.11 or later; name one: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV) || { echo "Debian splits venv off: apt-get install python3-venv"; exit 1; }
+	# the pip that comes with Python 3.11 needs twice as long for the same; without a newer one it does
+	$(PIP) install --quiet 'pip>=25' || true
 
 $(VENV)/light.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing osler into $(VENV)"
