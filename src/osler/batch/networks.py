@@ -12,8 +12,17 @@ from numpy.typing import NDArray
 
 from osler.batch import interrupt, lock, network_tasks, network_words, plan
 from osler.batch.job import Outcome
+from osler.batch.network_questions import (
+    Features,
+    Masks,
+    Picture,
+    Prompted,
+    Scores,
+    Work,
+    ZeroShot,
+)
 from osler.batch.one import is_disk_full, sentence
-from osler.batch.predictions import FEATURES, TABLE, stems, whole, write_features, write_table
+from osler.batch.predictions import stems
 from osler.batch.run import Batch, make_folder
 from osler.errors import InputError, RecipeError
 
@@ -206,19 +215,19 @@ _WAYS = {
 """How an answer is asked for."""
 
 
-def _work(net: Any, ask: Ask, out: Path) -> "_Work":
+def _work(net: Any, ask: Ask, out: Path) -> Work:
     card = net.card
-    wanted: type[_Work]
+    wanted: type[Work]
     if ask.labels:
-        wanted, needed = _ZeroShot, "zero-shot"
+        wanted, needed = ZeroShot, "zero-shot"
     elif ask.boxes or ask.points:
-        wanted, needed = _Prompted, "promptable segmentation"
+        wanted, needed = Prompted, "promptable segmentation"
     elif ask.features:
-        wanted, needed = _Features, "features"
+        wanted, needed = Features, "features"
     elif "classification" in card.answers and net.options.get("num_classes"):
-        wanted, needed = _Scores, "classification"
+        wanted, needed = Scores, "classification"
     elif "segmentation" in card.answers:
-        wanted, needed = _Masks, "segmentation"
+        wanted, needed = Masks, "segmentation"
     else:
         ways = [way for answer, way in _WAYS.items() if answer in card.answers]
         if not ways:
@@ -243,167 +252,12 @@ def _work(net: Any, ask: Ask, out: Path) -> "_Work":
     return wanted(_placed(net, ask), ask, out)
 
 
-@dataclass(slots=True)
-class _Picture:
-    path: Path
-    stem: str
-    pixels: NDArray[np.uint8]
-    ready: NDArray[np.float32] | None = None
-
-
-@dataclass(slots=True)
-class _Work:
-    """One kind of question, asked of pictures a batch at a time."""
-
-    net: Any
-    ask: Ask
-    out: Path
-    preprocessing: Any = field(init=False)
-
-    def __post_init__(self) -> None:
-        card = self.net.card
-        if card.preprocessing is None:
-            raise RecipeError(f"the card of '{card.name}' names no preprocessing; use Python")
-        side = self.net.options.get("image_size")
-        self.preprocessing = card.preprocessing.for_size(side) if side else card.preprocessing
-
-    def prepare(self, picture: _Picture) -> None:
-        picture.ready = self.preprocessing(picture.pixels)
-
-    def answer(self, pictures: Sequence[_Picture]) -> list[dict[str, Any]]:
-        """A row a picture; empty where the answer is a file."""
-        raise NotImplementedError
-
-    def table(self, rows: list[dict[str, Any]], out: Path) -> Path:
-        return write_table(rows, out / TABLE)
-
-
-class _Features(_Work):
-    def answer(self, pictures: Sequence[_Picture]) -> list[dict[str, Any]]:
-        from osler.models import asking
-
-        return [{"features": row} for row in asking.features(self.net, _ready(pictures))]
-
-    def table(self, rows: list[dict[str, Any]], out: Path) -> Path:
-        kept = [(str(row["input"]), row["features"]) for row in rows]
-        return write_features(kept, self.net.card.name, out / FEATURES)
-
-
-class _Scores(_Work):
-    def answer(self, pictures: Sequence[_Picture]) -> list[dict[str, Any]]:
-        from osler.models import asking
-        from osler.models.class_names import fitting_names
-
-        said = asking.scores(self.net, _ready(pictures))
-        names = fitting_names(self.net, said.shape[1])
-        keys: Sequence[str | int] = names or range(said.shape[1])
-        return [
-            {
-                "label": keys[int(row.argmax())],
-                **{f"p_{key}": f"{p:.6f}" for key, p in zip(keys, row, strict=True)},
-            }
-            for row in said
-        ]
-
-
-class _Masks(_Work):
-    """Masks in native size; a network of this kind sees the whole picture, resized."""
-
-    def __post_init__(self) -> None:
-        _Work.__post_init__(self)
-        if not self.preprocessing.keeps_frame:
-            raise RecipeError(
-                f"the preprocessing of '{self.net.card.name}' crops; masks cannot be brought home"
-            )
-
-    def answer(self, pictures: Sequence[_Picture]) -> list[dict[str, Any]]:
-        from osler.models import asking
-
-        sizes = [(picture.pixels.shape[1], picture.pixels.shape[2]) for picture in pictures]
-        said = asking.chances(self.net, _ready(pictures), sizes)
-        for picture, chance in zip(pictures, said, strict=True):
-            self.write(picture, chance)
-        return [{} for _ in pictures]
-
-    def write(self, picture: _Picture, chance: NDArray[np.float32]) -> None:
-        """``STEM.LABEL.png`` (0 and 255) for each class; the first of several is background."""
-        from PIL import Image as Pillow
-
-        from osler.models.class_names import fitting_names
-        from osler.retina.predict import half
-
-        known = fitting_names(self.net, len(chance))
-        names = known or tuple(f"class-{number}" for number in range(len(chance)))
-        first = 0 if len(chance) == 1 else 1
-        likeliest = chance.argmax(axis=0)
-        for number in range(first, len(chance)):
-            mask = chance[0] >= 0.5 if len(chance) == 1 else likeliest == number
-            with whole(self.out / f"{picture.stem}.{names[number]}.png") as file:
-                Pillow.fromarray(mask.astype(np.uint8) * 255).save(file, format="PNG")
-        if self.ask.probabilities:
-            with whole(self.out / f"{picture.stem}.npz") as file:
-                np.savez_compressed(
-                    file, probability=half(chance[first:]), labels=np.array(names[first:])
-                )
-
-
-class _ZeroShot(_Work):
-    classes: Any = None
-
-    def __post_init__(self) -> None:
-        _Work.__post_init__(self)
-        self.classes = self.net.classes(
-            self.ask.labels, caption=self.ask.prompt, knowledge=self.ask.knowledge
-        )
-
-    def prepare(self, picture: _Picture) -> None:
-        """Nothing: the network prepares its pictures itself."""
-
-    def answer(self, pictures: Sequence[_Picture]) -> list[dict[str, Any]]:
-        said = self.net.zero_shot([picture.pixels for picture in pictures], self.classes)
-        best = said.probabilities.argmax(dim=1).tolist()
-        return [
-            {
-                "label": said.labels[winner],
-                **{f"p_{k}": f"{p:.6f}" for k, p in zip(said.labels, row, strict=True)},
-            }
-            for winner, row in zip(best, said.probabilities.tolist(), strict=True)
-        ]
-
-
-class _Prompted(_Work):
-    """A mask for each box, or one for all points together: ``STEM.1.png`` and so on."""
-
-    def prepare(self, picture: _Picture) -> None:
-        """Nothing: prompts are in the picture's own pixels, so the network prepares it itself."""
-
-    def answer(self, pictures: Sequence[_Picture]) -> list[dict[str, Any]]:
-        from PIL import Image as Pillow
-
-        from osler.retina.predict import half
-
-        boxes = np.array(self.ask.boxes) if self.ask.boxes else None
-        points = np.array(self.ask.points)[None] if self.ask.points else None
-        for picture in pictures:
-            said = self.net.segment(picture.pixels, boxes=boxes, points=points)
-            for number, mask in enumerate(said.best(), start=1):
-                with whole(self.out / f"{picture.stem}.{number}.png") as file:
-                    Pillow.fromarray(mask.astype(np.uint8) * 255).save(file, format="PNG")
-            if self.ask.probabilities:
-                chosen = said.overlaps.argmax(axis=1)
-                chance = said.chances[np.arange(len(chosen)), chosen]
-                with whole(self.out / f"{picture.stem}.npz") as file:
-                    labels = np.array([str(k + 1) for k in range(len(chance))])
-                    np.savez_compressed(file, probability=half(chance), labels=labels)
-        return [{} for _ in pictures]
-
-
-def _outcomes(paths: Sequence[Path], work: _Work, size: int, *, trace: bool) -> Generator[Outcome]:
+def _outcomes(paths: Sequence[Path], work: Work, size: int, *, trace: bool) -> Generator[Outcome]:
     """An outcome for each input; those of a batch come together."""
-    waiting: list[_Picture] = []
+    waiting: list[Picture] = []
     for path, stem in stems(paths):
         try:
-            picture = _Picture(path, stem, pixels(path))
+            picture = Picture(path, stem, pixels(path))
             work.prepare(picture)
         except Exception as error:  # noqa: BLE001 - one bad file must not end the others
             yield _failed(path, stem, error, trace=trace)
@@ -416,18 +270,14 @@ def _outcomes(paths: Sequence[Path], work: _Work, size: int, *, trace: bool) -> 
         yield from _answered(waiting, work, trace=trace)
 
 
-def _ready(pictures: Sequence[_Picture]) -> list[NDArray[np.float32]]:
-    return [picture.ready for picture in pictures if picture.ready is not None]
-
-
-def _alike(one: _Picture, other: _Picture) -> bool:
+def _alike(one: Picture, other: Picture) -> bool:
     """Whether two pictures may lie in one batch."""
     if one.ready is None or other.ready is None:
         return one.ready is other.ready
     return one.ready.shape == other.ready.shape
 
 
-def _answered(pictures: list[_Picture], work: _Work, *, trace: bool) -> Generator[Outcome]:
+def _answered(pictures: list[Picture], work: Work, *, trace: bool) -> Generator[Outcome]:
     from osler.io.input_file import printable
     from osler.io.tables import safe
     from osler.models import asking
