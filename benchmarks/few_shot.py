@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.linear_model import LogisticRegression
 
 from osler import metrics
@@ -102,7 +102,7 @@ def compare(path: Path, work: Path) -> dict[str, Any]:
                         found.setdefault(way.__name__, {}).setdefault(figure, []).append(value)
             row = table.setdefault(name, {"seconds of features": round(spent, 1)})
             row[str(shots)] = {
-                way: {figure: _spread(values) for figure, values in of.items()}
+                way: {figure: over_draws(values) for figure, values in of.items()}
                 for way, of in found.items()
             }
             print(name, shots, {way: of["balanced accuracy"]["mean"]
@@ -119,7 +119,8 @@ def _pixels(sample: Sample) -> NDArray[np.float32]:
     return sample.inputs["image"].reshape(-1)
 
 
-def _spread(values: list[float]) -> dict[str, float]:
+def over_draws(values: ArrayLike) -> dict[str, Any]:
+    """The mean over draws, and the interval that holds 95 % of them."""
     low, high = np.percentile(values, [2.5, 97.5])
     return {"mean": round(float(np.mean(values)), 4), "low": round(float(low), 4),
             "high": round(float(high), 4)}  # fmt: skip

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from few_shot import figures
+from few_shot import figures, over_draws
 from numpy.typing import NDArray
 from torch import nn
 
@@ -200,23 +200,17 @@ def _row(
     out: dict[str, Any] = {}
     for figure in ("macro AUROC", "balanced accuracy"):
         values = np.array([one[figure] for one in ours])
-        out[figure] = _spread(values)
+        out[figure] = over_draws(values)
         for other in against:
             theirs = [known[other, count, draw].get(figure) for draw in range(1, draws + 1)]
             if other != name and None not in theirs:
                 gap = values - np.array(theirs)
                 out[figure][f"less {other}"] = {
-                    **_spread(gap), "draws better": int((gap > 0).sum())
+                    **over_draws(gap), "draws better": int((gap > 0).sum())
                 }  # fmt: skip
     out["taught"] = max((one["taught"] for one in ours), key=sum)
     out["seconds"] = round(float(np.mean([one["seconds"] for one in ours])), 1)
     return out
-
-
-def _spread(values: NDArray[np.float64]) -> dict[str, Any]:
-    low, high = np.percentile(values, [2.5, 97.5])
-    return {"mean": round(float(values.mean()), 4), "low": round(float(low), 4),
-            "high": round(float(high), 4)}  # fmt: skip
 
 
 def main() -> None:
