@@ -26,6 +26,7 @@ from osler.record import (
     Passage,
     Point,
     Source,
+    Text,
     vocab,
 )
 
@@ -58,6 +59,29 @@ def test_what_we_wrote_comes_back(tmp_path: Path) -> None:
     assert [(p.text, p.section) for p in new.of(Passage)] == passages
     assert new.get("fovea", Point).position == pytest.approx(case.get("fovea", Point).position)
     assert {m.id for m in case.of(Mask) if m.mask.any()} == {m.id for m in new.of(Mask)}
+
+
+def test_each_sentence_says_its_language(tmp_path: Path) -> None:
+    case = fake_case(tmp_path, kind="dicom-op")
+    said = [("zh", "右眼中度病变。"), ("zh", "两处微动脉瘤。"), ("fr", "Deux hémorragies.")]
+    told = Case(case.id, items=case.items)
+    for finding in case.findings.values():
+        if not isinstance(finding, Passage):
+            told.add(finding)
+    rule = Source("rule", "osler.retina.narrative")
+    for number, (language, text) in enumerate(said):
+        told.add(
+            Passage(
+                id=f"s{number}", name="S", source=rule, item="photo", text=text, language=language
+            )
+        )
+    report = next(path for path in write(told, tmp_path) if path.name == "report.dcm")
+    assert errors(report) == []
+    new = Case("c", items={"photo": case.image("photo")})
+    add(new, report)
+    assert [(p.language, p.text) for p in new.of(Passage)] == said
+    document = next(i for i in load(report).items.values() if isinstance(i, Text))
+    assert document.language == "en"  # its codes and remarks
 
 
 def test_a_report_alone_is_words_and_findings(tmp_path: Path) -> None:

@@ -75,6 +75,26 @@ def test_the_validator_finds_errors(tmp_path: Path) -> None:
     assert len(fhir_errors(*(entry["resource"] for entry in bundle["entry"]))) >= 2
 
 
+@pytest.mark.parametrize(
+    ("languages", "said"), [(["zh", "zh"], "zh"), (["en"], "en"), (["zh", "en"], None), ([], None)]
+)
+def test_the_report_says_its_language(
+    tmp_path: Path, languages: list[str], said: str | None
+) -> None:
+    case = Case("c", items=fake_case(tmp_path).items)
+    for number, language in enumerate(languages):
+        source = Source("rule", "osler.retina.narrative")
+        case.add(
+            Passage(
+                id=f"s{number}", name="S", source=source, item="photo", text="左", language=language
+            )
+        )
+    (report,) = resources(fhir.bundle(case), "DiagnosticReport")
+    assert report.get("language") == said
+    assert report.get("text", {"div": ""})["div"].count("lang=") == len(languages) + 2 * bool(said)
+    assert fhir_errors(report) == []
+
+
 @pytest.mark.parametrize("side", ["R", "L", None])
 def test_every_reference_is_in_the_bundle(tmp_path: Path, side: Laterality | None) -> None:
     bundle = fhir.bundle(fake_case(tmp_path, laterality=side))

@@ -21,7 +21,16 @@ from osler.io.dicom_codes import slug
 from osler.io.dicom_context import sources, write_dataset
 from osler.io.dicom_photo import side_of, source_dataset
 from osler.io.dicom_seg import build_seg, coded, segmented, stamp
-from osler.io.dicom_sr_parts import algorithm, chance, chances, doubt, observer, remark
+from osler.io.dicom_sr_parts import (
+    ENGLISH,
+    algorithm,
+    chance,
+    chances,
+    doubt,
+    observer,
+    remark,
+    spoken,
+)
 from osler.io.dicom_sr_regions import can_be_region, regions
 from osler.io.html_advice import told
 from osler.io.html_draft import by_rule
@@ -144,6 +153,7 @@ def _document(writer: "_Writer", evidence: "list[Dataset]") -> "ComprehensiveSR"
             "labels, points, boxes or passages; masks go into a segmentation"
         )
     report = MeasurementReport(
+        language_of_content_item_and_descendants=spoken(ENGLISH),
         observation_context=observer(writer.case),
         procedure_reported=coded(vocab.IMAGING_PROCEDURE),
         imaging_measurements=groups or [writer.nothing()],
@@ -409,20 +419,22 @@ class _Writer:
         passages = [p for p in said if p.item in (self.item, None)]
         if not passages:
             return []
+        sections = {"impression": vocab.IMPRESSION, "findings": vocab.FINDING}
         box = ContainerContentItem(
             name=coded(vocab.QUALITATIVE_EVALUATIONS), relationship_type="CONTAINS"
         )
-        sections = {"impression": vocab.IMPRESSION, "findings": vocab.FINDING}
-        box.ContentSequence = ContentSequence(
-            [
-                TextContentItem(
-                    name=coded(sections.get(p.section, vocab.COMMENT)),
-                    value=told(p),
-                    relationship_type="CONTAINS",
-                )
-                for p in passages
-            ]
-        )
+        language = passages[0].language
+        items = list(spoken(language) if language != ENGLISH else ())
+        for passage in passages:
+            item = TextContentItem(
+                name=coded(sections.get(passage.section, vocab.COMMENT)),
+                value=told(passage),
+                relationship_type="CONTAINS",
+            )
+            if passage.language != language:
+                item.ContentSequence = ContentSequence(spoken(passage.language))
+            items.append(item)
+        box.ContentSequence = ContentSequence(items)
         return [box]
 
     def _tracking(self, id: str) -> Any:

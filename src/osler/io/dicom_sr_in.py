@@ -73,10 +73,11 @@ def _flags(dataset: "Dataset", root: Node) -> tuple[str, ...]:
     return tuple(flags)
 
 
-def _language(root: Node) -> str:
-    said = root.one(_LANGUAGE)
+def _language(node: Node, around: str = "en") -> str:
+    """What a node and those under it are written in: as it says, else as what is around it."""
+    said = node.one(_LANGUAGE)
     code = said.code if said else None
-    return {"eng": "en", "zho": "zh", "chi": "zh"}.get(code.value, code.value) if code else "en"
+    return {"eng": "en", "zho": "zh", "chi": "zh"}.get(code.value, code.value) if code else around
 
 
 def _lines(root: Node) -> Iterator[str]:
@@ -122,12 +123,12 @@ def _findings(
             if node.concept == _GROUP and node.kind == "CONTAINER":
                 yield from groups.findings(node)
         boxes = [box for box in root.children if box.concept in _MEASUREMENTS]
-        nodes = [node for box in boxes for node in _outside_groups(box)]
+        nodes = [said for box in boxes for said in _spoken(box, language, without=_GROUP)]
     else:
-        nodes = [node for _, node in root.walk()]
+        nodes = list(_spoken(root, language))
         yield from _numbers(root, groups)
-    statements = [n for n in nodes if n.kind == "TEXT" and n.text]
-    for number, node in enumerate(statements, 1):
+    statements = [(n, said_in) for n, said_in in nodes if n.kind == "TEXT" and n.text]
+    for number, (node, said_in) in enumerate(statements, 1):
         yield Passage(
             id=groups.unused(f"statement-{number}"),
             name=node.name.meaning if node.name else "Statement",
@@ -135,17 +136,24 @@ def _findings(
             item=groups.item,
             code=node.name,
             text=node.text,
-            language=language,
+            language=said_in,
             section=_section(node) or "findings",
         )
 
 
-def _outside_groups(box: Node) -> Iterator[Node]:
-    """What a container holds, however deep, but for what belongs to a measurement group."""
-    for child in box.children:
-        yield child
-        if child.concept != _GROUP:
-            yield from _outside_groups(child)
+def _spoken(node: Node, around: str, *, without: str = "") -> Iterator[tuple[Node, str]]:
+    """What a node holds, however deep, with the language of each.
+
+    Args:
+        node: the node.
+        around: the language around it.
+        without: a concept whose contents are left out.
+    """
+    inside = _language(node, around)
+    for child in node.children:
+        yield child, _language(child, inside)
+        if not without or child.concept != without:
+            yield from _spoken(child, inside, without=without)
 
 
 def _numbers(root: Node, groups: Groups) -> Iterator[Finding]:

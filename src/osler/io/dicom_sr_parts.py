@@ -10,6 +10,10 @@ UNITS = Code("246514001", "SCT", "Units")
 """What a missing number would be in. A NUM item has no place for a unit without a value (PS3.3
 C.18.1), and highdicom reads no report with such an item: it stands under the words that say why."""
 
+ENGLISH = "en"
+"""The language of a report's codes, and of its words where they do not say another."""
+_LANGUAGES = {ENGLISH: "English", "zh": "Chinese"}
+
 
 def chances(label: Label) -> list[tuple[str, float]]:
     """Value to probability, as far as the label says them."""
@@ -52,6 +56,18 @@ def remark(measurement: Measurement, text: str, *, unit: str = "") -> Any:
         )
         item.ContentSequence = ContentSequence([modifier])
     return item
+
+
+def spoken(language: str) -> Any:
+    """What language an item and all under it are in (TID 1204), as a sequence of one item.
+
+    Args:
+        language: BCP 47 tag.
+    """
+    from highdicom.sr import CodedConcept, LanguageOfContentItemAndDescendants
+
+    meaning = _LANGUAGES.get(language, language)
+    return LanguageOfContentItemAndDescendants(CodedConcept(language, "RFC5646", meaning))
 
 
 def algorithm(source: Source) -> Any:

@@ -29,6 +29,7 @@ from osler.io.fhir_values import (
     concept,
     date_time,
     instant,
+    language_of,
     narrative,
     number,
     prediction_set,
@@ -368,7 +369,8 @@ class _Writer:
         passages = [p for p in self.case.of(Passage) if self._about(p) and by_rule(p)]
         out = self._clinical("DiagnosticReport", self._urn("report"))
         if passages:
-            out = {"resourceType": out.pop("resourceType"), "text": narrative(passages), **out}
+            words = {**language_of(passages), "text": narrative(passages)}
+            out = {"resourceType": out.pop("resourceType"), **words, **out}
         settled = {f.status.value for f in self.observed.values()}
         out |= {
             "status": settled.pop() if len(settled) == 1 else "preliminary",

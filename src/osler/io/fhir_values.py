@@ -1,7 +1,7 @@
 """Values of FHIR R4 resources: codes, quantities, answers and times."""
 
 import html
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -104,15 +104,28 @@ def prediction_set(label: Label) -> Iterator[Resource]:
         }
 
 
-def narrative(passages: Iterable[Passage]) -> Resource:
+def language_of(passages: Sequence[Passage]) -> Resource:
+    """The language of a resource whose words are all in one; nothing where they are in several."""
+    spoken = {p.language for p in passages}
+    return {"language": spoken.pop()} if len(spoken) == 1 else {}
+
+
+def narrative(passages: Sequence[Passage]) -> Resource:
     """The words of a report."""
-    said = list(passages)
-    lines = "".join(f'<p lang="{html.escape(p.language)}">{html.escape(told(p))}</p>' for p in said)
-    if what_it_is_not := notice(said):
+    lines = "".join(
+        f'<p lang="{html.escape(p.language)}">{html.escape(told(p))}</p>' for p in passages
+    )
+    if what_it_is_not := notice(passages):
         lines += f"<p>{html.escape(what_it_is_not)}</p>"
+    # FHIR R4, 2.4.4: a resource that says its language says it here again, in both attributes
+    spoken = "".join(
+        f' {attribute}="{html.escape(language)}"'
+        for language in language_of(passages).values()
+        for attribute in ("lang", "xml:lang")
+    )
     return {
         "status": "generated",
-        "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{lines}</div>',
+        "div": f'<div xmlns="http://www.w3.org/1999/xhtml"{spoken}>{lines}</div>',
     }
 
 
