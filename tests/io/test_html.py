@@ -159,6 +159,37 @@ def test_every_measurement_is_in_a_table_with_its_reason(tmp_path: Path) -> None
     assert table.notes[missing[0].notes[0] - 1] == "the image does not say its spacing in µm"
 
 
+@pytest.mark.parametrize(
+    ("language", "lesions", "rest", "unlike"),
+    [
+        ("en", "New", "Cup-to-disc ratio, vertical", ""),
+        ("zh", "新出现", "杯盘比，垂直", r"[a-z]{3}"),
+    ],
+)
+def test_changes_have_tables_of_their_own(
+    language: str, lesions: str, rest: str, unlike: str
+) -> None:
+    case = Case("c")
+    source = Source("algorithm", "osler.retina.change")
+    for id in (
+        *(f"change.{what}.haemorrhages" for what in ("new", "gone", "stayed", "unsure", "area")),
+        "change.new.hard-exudates", "change.formation.microaneurysms",
+        "change.turnover.microaneurysms", "change.days", "change.cdr.vertical",
+        "change.avr.knudtson", "change.tortuosity.vein", "change.fractal-dimension.all",
+        "change.dr-grade-steps",
+    ):  # fmt: skip
+        case.add(Measurement(id=id, name=id, source=source, value=1.0, unit="1"))
+    first, second = tables_of(case, language=language)
+    assert len(first.columns) == 3
+    assert first.rows[0][0] == lesions
+    assert len(first.rows) == 7
+    names = [name for name, _ in second.rows]
+    assert rest in names
+    assert len(set(names)) == 6
+    for name in (*names, *first.columns, first.title, *(row for row, _ in first.rows)):
+        assert not unlike or not re.search(unlike, name.replace("Knudtson", ""))
+
+
 def test_a_statement_names_the_layers_it_stands_on(data_dir: Path) -> None:
     case = photo_case(data_dir)
     narrate(case)

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from osler.io.definition_words import definition_words
 from osler.io.html_advice import advice_of
 from osler.io.html_contributions import WORDS as MOVED_WORDS
 from osler.io.html_contributions import answers_of
@@ -347,7 +348,7 @@ def _definitions(case: Case, language: str) -> list[tuple[str, str]]:
     for m in case.of(Measurement):
         if m.method:
             found.setdefault(m.method, measure_name(m.id.partition(".")[0], language=language))
-    return [(name, method) for method, name in found.items()]
+    return [(name, definition_words(m, language=language)) for m, name in found.items()]
 
 
 def _doubts(case: Case, language: str) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from osler.io.definition_words import note_words
 from osler.io.html_words import WORDS
 from osler.io.wording import flag_words, measure_name, quantity, reason_words, unit_words, word
 from osler.record import Case, Measurement
@@ -43,12 +44,15 @@ class _Place:
 
 
 def tables_of(case: Case, *, language: str) -> list[Table]:
-    """The case's measurements as tables, lesions first, then disc, calibre and vessels."""
+    """The case's measurements as tables, lesions first, then disc, calibre and vessels.
+
+    What changed since an earlier photograph stands before them.
+    """
     placed: dict[tuple[str, str], list[tuple[_Place, Measurement]]] = {}
     for measurement in case.of(Measurement):
         place = _place(measurement, language=language)
         placed.setdefault(place.table, []).append((place, measurement))
-    order = ("lesions", "disc", "calibre", "vessel", "other")
+    order = ("lesion-change", "change", "lesions", "disc", "calibre", "vessel", "other")
     tables = sorted(placed, key=lambda table: (order.index(table[0]), table[1]))
     return [_table(table, placed[table], language=language) for table in tables]
 
@@ -56,6 +60,8 @@ def tables_of(case: Case, *, language: str) -> list[Table]:
 def _place(m: Measurement, *, language: str) -> _Place:
     measure, _, rest = m.id.partition(".")
     second, _, region = rest.partition(".")
+    if measure == "change":
+        return _changed(m.id, second, region, language=language)
     name = measure_name(measure, language=language)
     if measure.endswith(("-um", "-px", "-mm2")):
         name += f" ({unit_words(m.unit, language=language)})"
@@ -74,6 +80,17 @@ def _place(m: Measurement, *, language: str) -> _Place:
     if second:
         name += f", {word(second, language=language)}"
     return _Place(("other", region), m.id, "value", name)
+
+
+def _changed(id: str, what: str, where: str, *, language: str) -> _Place:
+    """Where a change stands: of lesions by kind, of anything else by what it is of."""
+    if where in _LESIONS:
+        said = "change-of-area" if what == "area" else what
+        return _Place(("lesion-change", ""), what, where, word(said, language=language))
+    name = measure_name(what, language=language, otherwise=word(what, language=language))
+    if where:
+        name += f"{'，' if language == 'zh' else ', '}{word(where, language=language)}"
+    return _Place(("change", ""), id, "value", name)
 
 
 def _table(
@@ -112,7 +129,7 @@ def _cell(m: Measurement, table: Table, words: Mapping[str, str], language: str)
         # the reason says it in full; the flag would say it again
         notes = [reason_words(m.reason, language=language)]
     elif m.note:
-        notes.append(m.note)
+        notes.append(note_words(m.note, language=language))
     numbers = []
     for note in notes:
         if note not in table.notes:

@@ -30,6 +30,16 @@ NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "dr-referable": ("Referable diabetic retinopathy", "需转诊的糖尿病视网膜病变"),
     "dme-risk": ("Risk of macular oedema", "黄斑水肿风险"),
     "dr-heatmap": ("Where the grade comes from", "分级依据热图"),
+    "new-microaneurysms": ("New microaneurysms", "新出现的微动脉瘤"),
+    "new-haemorrhages": ("New haemorrhages", "新出现的出血"),
+    "new-hard-exudates": ("New hard exudates", "新出现的硬性渗出"),
+    "new-soft-exudates": ("New soft exudates", "新出现的软性渗出"),
+    "gone-microaneurysms": ("Gone microaneurysms", "消失的微动脉瘤"),
+    "gone-haemorrhages": ("Gone haemorrhages", "消失的出血"),
+    "gone-hard-exudates": ("Gone hard exudates", "消失的硬性渗出"),
+    "gone-soft-exudates": ("Gone soft exudates", "消失的软性渗出"),
+    "registration": ("Registration", "配准"),
+    "change.dr-grade": ("Change of the grade of retinopathy", "视网膜病变分级的变化"),
     "all": ("All vessels", "全部血管"),
     "ratio": ("Ratio", "比值"),
     "whole": ("whole photograph", "全图"),
@@ -38,6 +48,15 @@ NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "vertical": ("vertical", "垂直"),
     "horizontal": ("horizontal", "水平"),
     "area": ("by area", "面积"),
+    "new": ("New", "新出现"),
+    "gone": ("Gone", "消失"),
+    "stayed": ("In both", "两次均有"),
+    "unsure": ("Unsure", "不确定"),
+    "formation": ("New a year", "每年新出现"),
+    "turnover": ("New and gone a year", "每年新出现与消失"),
+    "change-of-area": ("Change of area", "面积变化"),
+    "days": ("Days between", "相隔天数"),
+    "dr-grade-steps": ("Steps of the grade", "分级变化级数"),
 }
 
 # First part of a measurement's id: (English, Chinese).
@@ -140,7 +159,7 @@ UNITS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 # Whole numbers in these units are printed without places.
-_COUNTED: Final = ("1", "[pix_i]", "[pix_i]2")
+_COUNTED: Final = ("1", "[pix_i]", "[pix_i]2", "d")
 
 # Why a measure has no value, as the steps say it, and the same in Chinese.
 _REASONS: Final = tuple(
@@ -176,6 +195,8 @@ _REASONS: Final = tuple(
             r"disc and fovea are ([\d.]+) disc diameters apart, which is not plausible .*",
             r"视盘与中心凹相距 \1 个视盘直径，不合理",
         ),
+        (r"a file does not state when it was taken", "文件未注明拍摄时间"),
+        (r"there was none then", "当时没有"),
     )
 )
 
@@ -200,7 +221,10 @@ def name_of(finding: Finding, *, language: str) -> str:
     """What the reader calls a finding."""
     if isinstance(finding, Measurement) and known_language(language) != "en":
         measure, *where = finding.id.split(".")
-        parts = (_said(NAMES, slug, language) or slug for slug in where)
+        parts = (
+            _said(NAMES, slug, language) or measure_name(slug, language=language, otherwise=slug)
+            for slug in where
+        )
         return " · ".join(
             (measure_name(measure, language=language, otherwise=finding.name), *parts)
         )
