@@ -30,9 +30,9 @@ from osler.io.dicom_sr_parts import (
     observer,
     remark,
     spoken,
+    words,
 )
 from osler.io.dicom_sr_regions import can_be_region, regions
-from osler.io.html_advice import told
 from osler.io.html_draft import by_rule
 from osler.record import (
     Box,
@@ -323,8 +323,8 @@ class _Writer:
             if measurement.value is None:
                 reason = f"not computed: {measurement.reason}"
                 built[0].ContentSequence.append(remark(measurement, reason, unit=measurement.unit))
-            for words in filter(None, (*measurement.flags, measurement.note)):
-                built[0].ContentSequence.append(remark(measurement, words))
+            for said in filter(None, (*measurement.flags, measurement.note)):
+                built[0].ContentSequence.append(remark(measurement, said))
         return built
 
     def _region(self, subject: Finding | None) -> dict[str, Any]:
@@ -383,11 +383,11 @@ class _Writer:
         answers = [(said, coded(vocab.value(label.id, label.value, label.meaning)))]
         for value in label.prediction_set:
             name = vocab.PREDICTION_SET.meaning + f" at {label.coverage:.0%}" * bool(label.coverage)
-            words = label.meanings.get(value, value)
+            meaning = label.meanings.get(value, value)
             answers.append(
                 (
                     coded(vocab.local(vocab.PREDICTION_SET.value, name)),
-                    coded(vocab.value(label.id, value, words)),
+                    coded(vocab.value(label.id, value, meaning)),
                 )
             )
         return hd.MeasurementsAndQualitativeEvaluations(
@@ -412,30 +412,10 @@ class _Writer:
 
     def statements(self) -> list[Any]:
         """The report in words, as the qualitative evaluations of the document."""
-        from highdicom.sr import ContainerContentItem, ContentSequence, TextContentItem
-
         # what a language engine worded stays out of what the hospital keeps
         said = [p for p in self.case.of(Passage) if by_rule(p)]
         passages = [p for p in said if p.item in (self.item, None)]
-        if not passages:
-            return []
-        sections = {"impression": vocab.IMPRESSION, "findings": vocab.FINDING}
-        box = ContainerContentItem(
-            name=coded(vocab.QUALITATIVE_EVALUATIONS), relationship_type="CONTAINS"
-        )
-        language = passages[0].language
-        items = list(spoken(language) if language != ENGLISH else ())
-        for passage in passages:
-            item = TextContentItem(
-                name=coded(sections.get(passage.section, vocab.COMMENT)),
-                value=told(passage),
-                relationship_type="CONTAINS",
-            )
-            if passage.language != language:
-                item.ContentSequence = ContentSequence(spoken(passage.language))
-            items.append(item)
-        box.ContentSequence = ContentSequence(items)
-        return [box]
+        return [words(passages)] if passages else []
 
     def _tracking(self, id: str) -> Any:
         from highdicom.sr import TrackingIdentifier

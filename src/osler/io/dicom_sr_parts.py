@@ -1,10 +1,12 @@
 """Small parts of a structured report: chances, doubts, remarks, and who said so."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from osler.io import identity
 from osler.io.dicom_seg import coded
-from osler.record import Case, Code, Label, Measurement, Source, vocab
+from osler.io.html_advice import told
+from osler.record import Case, Code, Label, Measurement, Passage, Source, vocab
 
 UNITS = Code("246514001", "SCT", "Units")
 """What a missing number would be in. A NUM item has no place for a unit without a value (PS3.3
@@ -12,6 +14,7 @@ C.18.1), and highdicom reads no report with such an item: it stands under the wo
 
 ENGLISH = "en"
 """The language of a report's codes, and of its words where they do not say another."""
+_SECTIONS = {"impression": vocab.IMPRESSION, "findings": vocab.FINDING}
 _LANGUAGES = {ENGLISH: "English", "zh": "Chinese"}
 
 
@@ -68,6 +71,28 @@ def spoken(language: str) -> Any:
 
     meaning = _LANGUAGES.get(language, language)
     return LanguageOfContentItemAndDescendants(CodedConcept(language, "RFC5646", meaning))
+
+
+def words(passages: Sequence[Passage]) -> Any:
+    """Sentences as the qualitative evaluations of a report, in the language that each is in."""
+    from highdicom.sr import ContainerContentItem, ContentSequence, TextContentItem
+
+    box = ContainerContentItem(
+        name=coded(vocab.QUALITATIVE_EVALUATIONS), relationship_type="CONTAINS"
+    )
+    language = passages[0].language
+    items = list(spoken(language) if language != ENGLISH else ())
+    for passage in passages:
+        item = TextContentItem(
+            name=coded(_SECTIONS.get(passage.section, vocab.COMMENT)),
+            value=told(passage),
+            relationship_type="CONTAINS",
+        )
+        if passage.language != language:
+            item.ContentSequence = ContentSequence(spoken(passage.language))
+        items.append(item)
+    box.ContentSequence = ContentSequence(items)
+    return box
 
 
 def algorithm(source: Source) -> Any:
