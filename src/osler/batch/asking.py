@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from osler.batch import interrupt, lock
+from osler.batch.collecting import Batch, collect, make_folder, one_by_one
 from osler.batch.job import Outcome
 from osler.batch.one import is_disk_full, sentence
 from osler.batch.predictions import TABLE, write_table
 from osler.batch.prompting import Prompts, add, check, kind_of
 from osler.batch.registered import write_registered
-from osler.batch.run import Batch, make_folder
 from osler.errors import BundleError, InputError, OslerError, RecipeError
 
 if TYPE_CHECKING:
@@ -200,22 +200,14 @@ def each(
     with lock.hold(out), interrupt.listen(stopping) as stop:
         if started:
             started(len(todo))
-        batch = Batch()
-        try:
-            for one in todo:
-                outcome = _one(one, answered, out, dicom=dicom, fhir=fhir, trace=trace)
-                batch.outcomes.append(outcome)
-                if told:
-                    told(outcome)
-                if outcome.disk_full:
-                    batch.error = f"no space is left for '{out}'; the run ended early"
-                if stop or outcome.disk_full:
-                    break
-        except KeyboardInterrupt:
-            pass
-        stop.settle()
-        batch.signal = stop.signal
-        batch.left = len(todo) - len(batch.outcomes)
+        batch = collect(
+            one_by_one(
+                todo,
+                lambda one: _one(one, answered, out, dicom=dicom, fhir=fhir, trace=trace),
+                stop,
+            ),
+            out, total=len(todo), stop=stop, told=told,
+        )  # fmt: skip
         rows = [one.row for one in batch.outcomes if one.row]
         if rows:
             batch.summary = write_table(rows, out / TABLE)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from osler.batch import interrupt, lock, pool
-from osler.batch.run import make_folder
+from osler.batch.collecting import make_folder
 from osler.errors import InputError, OutputError
 from osler.io.deidentification.key import Key
 from osler.io.deidentification.one import Copied, Setting, copy

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from osler.batch import evaluation_figures as tables
 from osler.batch import interrupt, lock
+from osler.batch.collecting import make_folder
 from osler.batch.evaluation_comparing import comparisons
 from osler.batch.evaluation_rows import (
     RESULT,
@@ -22,7 +23,6 @@ from osler.batch.evaluation_rows import (
     settings_of,
 )
 from osler.batch.predictions import whole
-from osler.batch.run import make_folder
 from osler.bundles import Bundle, load
 from osler.bundles.answering import task_of
 from osler.data.cohort import Cohort, Row, data_folder, read_cohort

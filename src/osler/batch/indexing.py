@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from osler.batch import interrupt, lock
 from osler.batch.asking import openings
+from osler.batch.collecting import Batch, make_folder
 from osler.batch.job import Outcome
 from osler.batch.one import is_disk_full, sentence
 from osler.batch.retrieval_encoders import encoder_of, open_encoder, same
-from osler.batch.run import Batch, make_folder
 from osler.errors import InputError, OslerError, RecipeError
 from osler.language.encoder import Encoder
 from osler.language.index import Entry, Index

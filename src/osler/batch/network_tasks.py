@@ -14,9 +14,9 @@ import numpy as np
 
 from osler.batch import asking
 from osler.batch.asking import Opening
+from osler.batch.collecting import Batch
 from osler.batch.nnunet_plans import Plans, plans_beside
 from osler.batch.predictions import FEATURES, write_features
-from osler.batch.run import Batch
 from osler.errors import InputError, RecipeError
 from osler.models.card import Card
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from osler.batch import interrupt, lock, plan
+from osler.batch.collecting import Batch, collect, make_folder, one_by_one
 from osler.batch.job import Outcome
 from osler.batch.one import is_disk_full, sentence
 from osler.batch.predictions import TABLE, stems, write_table
-from osler.batch.run import Batch, make_folder
 from osler.errors import InputError, RecipeError
 
 if TYPE_CHECKING:
@@ -86,19 +86,14 @@ def run(
             f"'{name}' is told in words what to do: --prompt 'Summarise in one sentence: {{}}'"
         )
     make_folder(out)
-    batch, started, told = Batch(), watch.get("started"), watch.get("told")
+    started, trace = watch.get("started"), bool(watch.get("trace"))
     with engine, lock.hold(out), interrupt.listen(watch.get("stopping")) as stop:
         if started:
             started(len(paths))
-        for path, stem in stems(paths):
-            outcome = _one(path, stem, engine, ask, trace=bool(watch.get("trace")))
-            batch.outcomes.append(outcome)
-            if told:
-                told(outcome)
-            if stop:
-                break
-        stop.settle()
-        batch.signal, batch.left = stop.signal, len(paths) - len(batch.outcomes)
+        batch = collect(
+            one_by_one(stems(paths), lambda named: _one(*named, engine, ask, trace=trace), stop),
+            out, total=len(paths), stop=stop, told=watch.get("told"),
+        )  # fmt: skip
         rows = [dict(one.row) for one in batch.outcomes if one.row]
         if rows:
             batch.summary = write_table(rows, out / TABLE)

@@ -2,7 +2,6 @@
 
 import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.batch import interrupt, lock, network_tasks, network_words, plan
+from osler.batch.collecting import Batch, collect, make_folder
 from osler.batch.job import Outcome
 from osler.batch.network_questions import (
     Features,
@@ -23,7 +23,6 @@ from osler.batch.network_questions import (
 )
 from osler.batch.one import is_disk_full, sentence
 from osler.batch.predictions import stems
-from osler.batch.run import Batch, make_folder
 from osler.errors import InputError, RecipeError
 
 
@@ -125,25 +124,11 @@ def run(
     paths = plan.inputs(inputs, out)
     work = _work(net, ask, out)
     make_folder(out)
-    batch = Batch()
     with lock.hold(out), interrupt.listen(stopping) as stop:
         if started:
             started(len(paths))
-        try:
-            with closing(_outcomes(paths, work, ask.batch, trace=trace)) as outcomes:
-                for outcome in outcomes:
-                    batch.outcomes.append(outcome)
-                    if told:
-                        told(outcome)
-                    if outcome.disk_full:
-                        batch.error = f"no space is left for '{out}'; the run ended early"
-                    if stop or outcome.disk_full:
-                        break
-        except KeyboardInterrupt:
-            pass
-        stop.settle()
-        batch.signal = stop.signal
-        batch.left = len(paths) - len(batch.outcomes)
+        outcomes = _outcomes(paths, work, ask.batch, stop, trace=trace)
+        batch = collect(outcomes, out, total=len(paths), stop=stop, told=told)
         rows = [dict(o.row) for o in batch.outcomes if o.row]
         if rows:
             batch.summary = work.table(rows, out)
@@ -252,10 +237,14 @@ def _work(net: Any, ask: Ask, out: Path) -> Work:
     return wanted(_placed(net, ask), ask, out)
 
 
-def _outcomes(paths: Sequence[Path], work: Work, size: int, *, trace: bool) -> Generator[Outcome]:
-    """An outcome for each input; those of a batch come together."""
+def _outcomes(
+    paths: Sequence[Path], work: Work, size: int, stop: interrupt.Stop, *, trace: bool
+) -> Generator[Outcome]:
+    """An outcome for each input, until the user asks to stop; those of a batch come together."""
     waiting: list[Picture] = []
     for path, stem in stems(paths):
+        if stop:
+            return  # what waits was only read
         try:
             picture = Picture(path, stem, pixels(path))
             work.prepare(picture)

@@ -6,8 +6,8 @@ import os
 import secrets
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from osler.batch import interrupt, lock, plan
+from osler.batch.collecting import Batch, collect, make_folder, one_by_one
 from osler.batch.job import Outcome
 from osler.batch.one import is_disk_full, sentence
-from osler.batch.run import Batch, make_folder
 from osler.errors import MissingExtraError, OutputError
 
 if TYPE_CHECKING:
@@ -72,33 +72,14 @@ def run(
     with lock.hold(out), interrupt.listen(stopping) as stop:
         if started:
             started(len(paths))
-        batch = Batch()
         work = _Work(model, out, probabilities=probabilities, trace=trace)
-        try:
-            with closing(_outcomes(paths, work, stop)) as outcomes:
-                for outcome in outcomes:
-                    batch.outcomes.append(outcome)
-                    if told:
-                        told(outcome)
-                    if outcome.disk_full:
-                        batch.error = f"no space is left for '{out}'; the run ended early"
-                        break
-        except KeyboardInterrupt:
-            pass
-        stop.settle()
-        batch.signal = stop.signal
-        batch.left = len(paths) - len(batch.outcomes)
+        batch = collect(
+            one_by_one(stems(paths), work, stop), out, total=len(paths), stop=stop, told=told
+        )
         rows = [o.row for o in batch.outcomes if o.row]
         if rows:
             batch.summary = write_table(rows, out / TABLE)
     return batch
-
-
-def _outcomes(paths: Sequence[Path], work: "_Work", stop: interrupt.Stop) -> Generator[Outcome]:
-    for path, stem in stems(paths):
-        yield work(path, stem)
-        if stop:
-            return
 
 
 def stems(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
@@ -122,12 +103,13 @@ class _Work:
         self.probabilities = probabilities
         self.trace = trace
 
-    def __call__(self, path: Path, stem: str) -> Outcome:
+    def __call__(self, named: tuple[Path, str]) -> Outcome:
         from osler import io
         from osler.io.input_file import printable
         from osler.io.tables import safe
         from osler.retina.predict import predict
 
+        path, stem = named
         start = time.perf_counter()
         try:
             prediction = predict(self.bundle, io.load_file(path))

@@ -6,12 +6,11 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from osler.batch import drafting, interrupt, lock, plan, pool
+from osler.batch.collecting import Batch, collect, make_folder, one_by_one
 from osler.batch.job import Job, Options, Outcome
 from osler.batch.one import ReadOne, row_of, sentence
 from osler.errors import OslerError, OutputError
@@ -19,25 +18,6 @@ from osler.errors import OslerError, OutputError
 # a half-written case of `osler.io.write`, and the age in seconds at which nobody writes it any more
 _PART = re.compile(r"\..*\.[0-9a-f]{12}\.part", re.DOTALL)
 _ABANDONED = 3600
-
-
-@dataclass(slots=True)
-class Batch:
-    """What came of a run.
-
-    Attributes:
-        outcomes: of each case that was started, in the order of the inputs.
-        left: the number of inputs that were not started.
-        summary: the table of all cases in the folder; None where it could not be written.
-        signal: the number of the signal that ended the run early, or 0.
-        error: why the run ended early, or why the summary is missing; empty where neither is so.
-    """
-
-    outcomes: list[Outcome] = field(default_factory=list)
-    left: int = 0
-    summary: Path | None = None
-    signal: int = 0
-    error: str = ""
 
 
 def run(
@@ -82,23 +62,14 @@ def run(
         _sweep(out, before=begun - _ABANDONED)
         if started:
             started(len(paths))
-        batch = Batch()
         todo = plan.jobs(paths, out, options=options, current=versions(), force=force)
         work = ReadOne(out.absolute(), options, trace)
-        try:
-            with closing(_outcomes(todo, work, jobs, len(paths), stop)) as outcomes:
-                for outcome in outcomes:
-                    batch.outcomes.append(outcome)
-                    if told:
-                        told(outcome)
-                    if outcome.disk_full:
-                        batch.error = f"no space is left for '{out}'; the run ended early"
-                        break
-        except KeyboardInterrupt:
+        batch = collect(
+            _outcomes(todo, work, jobs, len(paths), stop), out,
+            total=len(paths), stop=stop, told=told,
+        )  # fmt: skip
+        if stop:
             _sweep(out, after=begun)
-        stop.settle()
-        batch.signal = stop.signal
-        batch.left = len(paths) - len(batch.outcomes)
         order = {path: i for i, path in enumerate(paths)}
         batch.outcomes.sort(key=lambda o: order[o.source])
         _summarise(batch, out)
@@ -120,10 +91,7 @@ def _outcomes(
     todo: Iterator[Job], work: ReadOne, jobs: int, total: int, stop: interrupt.Stop
 ) -> Generator[Outcome]:
     if jobs <= 1 or total <= 1:
-        for job in todo:
-            yield work(job)
-            if stop:
-                return
+        yield from one_by_one(todo, work, stop)
         return
     workers = min(jobs, total)
     yield from pool.each(todo, work, _died, workers=workers, threads=pool.share(workers), stop=stop)
@@ -137,22 +105,6 @@ def _died(job: Job, code: int | None) -> Outcome:
         "failed",
         error=f"the process that read it ended {why}, perhaps for want of memory; lower --jobs",
     )
-
-
-def make_folder(out: Path) -> None:
-    """Make the output folder where it is missing.
-
-    Raises:
-        OutputError: it cannot be made.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise OutputError(f"'{out}' is a file; name a folder with --out") from error
-    except OSError as error:
-        raise OutputError(
-            f"'{out}' cannot be made ({error.strerror}); choose another --out"
-        ) from error
 
 
 def _sweep(out: Path, *, before: float = math.inf, after: float = -math.inf) -> None:
