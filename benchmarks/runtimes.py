@@ -23,7 +23,8 @@ from osler import bundles, io, metrics
 from osler.bundles import Bundle, probability
 from osler.data.cohort import data_folder
 from osler.learn.eight_bit import eight_bits
-from osler.retina.predict import predict, rgb
+from osler.retina.predict import predict
+from osler.tasks.canvas import rgb
 from osler.tasks.canvas_masks import encode
 from osler.tasks.field import find_field
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from osler import io, models
 from osler.cli import app
 from osler.models.trying import tiny
-from osler.retina.predict import rgb
+from osler.tasks.canvas import rgb
 
 NAME = "retfound-vit-large"
 

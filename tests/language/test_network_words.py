@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from osler import io, models
 from osler.cli import app
-from osler.retina.predict import rgb
+from osler.tasks.canvas import rgb
 
 PICTURE = Path(__file__).parents[2] / "examples/idrid-073.jpg"
 

@@ -16,7 +16,8 @@ from stand_ins import (
 
 from osler.errors import BundleError, InputError
 from osler.record import Case, Image
-from osler.retina.predict import predict, rgb
+from osler.retina.predict import predict
+from osler.tasks.canvas import rgb
 from osler.tasks.field import find_field
 
 

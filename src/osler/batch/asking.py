@@ -2,7 +2,6 @@
 
 import glob
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from osler.batch import interrupt, lock
 from osler.batch.collecting import Batch, collect, make_folder, one_by_one
 from osler.batch.job import Outcome
-from osler.batch.one import is_disk_full, sentence
+from osler.batch.one import failed
 from osler.batch.predictions import TABLE, write_table
 from osler.batch.prompting import Prompts, add, check, kind_of
 from osler.batch.registered import write_registered
-from osler.errors import BundleError, InputError, OslerError, RecipeError
+from osler.errors import BundleError, InputError, RecipeError
 
 if TYPE_CHECKING:
     from osler.bundles import Bundle
@@ -309,16 +308,8 @@ def _one(
         row = {"input": safe(printable(one.source)), "case": safe(case.id), **cells(case, found)}
         return Outcome(one.source, one.name, "read", row=row, seconds=time.perf_counter() - start)
     except Exception as error:  # noqa: BLE001 - one bad case must not end the others
-        shown = not isinstance(error, OslerError) and trace
-        return Outcome(
-            one.source,
-            one.name,
-            "failed",
-            error=sentence(error),
-            trace="".join(traceback.format_exception(error)) if shown else "",
-            seconds=time.perf_counter() - start,
-            disk_full=is_disk_full(error),
-        )
+        seconds = time.perf_counter() - start
+        return failed(one.source, one.name, error, trace=trace, seconds=seconds)
 
 
 def cells(case: "Case", found: "Sequence[Finding]") -> dict[str, object]:

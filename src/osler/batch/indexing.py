@@ -3,7 +3,6 @@
 import hashlib
 import os
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from osler.batch import interrupt, lock
 from osler.batch.asking import openings
 from osler.batch.collecting import Batch, make_folder
 from osler.batch.job import Outcome
-from osler.batch.one import is_disk_full, sentence
+from osler.batch.one import failed
 from osler.batch.retrieval_encoders import encoder_of, open_encoder, same
 from osler.errors import InputError, OslerError, RecipeError
 from osler.language.encoder import Encoder
@@ -196,11 +195,7 @@ class _Work:
                 seconds=time.perf_counter() - start,
             )  # fmt: skip
         except Exception as error:  # noqa: BLE001 - one bad file must not end the others
-            outcome = Outcome(
-                case.source, case.name, "failed", error=sentence(error),
-                trace="".join(traceback.format_exception(error)) if self.trace else "",
-                disk_full=is_disk_full(error),
-            )  # fmt: skip
+            outcome = failed(case.source, case.name, error, trace=self.trace)
         self.batch.outcomes.append(outcome)
         if self.told:
             self.told(outcome)

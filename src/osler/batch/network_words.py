@@ -1,7 +1,6 @@
 """Networks that write: a caption of each picture, an answer about it, or a text about a text."""
 
 import time
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from osler.batch import interrupt, lock, plan
 from osler.batch.collecting import Batch, collect, make_folder, one_by_one
 from osler.batch.job import Outcome
-from osler.batch.one import is_disk_full, sentence
+from osler.batch.one import failed
 from osler.batch.predictions import TABLE, stems, write_table
 from osler.errors import InputError, RecipeError
 
@@ -141,11 +140,7 @@ def _one(path: Path, stem: str, engine: "FolderEngine", ask: "Ask", *, trace: bo
         row = {"input": safe(printable(path)), "text": safe(" ".join(said.split()))}
         return Outcome(path, stem, "read", row=row, seconds=time.perf_counter() - begun)
     except Exception as error:  # noqa: BLE001 - one bad file must not end the others
-        return Outcome(
-            path, stem, "failed", error=sentence(error),
-            trace="".join(traceback.format_exception(error)) if trace else "",
-            seconds=time.perf_counter() - begun, disk_full=is_disk_full(error),
-        )  # fmt: skip
+        return failed(path, stem, error, trace=trace, seconds=time.perf_counter() - begun)
 
 
 def _filled(prompt: str, text: str) -> str:

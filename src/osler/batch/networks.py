@@ -1,6 +1,5 @@
 """A published network on many inputs: features, scores, masks, texts."""
 
-import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,7 @@ from osler.batch.network_questions import (
     Work,
     ZeroShot,
 )
-from osler.batch.one import is_disk_full, sentence
+from osler.batch.one import failed
 from osler.batch.predictions import stems
 from osler.errors import InputError, RecipeError
 
@@ -249,7 +248,7 @@ def _outcomes(
             picture = Picture(path, stem, pixels(path))
             work.prepare(picture)
         except Exception as error:  # noqa: BLE001 - one bad file must not end the others
-            yield _failed(path, stem, error, trace=trace)
+            yield failed(path, stem, error, trace=trace)
             continue
         if waiting and (len(waiting) >= size or not _alike(waiting[0], picture)):
             yield from _answered(waiting, work, trace=trace)
@@ -279,29 +278,18 @@ def _answered(pictures: list[Picture], work: Work, *, trace: bool) -> Generator[
             for one in pictures:
                 yield from _answered([one], work, trace=trace)
             return
-        yield _failed(pictures[0].path, pictures[0].stem, error, trace=trace)
+        yield failed(pictures[0].path, pictures[0].stem, error, trace=trace)
         return
     for picture, row in zip(pictures, rows, strict=True):
         named = {"input": safe(printable(picture.path)), **row} if row else {}
         yield Outcome(picture.path, picture.stem, "read", row=named)
 
 
-def _failed(path: Path, stem: str, error: Exception, *, trace: bool) -> Outcome:
-    return Outcome(
-        path,
-        stem,
-        "failed",
-        error=sentence(error),
-        trace="".join(traceback.format_exception(error)) if trace else "",
-        disk_full=is_disk_full(error),
-    )
-
-
 def pixels(path: Path) -> NDArray[np.uint8]:
     """The one flat picture of a file, ``(3, H, W)`` of 8 bits."""
     from osler import io
     from osler.record import Image
-    from osler.retina.predict import rgb
+    from osler.tasks.canvas import rgb
 
     case = io.load_file(path)
     flat: list[Image] = [

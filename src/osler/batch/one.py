@@ -35,7 +35,8 @@ class ReadOne:
                 )
             return self._read(job, start)
         except Exception as error:  # noqa: BLE001 - one bad case must not end the others
-            return self._failed(job, error, time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            return failed(job.source, job.case_id, error, trace=self.trace, seconds=seconds)
 
     def _read(self, job: Job, start: float) -> Outcome:
         import osler
@@ -57,17 +58,6 @@ class ReadOne:
         seconds = time.perf_counter() - start
         return Outcome(
             job.source, job.case_id, "read", row=summary_row(case), seconds=seconds, draft=draft
-        )
-
-    def _failed(self, job: Job, error: Exception, seconds: float) -> Outcome:
-        return Outcome(
-            job.source,
-            job.case_id,
-            "failed",
-            error=sentence(error),
-            trace="".join(traceback.format_exception(error)) if self.trace else "",
-            seconds=seconds,
-            disk_full=is_disk_full(error),
         )
 
 
@@ -94,7 +84,30 @@ def sentence(error: BaseException) -> str:
     return f"unexpected {type(error).__name__}{where}; run again with --debug to see the trace"
 
 
-def is_disk_full(error: BaseException | None) -> bool:
+def failed(
+    source: Path, name: str, error: Exception, *, trace: bool, seconds: float = 0.0
+) -> Outcome:
+    """What is said of a case that could not be done; one bad file does not end the others.
+
+    Args:
+        source: the input file, as the user named it.
+        name: of the case.
+        error: why.
+        trace: keep where the error came from.
+        seconds: how long it took.
+    """
+    return Outcome(
+        source,
+        name,
+        "failed",
+        error=sentence(error),
+        trace="".join(traceback.format_exception(error)) if trace else "",
+        seconds=seconds,
+        disk_full=_is_disk_full(error),
+    )
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
     """Whether an error comes of a disk or quota without space."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -5,7 +5,6 @@ import io
 import os
 import secrets
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from osler.batch import interrupt, lock, plan
 from osler.batch.collecting import Batch, collect, make_folder, one_by_one
 from osler.batch.job import Outcome
-from osler.batch.one import is_disk_full, sentence
+from osler.batch.one import failed
 from osler.errors import MissingExtraError, OutputError
 
 if TYPE_CHECKING:
@@ -120,15 +119,7 @@ class _Work:
                 row = {"input": safe(printable(path)), **cells(prediction)}
             return Outcome(path, stem, "read", row=row, seconds=time.perf_counter() - start)
         except Exception as error:  # noqa: BLE001 - one bad file must not end the others
-            return Outcome(
-                path,
-                stem,
-                "failed",
-                error=sentence(error),
-                trace="".join(traceback.format_exception(error)) if self.trace else "",
-                seconds=time.perf_counter() - start,
-                disk_full=is_disk_full(error),
-            )
+            return failed(path, stem, error, trace=self.trace, seconds=time.perf_counter() - start)
 
 
 def cells(prediction: "Prediction") -> dict[str, object]:

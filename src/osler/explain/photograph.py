@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from osler import bundles
 from osler.bundles import Bundle, probability
 from osler.bundles.card import Output
-from osler.errors import InputError, RecipeError
+from osler.errors import RecipeError
 from osler.explain.absent import absent
 from osler.explain.occlusion import Score
 from osler.explain.redrawn import Redrawn
 from osler.explain.subject import Subject, chosen, curves_for, windows_for
-from osler.record import Case, Image, Source
+from osler.record import Case, Source
 from osler.tasks import canvas_masks
-from osler.tasks.canvas import Canvas, undraw
+from osler.tasks.canvas import Canvas, rgb, undraw
 from osler.tasks.field import find_field
 
 Run = Callable[[Mapping[str, NDArray[np.float32]]], dict[str, NDArray[Any]]]
@@ -42,7 +42,7 @@ def on_photograph(bundle: Bundle, case: Case, *, label: str | None = None) -> Su
         RecipeError: the bundle has no such label.
         InputError: the case has no photograph.
     """
-    pixels = _rgb(case.image("photo"))
+    pixels = rgb(case.image("photo"))
     inputs, changed, canvas = _inputs(bundle, pixels)
     image = inputs[changed][0]
     said = bundle.run(inputs)
@@ -240,17 +240,3 @@ def _home(heat: NDArray[np.float32], canvas: Canvas) -> NDArray[np.float32]:
         drawn = Pillow.fromarray(np.ascontiguousarray(heat, np.float32))
         heat = np.asarray(drawn.resize(canvas.size[::-1], Pillow.Resampling.BILINEAR))
     return np.asarray(undraw(np.asarray(heat, np.float32)[None], canvas)[0])
-
-
-def _rgb(image: Image) -> NDArray[np.uint8]:
-    """As the bundles of the retina take it, ``(3, H, W)`` in 8 bit (`osler.retina.predict.rgb`)."""
-    array = image.array
-    if array.ndim != 3 or array.shape[0] not in (1, 3):
-        raise InputError(
-            f"image '{image.name}' has shape {array.shape}; a photograph is (1, H, W) or (3, H, W)"
-        )
-    if array.dtype != np.uint8:
-        low, high = np.percentile(array[:, ::4, ::4], [0.1, 99.9])
-        scaled = (array.astype(np.float32) - low) * (255 / max(float(high - low), 1e-6))
-        array = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
-    return np.repeat(array, 3, axis=0) if array.shape[0] == 1 else array

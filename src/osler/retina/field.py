@@ -2,7 +2,7 @@
 
 from osler import __version__
 from osler.record import Case, Mask, Measurement, Source, vocab
-from osler.retina.predict import rgb
+from osler.tasks.canvas import rgb
 from osler.tasks.field import Field, find_field
 
 SOURCE = Source("algorithm", "osler.tasks.field", __version__)

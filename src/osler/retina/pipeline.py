@@ -11,7 +11,8 @@ from osler.errors import InputError
 from osler.record import Case, Event, Image
 from osler.retina import anatomy, field, grade, lesions, quality, vessels
 from osler.retina.plausible import doubts, is_grey, needs_anatomy
-from osler.retina.predict import Prediction, predict, rgb
+from osler.retina.predict import Prediction, predict
+from osler.tasks.canvas import rgb
 from osler.tasks.field import Field
 
 ITEM = "photo"

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from osler import bundles
 from osler.bundles import Bundle, probability
-from osler.errors import BundleError, InputError
-from osler.record import Case, Image
+from osler.errors import BundleError
+from osler.record import Case
 from osler.retina.segments import settle
 from osler.tasks import canvas_masks
-from osler.tasks.canvas import Canvas
+from osler.tasks.canvas import Canvas, rgb
 from osler.tasks.field import Field, find_field
 
 _BACKGROUND = "background"
@@ -168,24 +168,3 @@ def half(values: NDArray[np.float32]) -> NDArray[np.float16]:
     is mostly next to nothing.
     """
     return np.where(values < np.finfo(np.float16).tiny, np.float32(0), values).astype(np.float16)
-
-
-def rgb(image: Image) -> NDArray[np.uint8]:
-    """An image as the networks take it: ``(3, H, W)``, 8 bit.
-
-    Grey is repeated. More than 8 bits are scaled so that all but the brightest and darkest
-    thousandth of the pixels fit.
-
-    Raises:
-        InputError: the image is a volume, or has neither one nor three channels.
-    """
-    array = image.array
-    if array.ndim != 3 or array.shape[0] not in (1, 3):
-        raise InputError(
-            f"image '{image.name}' has shape {array.shape}; a photograph is (1, H, W) or (3, H, W)"
-        )
-    if array.dtype != np.uint8:
-        low, high = np.percentile(array[:, ::4, ::4], [0.1, 99.9])
-        scaled = (array.astype(np.float32) - low) * (255 / max(float(high - low), 1e-6))
-        array = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
-    return np.repeat(array, 3, axis=0) if array.shape[0] == 1 else array

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from osler.errors import InputError
+from osler.record import Image
 from osler.tasks.field import Field
 
 _MULTIPLE = 32  # networks halve the canvas up to five times
@@ -156,3 +158,24 @@ def undraw_thin(values: NDArray[np.float32], canvas: Canvas) -> NDArray[np.float
 def _first_centres(fine: int, coarse: int) -> NDArray[np.intp]:
     """For each of ``coarse`` equal intervals the first of ``fine`` centres that lies in it."""
     return np.asarray(np.ceil(np.arange(coarse) * (fine / coarse) - 0.5), np.intp)
+
+
+def rgb(image: Image) -> NDArray[np.uint8]:
+    """An image as the networks take it: ``(3, H, W)``, 8 bit.
+
+    Grey is repeated. More than 8 bits are scaled so that all but the brightest and darkest
+    thousandth of the pixels fit.
+
+    Raises:
+        InputError: the image is a volume, or has neither one nor three channels.
+    """
+    array = image.array
+    if array.ndim != 3 or array.shape[0] not in (1, 3):
+        raise InputError(
+            f"image '{image.name}' has shape {array.shape}; a photograph is (1, H, W) or (3, H, W)"
+        )
+    if array.dtype != np.uint8:
+        low, high = np.percentile(array[:, ::4, ::4], [0.1, 99.9])
+        scaled = (array.astype(np.float32) - low) * (255 / max(float(high - low), 1e-6))
+        array = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return np.repeat(array, 3, axis=0) if array.shape[0] == 1 else array

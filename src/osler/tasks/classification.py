@@ -1,7 +1,6 @@
 """Classification: which of several classes, which labels of many, or how far on a scale."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -13,32 +12,24 @@ from osler.record import Case, Finding, Label, Source
 from osler.tasks import classification_figures
 from osler.tasks.case_input import (
     CaseInput,
-    default_network,
     encode_input,
-    example_input,
-    input_specs,
     item_of,
-    moved_images,
-    network_inputs,
     planned_input,
-    run_input,
     table_row,
 )
+from osler.tasks.case_task import CaseTask
 from osler.tasks.fusion_contributions import contributions
-from osler.tasks.fusion_sentences import open_texts, text_files
 from osler.tasks.image_input import ImageInput
 from osler.tasks.labels import identifier, label_of, nearest, needed_label
 from osler.tasks.prediction_set import prediction_set
 from osler.tasks.task import (
     Arrays,
     Figure,
-    InputSpec,
     OutputSpec,
     Predict,
     Row,
     Sample,
     Settings,
-    Task,
     sigmoid,
     softmax,
 )
@@ -97,7 +88,7 @@ class ClassificationSettings(CaseInput):
         return self
 
 
-class Classification(Task):
+class Classification(CaseTask):
     """See `ClassificationSettings`."""
 
     name: ClassVar[str] = "classification"
@@ -105,12 +96,6 @@ class Classification(Task):
     Settings: ClassVar[type[Settings]] = ClassificationSettings
 
     settings: ClassificationSettings
-
-    def __init__(
-        self, settings: Any, *, calibration: Mapping[str, Mapping[str, Any]] | None = None
-    ) -> None:
-        super().__init__(settings, calibration=calibration)
-        self.images, self.apart = moved_images(self.settings), self.settings.inputs is not None
 
     def planned(self, samples: Callable[[], Iterable[Case]]) -> Self:
         """Fill in the labels and how often each is taught."""
@@ -151,9 +136,6 @@ class Classification(Task):
             ]
         return type(self)(said.model_copy(update={"labels": labels, "counts": counts, **found_too}))
 
-    def inputs(self) -> tuple[InputSpec, ...]:
-        return input_specs(self.settings)
-
     def outputs(self) -> tuple[OutputSpec, ...]:
         said = self.settings
         if said.kind == "multi-label":
@@ -164,18 +146,6 @@ class Classification(Task):
                 ),
             )  # fmt: skip
         return (OutputSpec(_OUTPUT, "softmax", tuple(said.labels), "a score a class"),)
-
-    def network(self) -> tuple[str, Mapping[str, Any]]:
-        return default_network(self.settings)
-
-    def wanted(self) -> Mapping[str, Any]:
-        return network_inputs(self.settings, self.outputs()) or super().wanted()
-
-    def more_files(self, net: Any, folder: Path) -> Mapping[str, bytes]:
-        return text_files(self.settings.inputs)
-
-    def opened(self, bundle: Any) -> None:
-        open_texts(self.settings.inputs, bundle)
 
     def encode(self, case: Case, *, truth: bool = False) -> Sample:
         inputs = encode_input(case, self.settings)
@@ -204,12 +174,6 @@ class Classification(Task):
                 "settings.labels names more)"
             )
         return {"class": np.array(labels.index(value), np.int64)}, value
-
-    def example(self, sample: Sample, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
-        return example_input(sample.inputs, self.settings, rng), sample.targets
-
-    def run(self, predict: Predict, sample: Sample) -> Arrays:
-        return run_input(predict, sample, self.settings)
 
     def _counts(self) -> list[int]:
         return self.settings.counts or [0] * len(self.settings.labels)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -15,19 +14,13 @@ from osler.errors import InputError, RecipeError
 from osler.record import Case, Finding, Risk, Source
 from osler.tasks.case_input import (
     CaseInput,
-    default_network,
     encode_input,
-    example_input,
-    input_specs,
     item_of,
-    moved_images,
-    network_inputs,
     planned_input,
-    run_input,
     table_row,
 )
+from osler.tasks.case_task import CaseTask
 from osler.tasks.fusion_contributions import contributions
-from osler.tasks.fusion_sentences import open_texts, text_files
 from osler.tasks.labels import identifier, needed_label
 from osler.tasks.survival_figures import Asked, survival_figures
 from osler.tasks.survival_intervals import (
@@ -51,13 +44,11 @@ from osler.tasks.survival_models import (
 from osler.tasks.task import (
     Arrays,
     Figure,
-    InputSpec,
     OutputSpec,
     Predict,
     Row,
     Sample,
     Settings,
-    Task,
 )
 
 _OUTPUT = "scores"
@@ -132,7 +123,7 @@ class SurvivalSettings(CaseInput):
         return self
 
 
-class Survival(Task):
+class Survival(CaseTask):
     """See `SurvivalSettings`."""
 
     name: ClassVar[str] = "survival"
@@ -140,12 +131,6 @@ class Survival(Task):
     Settings: ClassVar[type[Settings]] = SurvivalSettings
 
     settings: SurvivalSettings
-
-    def __init__(
-        self, settings: Any, *, calibration: Mapping[str, Mapping[str, Any]] | None = None
-    ) -> None:
-        super().__init__(settings, calibration=calibration)
-        self.images, self.apart = moved_images(self.settings), self.settings.inputs is not None
 
     def planned(self, samples: Callable[[], Iterable[Case]]) -> Self:
         """Fill in scales, intervals, horizons and the grid, from the teaching cases alone."""
@@ -173,9 +158,6 @@ class Survival(Task):
                 raise RecipeError(f"the events' times do not tell settings.{name}; set it")
         return type(self)(said.model_copy(update=found))
 
-    def inputs(self) -> tuple[InputSpec, ...]:
-        return input_specs(self.settings)
-
     def outputs(self) -> tuple[OutputSpec, ...]:
         said = self.settings
         if said.model == "cox":
@@ -188,18 +170,6 @@ class Survival(Task):
         )
         what = "log odds of each cause in an interval against staying"
         return (OutputSpec(_OUTPUT, "none", labels, what),)
-
-    def network(self) -> tuple[str, Mapping[str, Any]]:
-        return default_network(self.settings)
-
-    def wanted(self) -> Mapping[str, Any]:
-        return network_inputs(self.settings, self.outputs()) or super().wanted()
-
-    def more_files(self, net: Any, folder: Path) -> Mapping[str, bytes]:
-        return text_files(self.settings.inputs)
-
-    def opened(self, bundle: Any) -> None:
-        open_texts(self.settings.inputs, bundle)
 
     def encode(self, case: Case, *, truth: bool = False) -> Sample:
         sample = Sample(
@@ -242,12 +212,6 @@ class Survival(Task):
             f"case '{case.id}': '{said.event}' is '{word}'; it is one of "
             f"{', '.join(said.causes)}, or 0 where the case was censored"
         )
-
-    def example(self, sample: Sample, rng: np.random.Generator) -> tuple[Arrays, Arrays]:
-        return example_input(sample.inputs, self.settings, rng), sample.targets
-
-    def run(self, predict: Predict, sample: Sample) -> Arrays:
-        return run_input(predict, sample, self.settings)
 
     def criterion(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> Any:
         from osler.tasks.survival_losses import cox_loss, interval_loss

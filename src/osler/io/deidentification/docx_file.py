@@ -11,9 +11,7 @@ import posixpath
 import re
 import tempfile
 import zipfile
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
 from xml.dom.minidom import Element
@@ -22,6 +20,7 @@ from osler.errors import InputError, OslerError, TooLargeError, UnreadableError,
 from osler.io.deidentification import docx_words
 from osler.io.deidentification.free_text import Scrubber, second_look
 from osler.io.deidentification.known import Known
+from osler.io.deidentification.office_package import EMPTY_CORE, Package
 from osler.io.deidentification.options import Options
 from osler.io.input_file import InputFile, opened
 from osler.io.office_zip import archive, kind_of, part
@@ -80,10 +79,6 @@ _NOT_CLEANED: Final = frozenset(
         "frame",
     ]
 )
-EMPTY_CORE: Final = (
-    '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n<cp:coreProperties xmlns:cp='
-    '"http://schemas.openxmlformats.org/package/2006/metadata/core-properties"/>'
-)
 _PICTURES: Final = {
     b"\xff\xd8\xff": ".jpeg",
     b"\x89PNG": ".png",
@@ -96,32 +91,6 @@ _MEDIA: Final = {
 }
 
 
-@dataclass(slots=True)
-class Document:
-    """A document that can go out.
-
-    Attributes:
-        parts: name to content.
-        counts: what was done to what, how often.
-        notes: what a person should know.
-    """
-
-    parts: dict[str, bytes] = field(default_factory=dict)
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
-
-    def write(self, path: Path) -> None:
-        """Write the archive."""
-        write_parts(self.parts, path)
-
-
-def write_parts(parts: dict[str, bytes], path: Path) -> None:
-    """Write an archive whose members have no dates."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
-        for name, data in parts.items():
-            target.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
-
-
 def accepts(file: InputFile) -> bool:
     """Whether an archive is a Word document."""
     try:
@@ -131,7 +100,7 @@ def accepts(file: InputFile) -> bool:
         return False
 
 
-def clean(file: InputFile, options: Options, scrubber: Scrubber) -> Document:
+def clean(file: InputFile, options: Options, scrubber: Scrubber) -> Package:
     """The document without people.
 
     Raises:
@@ -172,7 +141,7 @@ class _Cleaner:
         self._names = set(source.namelist())
         self._pictures: dict[str, str] = {}
         self._blanked = 0
-        self.document = Document()
+        self.document = Package()
 
     def reach(self, owner: str, place: str) -> None:
         """Clean the relationships of a part, and the parts that they lead to."""

@@ -7,9 +7,7 @@ were stored with them; pictures, charts, comments, macros, forms and properties 
 import io
 import re
 import zipfile
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from itertools import zip_longest
 from pathlib import Path
@@ -18,9 +16,9 @@ from typing import Any, Final, cast
 from osler.errors import InputError, MissingExtraError, TooLargeError, UnsupportedError
 from osler.io.deidentification import columns
 from osler.io.deidentification.cells import Cells
-from osler.io.deidentification.docx_file import EMPTY_CORE, write_parts
 from osler.io.deidentification.free_text import Scrubber
 from osler.io.deidentification.known import Known
+from osler.io.deidentification.office_package import EMPTY_CORE, Package
 from osler.io.deidentification.options import Options
 from osler.io.deidentification.table_file import Table, left_in
 from osler.io.input_file import InputFile, opened
@@ -39,25 +37,6 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 Rows = list[list[Any]]
 
 
-@dataclass(slots=True)
-class Workbook:
-    """A workbook that can go out.
-
-    Attributes:
-        parts: name to content.
-        counts: what was done to what, how often.
-        notes: what a person should know.
-    """
-
-    parts: dict[str, bytes] = field(default_factory=dict)
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
-
-    def write(self, path: Path) -> None:
-        """Write the archive; its members have no dates."""
-        write_parts(self.parts, path)
-
-
 def accepts(file: InputFile) -> bool:
     """Whether an archive is an Excel workbook."""
     try:
@@ -67,7 +46,7 @@ def accepts(file: InputFile) -> bool:
         return False
 
 
-def clean(file: InputFile, cells: Cells) -> Workbook:
+def clean(file: InputFile, cells: Cells) -> Package:
     """The workbook without people.
 
     Raises:
@@ -94,7 +73,7 @@ def clean(file: InputFile, cells: Cells) -> Workbook:
         )
     with archive(file) as source:
         left_out = sum(not _PARTS.fullmatch(name) for name in source.namelist())
-    book = Workbook(_written(cleaned), table.counts)
+    book = Package(_written(cleaned), table.counts)
     book.notes.append("the workbook was written anew: only values are in it, no forms or formulas")
     if left_out:
         book.notes.append(f"{counted(left_out, 'part')} besides the sheets left out")
