@@ -40,6 +40,13 @@ def fit(
             help="Train so often, each time with the cases too that the run before it chose.",
         ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Open all cases, time a few steps, say what would be done; keep nothing.",
+        ),
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Train a bundle by a recipe. Needs the extra "train".
@@ -59,6 +66,13 @@ def fit(
             raise RecipeError("--ensemble is the mean of what --folds trains; give both")
         if rounds is not None and folds:
             raise RecipeError("--rounds trains on one division of the cases; leave out --folds")
+        if dry_run:
+            if resume or folds or rounds is not None or out is not None:
+                raise RecipeError("--dry-run writes nothing: leave out the other options")
+            from osler.learn import rehearse
+
+            console.print_rehearsal(rehearse(recipe))
+            return
         if rounds is not None:
             from osler.learn import learn_in_rounds
 

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from osler.terminal import one_line
+from osler.terminal import counted, one_line
 
 if TYPE_CHECKING:
     from osler.batch import Batch, Outcome
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from osler.bundles.card import Output
     from osler.learn.cross_validation import CrossValidated
     from osler.learn.fitting import Run
+    from osler.learn.rehearsal import Rehearsal
     from osler.learn.rounds import Round
 
 _DASH = "–"
@@ -209,6 +210,27 @@ def print_run(run: "Run") -> None:
         typer.echo(f"adapter: {run.bundle}")
     else:
         _print_bundle(str(run.bundle))
+
+
+def print_rehearsal(tried: "Rehearsal") -> None:
+    """What a recipe would do, and how long its steps would take here."""
+    for name, (cases, patients) in tried.parts.items():
+        typer.echo(f"{name}: {counted(cases, 'case')} of {counted(patients, 'patient')}")
+    if len(tried.groups) > 1:
+        each = ", ".join(f"{name} {count}" for name, count in tried.groups.items())
+        typer.echo(f"of those that teach: {each}")
+    typer.echo(f"network: {tried.network}, {tried.parameters:,} numbers that learn")
+    for name, shape in tried.inputs.items():
+        typer.echo(f"input: {name}, {tried.batch} x {' x '.join(map(str, shape)) or '1'}")
+    whole = tried.steps * tried.seconds
+    shown = f"{whole / 60:.0f} minutes" if whole >= 120 else f"{whole:.0f} seconds"
+    typer.echo(
+        f"time: {tried.seconds:.3g} s a step on {tried.device}, so {tried.steps:,} steps take "
+        f"about {shown}, and validation comes on top"
+    )
+    if tried.strategies:
+        typer.echo(f"not tried: what {', '.join(tried.strategies)} does beside such steps")
+    typer.echo("nothing was kept")
 
 
 def print_folds(done: "CrossValidated[Run, Any]", *, ensemble: bool) -> None:

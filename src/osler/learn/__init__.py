@@ -6,14 +6,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from osler.learn.cross_fitting import cross_fit
     from osler.learn.fitting import Run, fit
+    from osler.learn.rehearsal import Rehearsal, rehearse
     from osler.learn.rounds import Round, learn_in_rounds
     from osler.learn.tuning import Tuned, tune
 
-__all__ = ("Round", "Run", "Tuned", "cross_fit", "fit", "learn_in_rounds", "tune")
+__all__ = (
+    "Rehearsal", "Round", "Run", "Tuned", "cross_fit", "fit", "learn_in_rounds", "rehearse", "tune",
+)  # fmt: skip
 
 _HOMES = {
     "Run": "fitting", "fit": "fitting", "Tuned": "tuning", "tune": "tuning",
-    "cross_fit": "cross_fitting", "Round": "rounds", "learn_in_rounds": "rounds",
+    "cross_fit": "cross_fitting",
+    "Rehearsal": "rehearsal", "rehearse": "rehearsal",
+    "Round": "rounds", "learn_in_rounds": "rounds",
 }  # fmt: skip
 
 

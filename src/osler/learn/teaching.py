@@ -284,7 +284,8 @@ def _each(
             try:
                 made = future.result()
             except InputError as error:
-                faults.append(f"{row.where or row.case_id}: {error}")
+                place, said = f"{row.where or row.case_id}: ", str(error)
+                faults.append(said if place in said else place + said)
                 continue
             yield made
 

@@ -166,7 +166,7 @@ def taught(
         return net
 
     net = another(recipe.network, recipe.learner.seed)
-    base = _loss(net, recipe, task, cases.teach)
+    base = loss_of(net, recipe, task, cases.teach)
     each += (
         (
             way,
@@ -175,7 +175,7 @@ def taught(
                 variables=cases.variables, path=path, another=another, everyone=each,
                 build=lambda seed: another(recipe.network, seed),
                 judge=lambda net: judged(net, task, cases.tune),
-                task_loss=lambda samples: _loss(None, recipe, task, samples),
+                task_loss=lambda samples: loss_of(None, recipe, task, samples),
                 task_batches=lambda samples, choose: _batches(recipe, task, samples, choose),
             ),
         )
@@ -251,9 +251,8 @@ def _refuse_processes(ways: Sequence[Strategy]) -> None:
             raise RecipeError(f"'{way.name}' runs in one process: {why}; start it without torchrun")
 
 
-def _loss(
-    net: nn.Module | None, recipe: Recipe, task: Task, samples: Sequence[Sample]
-) -> Callable[[nn.Module, int, torch.device], Tensor]:
+def loss_of(net: nn.Module | None, recipe: Recipe, task: Task, samples: Sequence[Sample]) -> Loss:
+    """The task's loss on batches of these samples; a network is looked at on the first of them."""
     batches = _batches(recipe, task, samples, None, net=net)
 
     def loss(net: nn.Module, number: int, device: torch.device) -> Tensor:

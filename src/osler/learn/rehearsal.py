@@ -1,0 +1,140 @@
+"""``osler fit --dry-run``: all that comes before the first step, and a few steps that are timed.
+
+Nothing is kept: a recipe, its cohort and its network are tried as they are trained, so that what
+would end the run after an hour of opening files, or at the first batch, ends it in minutes, and the
+time that the steps will take is known before they are taken.
+"""
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from osler.errors import RecipeError
+from osler.learn.advice import advising
+from osler.learn.cases import cases_of
+from osler.learn.distributed import join
+from osler.learn.loop import train
+from osler.learn.networks import build
+from osler.learn.recipe import FUNDUS, check_recipe, read_yaml
+from osler.learn.strategies.catalogue import strategies_of
+from osler.learn.teaching import cohort_of
+from osler.learn.training import loss_of
+
+if TYPE_CHECKING:
+    from osler.learn.strategies.strategy import Strategy
+    from osler.tasks.task import Task
+
+STEPS = 4  # the first warms up and is not counted
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What a recipe would do.
+
+    Attributes:
+        name: the recipe's name.
+        parts: cases and patients of each part: ``teach``, ``unlabelled``, ``tune``, ``test``.
+        groups: cases that teach by the label they are balanced by, where the task has such.
+        network: its name.
+        parameters: numbers that it learns.
+        inputs: name to shape of what one sample gives the network, in training.
+        device: where it would be trained.
+        batch: samples of a step.
+        steps: that the recipe asks for.
+        seconds: of a step, the median of those tried.
+        strategies: of the recipe; what they do beside such steps is not in the time.
+    """
+
+    name: str
+    parts: Mapping[str, tuple[int, int]]
+    groups: Mapping[str, int]
+    network: str
+    parameters: int
+    inputs: Mapping[str, tuple[int, ...]]
+    device: str
+    batch: int
+    steps: int
+    seconds: float
+    strategies: tuple[str, ...]
+
+
+def rehearse(
+    recipe: Path | str | Mapping[str, Any],
+    *,
+    tasks: "Sequence[type[Task]]" = (),
+    strategies: "Sequence[type[Strategy]]" = (),
+) -> Rehearsal:
+    """Try what `osler.learn.fitting.fit` would do, as far as its first steps, and keep nothing.
+
+    Every case is opened and encoded, those that test too; the network is built, shown a batch and
+    trained for four steps with the recipe's loss. What strategies do before, after and in place of
+    such steps is left out, and so are validation, calibration and export.
+
+    Args:
+        recipe: the recipe's file, or its keys; paths in those are relative to the current folder.
+        tasks: tasks of one's own, beside those of Osler.
+        strategies: strategies of one's own, likewise.
+
+    Raises:
+        RecipeError: the recipe or its cohort is wrong, the steps cannot be taken, or the task is
+            trained in another way.
+    """
+    path = Path("recipe.yaml") if isinstance(recipe, Mapping) else Path(recipe)
+    content = dict(recipe) if isinstance(recipe, Mapping) else read_yaml(path)
+    if content.get("task") in (*FUNDUS, "instruction"):
+        raise RecipeError(
+            f"the task '{content['task']}' is trained by steps of its own, which no dry run knows; "
+            "start it with few learner.steps instead"
+        )
+    read, task = check_recipe(content, path, tasks=tasks, strategies=strategies)
+    ways, _ = strategies_of(read, task, strategies)
+    for way in ways:
+        task = way.asked(task)
+    device = join().device()
+    with TemporaryDirectory() as place, advising(read.learner, device):
+        folder = Path(place)
+        cohort = cohort_of(read, path, folder=folder)
+        task, read, cases = cases_of(read, task, cohort, path=path, folder=folder)
+        torch.manual_seed(read.learner.seed)
+        net = build(read, task, path)
+        for way in ways:
+            net = way.built(net, task)
+        loss = loss_of(net, read, task, cases.teach)
+        marks = [perf_counter()]
+        few = read.learner.model_copy(
+            update={"steps": STEPS, "warmup": 0, "patience": None, "graph": False}
+        )
+        train(
+            net, loss=loss, validate=None, learner=few, folder=folder / "steps", resume=False,
+            stepped=[lambda net, step: marks.append(perf_counter())],
+        )  # fmt: skip
+    parts = {
+        name: (len(found), len({one.patient for one in found}))
+        for name in ("teach", "unlabelled", "tune")
+        if (found := getattr(cases, name))
+    }
+    if rows := cases.test_rows:
+        parts["test"] = len(rows), len({row.patient_id for row in rows})
+    arrays, _ = task.example(cases.teach[0], np.random.default_rng(0))
+    return Rehearsal(
+        name=read.name,
+        parts=parts,
+        groups=Counter(one.group for one in cases.teach if one.group),
+        network=read.network.name or task.network()[0],
+        parameters=sum(one.numel() for one in net.parameters() if one.requires_grad),
+        inputs={name: tuple(array.shape) for name, array in arrays.items()},
+        device=str(device),
+        batch=read.learner.batch * read.learner.accumulate,
+        steps=read.learner.steps,
+        seconds=statistics.median(after - before for before, after in pairwise(marks[1:])),
+        strategies=tuple(way.name for way in ways),
+    )

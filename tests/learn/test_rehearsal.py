@@ -1,0 +1,98 @@
+"""``osler fit --dry-run``: what a recipe would do, said before it does it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image as Pillow
+from typer.testing import CliRunner
+
+from osler.cli import app
+from osler.errors import RecipeError
+from osler.learn import rehearse
+
+RECIPE = {
+    "name": "shades",
+    "task": "classification",
+    "cohort": "cohort.csv",
+    "settings": {"target": "shade", "image": {"size": [32, 32], "colour": True}},
+    "network": {"name": "resnet-18", "options": {"widths": [4, 8, 8, 8]}},
+    "learner": {"steps": 5000, "batch": 3, "accumulate": 2, "precision": "float32"},
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Dark and bright pictures; patients have two each."""
+    lines = ["case_id,patient_id,fold,image,label:shade"]
+    for n in range(12):
+        bright = n % 2 == 0
+        picture = np.random.default_rng(n).integers(0, 60, (40, 40)) + 150 * bright
+        Pillow.fromarray(picture.astype(np.uint8)).save(tmp_path / f"{n}.png")
+        lines.append(f"c{n},p{n // 2},{(n // 2) % 3},{n}.png,{'bright' if bright else 'dark'}")
+    (tmp_path / "cohort.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def asked(place: Path, *options: str, **more):
+    path = place / "recipe.yaml"
+    path.write_text(yaml.safe_dump({**RECIPE, **more}))
+    return CliRunner().invoke(app, ["fit", str(path), "--dry-run", *options])
+
+
+def test_it_says_what_would_be_done_and_keeps_nothing(place, monkeypatch):
+    monkeypatch.chdir(place)
+    done = asked(place)
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
+    assert lines[:3] == [
+        "teach: 4 cases of 2 patients",
+        "tune: 4 cases of 2 patients",
+        "test: 4 cases of 2 patients",
+    ]
+    assert "input: image, 6 x 3 x 32 x 32" in lines
+    assert any("5,000 steps take about" in line for line in lines)
+    assert lines[-1] == "nothing was kept"
+    kept = {path.name for path in place.iterdir()}
+    assert kept == {"cohort.csv", "recipe.yaml", *(f"{n}.png" for n in range(12))}
+
+
+def test_the_time_is_that_of_the_steps(place, monkeypatch):
+    recipe = {**RECIPE, "cohort": str(place / "cohort.csv")}
+    clock = iter(np.cumsum([0, 7, 1, 3, 2, *[100] * 50]).astype(float))
+    monkeypatch.setattr("osler.learn.rehearsal.perf_counter", lambda: next(clock))
+    tried = rehearse(recipe)
+    assert tried.seconds == 2.0  # the median of 1, 3 and 2: the first step warms up
+    assert (tried.batch, tried.steps) == (6, 5000)
+    assert tried.groups == {"bright": 2, "dark": 2}
+    assert tried.parameters > 1000
+
+
+def test_a_case_that_would_end_the_run_at_its_end_ends_it_here(place):
+    (place / "7.png").write_bytes(b"no picture")
+    done = asked(place)
+    assert done.exit_code == 2
+    assert "1 of 12 cases cannot be used" in done.output
+    assert done.output.count("line 9") == 1
+    assert "7.png' is named .png but its content is text" in done.output
+
+
+def test_strategies_are_built_and_named(place):
+    done = asked(place, strategies={"pseudo-labels": {}}, labels={"share": 0.5})
+    assert done.exit_code == 0, done.output
+    assert "unlabelled: 2 cases" in done.output
+    assert "not tried: what pseudo-labels does beside such steps" in done.output
+
+
+@pytest.mark.parametrize("option", [["--resume"], ["--folds"], ["--rounds", "2"], ["--out", "x"]])
+def test_it_goes_with_no_other_option(place, option):
+    done = asked(place, *option)
+    assert done.exit_code == 2
+    assert "leave out the other options" in done.output
+
+
+@pytest.mark.parametrize("task", ["fundus-segmentation", "instruction"])
+def test_tasks_that_are_trained_otherwise_are_refused(task):
+    with pytest.raises(RecipeError, match=f"'{task}'.*few learner.steps"):
+        rehearse({**RECIPE, "task": task})
