@@ -230,7 +230,8 @@ def print_rehearsal(tried: "Rehearsal") -> None:
     )
     if tried.strategies:
         typer.echo(f"not tried: what {', '.join(tried.strategies)} does beside such steps")
-    typer.echo("nothing was kept")
+    kept = f"but the canvases in {tried.kept}, which the training takes from there"
+    typer.echo(f"nothing was kept {kept}" if tried.kept else "nothing was kept")
 
 
 def print_folds(done: "CrossValidated[Run, Any]", *, ensemble: bool) -> None:

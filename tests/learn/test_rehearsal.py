@@ -92,7 +92,73 @@ def test_it_goes_with_no_other_option(place, option):
     assert "leave out the other options" in done.output
 
 
-@pytest.mark.parametrize("task", ["fundus-segmentation", "instruction"])
+@pytest.mark.parametrize("task", ["fundus-grading", "instruction"])
 def test_tasks_that_are_trained_otherwise_are_refused(task):
     with pytest.raises(RecipeError, match=f"'{task}'.*few learner.steps"):
         rehearse({**RECIPE, "task": task})
+
+
+@pytest.fixture
+def eyes(place: Path) -> Path:
+    """Discs on black with a bright spot, four patients, and where the spots are."""
+    hh, ww = np.mgrid[:96, :120]
+    field, spot = (hh - 48) ** 2 + (ww - 60) ** 2 < 45**2, (hh - 40) ** 2 + (ww - 70) ** 2 < 36
+    rng = np.random.default_rng(0)
+    light = np.where(spot, 235, 110 + rng.normal(0, 5, field.shape)) * field
+    Pillow.fromarray(np.stack([light, light * 0.6, light * 0.3], -1).astype(np.uint8)).save(
+        place / "eye.png"
+    )
+    Pillow.fromarray((spot * 255).astype(np.uint8)).save(place / "spot.png")
+    rows = [f"e{n},p{n},{n % 2},eye.png,spot.png" for n in range(4)]
+    head = "case_id,patient_id,fold,photo,label:spot"
+    (place / "cohort.csv").write_text("\n".join([head, *rows]) + "\n")
+    return place
+
+
+LEARNER = {"steps": 900, "batch": 2, "patch": 32, "finish": 100, "hold": 0, "precision": "float32"}
+FUNDUS = {
+    "name": "spots",
+    "task": "fundus-segmentation",
+    "cohort": "cohort.csv",
+    "diameter": 64,
+    "targets": [{"name": "spot", "columns": ["spot"]}],
+    "network": {"name": "unet", "options": {"widths": [8, 8, 8], "context": False}},
+    "learner": LEARNER,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "shape", "steps"),
+    [
+        ({}, "2 x 4 x 32 x 32", "1,000"),  # those that end it on all folds are steps too
+        (
+            {"task": "fundus-quality", "targets": [],
+             "network": {"name": "classifier", "options": {"widths": [8, 8, 8]}}},
+            "2 x 4 x 64 x 64", "900",
+        ),
+    ],
+)  # fmt: skip
+def test_networks_of_the_fundus_are_tried_and_leave_what_their_training_takes(
+    eyes, monkeypatch, changes, shape, steps
+):
+    monkeypatch.chdir(eyes)
+    before = {path.name for path in eyes.iterdir()}
+    (eyes / "recipe.yaml").write_text(yaml.safe_dump({**FUNDUS, **changes}))
+    done = CliRunner().invoke(app, ["fit", "recipe.yaml", "--dry-run"])
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
+    assert lines[:2] == ["teach: 2 cases of 2 patients", "hold: 2 cases of 2 patients"]
+    assert f"input: image, {shape}" in lines
+    assert any(f"{steps} steps take about" in line for line in lines)
+    assert "nothing was kept but the canvases in .cache/canvases" in lines[-1]
+    assert {path.name for path in eyes.iterdir()} - before == {".cache", "recipe.yaml"}
+
+
+def test_a_photograph_of_the_fundus_that_cannot_be_read_is_named(eyes, monkeypatch):
+    monkeypatch.chdir(eyes)
+    (eyes / "eye.png").write_bytes(b"no picture")
+    (eyes / "recipe.yaml").write_text(yaml.safe_dump(FUNDUS))
+    with pytest.raises(RecipeError, match=r"case 'e0'.*eye\.png"):
+        rehearse("recipe.yaml")
+    with pytest.raises(RecipeError, match="takes a recipe's file, not its keys"):
+        rehearse(FUNDUS)

@@ -1,8 +1,9 @@
 """``osler fit --dry-run``: all that comes before the first step, and a few steps that are timed.
 
-Nothing is kept: a recipe, its cohort and its network are tried as they are trained, so that what
-would end the run after an hour of opening files, or at the first batch, ends it in minutes, and the
-time that the steps will take is known before they are taken.
+A recipe, its cohort and its network are tried as they are trained, so that what would end the run
+after an hour of opening files, or at the first batch, ends it in minutes, and the time that the
+steps will take is known before they are taken. Nothing is kept but the canvases of a fundus recipe,
+which its training looks for.
 """
 
 import statistics
@@ -17,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from osler.errors import RecipeError
 from osler.learn.advice import advising
 from osler.learn.cases import cases_of
 from osler.learn.distributed import join
-from osler.learn.loop import train
+from osler.learn.learner import Learner
+from osler.learn.loop import Loss, train
 from osler.learn.networks import build
 from osler.learn.recipe import FUNDUS, check_recipe, read_yaml
 from osler.learn.strategies.catalogue import strategies_of
@@ -42,7 +45,8 @@ class Rehearsal:
 
     Attributes:
         name: the recipe's name.
-        parts: cases and patients of each part: ``teach``, ``unlabelled``, ``tune``, ``test``.
+        parts: cases and patients of each part: ``teach``, ``unlabelled``, ``tune``, ``test``; of a
+            fundus recipe ``teach`` and ``hold``.
         groups: cases that teach by the label they are balanced by, where the task has such.
         network: its name.
         parameters: numbers that it learns.
@@ -52,6 +56,7 @@ class Rehearsal:
         steps: that the recipe asks for.
         seconds: of a step, the median of those tried.
         strategies: of the recipe; what they do beside such steps is not in the time.
+        kept: the folder of what was kept for the training, if anything was.
     """
 
     name: str
@@ -64,7 +69,8 @@ class Rehearsal:
     batch: int
     steps: int
     seconds: float
-    strategies: tuple[str, ...]
+    strategies: tuple[str, ...] = ()
+    kept: Path | None = None
 
 
 def rehearse(
@@ -90,11 +96,16 @@ def rehearse(
     """
     path = Path("recipe.yaml") if isinstance(recipe, Mapping) else Path(recipe)
     content = dict(recipe) if isinstance(recipe, Mapping) else read_yaml(path)
-    if content.get("task") in (*FUNDUS, "instruction"):
+    name = content.get("task")
+    if name in ("fundus-grading", "instruction"):
         raise RecipeError(
-            f"the task '{content['task']}' is trained by steps of its own, which no dry run knows; "
+            f"the task '{name}' is trained by steps of its own, which no dry run knows; "
             "start it with few learner.steps instead"
         )
+    if name in FUNDUS:
+        if isinstance(recipe, Mapping):
+            raise RecipeError(f"the task '{name}' takes a recipe's file, not its keys")
+        return _rehearse_fundus(path)
     read, task = check_recipe(content, path, tasks=tasks, strategies=strategies)
     ways, _ = strategies_of(read, task, strategies)
     for way in ways:
@@ -108,33 +119,77 @@ def rehearse(
         net = build(read, task, path)
         for way in ways:
             net = way.built(net, task)
-        loss = loss_of(net, read, task, cases.teach)
-        marks = [perf_counter()]
-        few = read.learner.model_copy(
-            update={"steps": STEPS, "warmup": 0, "patience": None, "graph": False}
-        )
-        train(
-            net, loss=loss, validate=None, learner=few, folder=folder / "steps", resume=False,
-            stepped=[lambda net, step: marks.append(perf_counter())],
-        )  # fmt: skip
+        seconds = _timed(net, loss_of(net, read, task, cases.teach), read.learner, folder / "steps")
     parts = {
-        name: (len(found), len({one.patient for one in found}))
+        name: _counted([one.patient for one in found])
         for name in ("teach", "unlabelled", "tune")
         if (found := getattr(cases, name))
     }
     if rows := cases.test_rows:
-        parts["test"] = len(rows), len({row.patient_id for row in rows})
+        parts["test"] = _counted([row.patient_id for row in rows])
     arrays, _ = task.example(cases.teach[0], np.random.default_rng(0))
     return Rehearsal(
         name=read.name,
         parts=parts,
         groups=Counter(one.group for one in cases.teach if one.group),
         network=read.network.name or task.network()[0],
-        parameters=sum(one.numel() for one in net.parameters() if one.requires_grad),
+        parameters=_learning(net),
         inputs={name: tuple(array.shape) for name, array in arrays.items()},
         device=str(device),
         batch=read.learner.batch * read.learner.accumulate,
         steps=read.learner.steps,
-        seconds=statistics.median(after - before for before, after in pairwise(marks[1:])),
+        seconds=seconds,
         strategies=tuple(way.name for way in ways),
     )
+
+
+def _rehearse_fundus(path: Path) -> Rehearsal:
+    """The same for the networks of the fundus, which have a loss and a sampler of their own."""
+    from osler.learn.fundus import quality, segment
+    from osler.learn.fundus.canvases import CANVASES
+    from osler.learn.fundus.recipe import read_recipe
+
+    recipe = read_recipe(path)
+    learner, device = recipe.learner, join().device()
+    begin = segment.begin if recipe.task == "fundus-segmentation" else quality.begin
+    with TemporaryDirectory() as place, advising(learner, device):
+        begun = begin(recipe, path)
+        seconds = _timed(begun.net, begun.loss, learner, Path(place))
+    parts = {
+        name: _counted([one.row.patient_id for one in found])
+        for name, found in (("teach", begun.teaching), ("hold", begun.held))
+        if found
+    }
+    last = recipe.task == "fundus-segmentation" and begun.held
+    return Rehearsal(
+        name=recipe.name,
+        parts=parts,
+        groups={},
+        network=recipe.network.name,
+        parameters=_learning(begun.net),
+        inputs={"image": begun.sample},
+        device=str(device),
+        batch=learner.batch * learner.accumulate,
+        steps=learner.steps + (learner.finish if last else 0),
+        seconds=seconds,
+        kept=CANVASES,
+    )
+
+
+def _timed(net: nn.Module, loss: Loss, learner: Learner, folder: Path) -> float:
+    """Seconds of a step, the median of those tried but the first."""
+    marks = [perf_counter()]
+    few = learner.model_copy(update={"steps": STEPS, "warmup": 0, "patience": None, "graph": False})
+    train(
+        net, loss=loss, validate=None, learner=few, folder=folder, resume=False,
+        stepped=[lambda net, step: marks.append(perf_counter())],
+    )  # fmt: skip
+    return statistics.median(after - before for before, after in pairwise(marks[1:]))
+
+
+def _counted(patients: Sequence[str]) -> tuple[int, int]:
+    return len(patients), len(set(patients))
+
+
+def _learning(net: nn.Module) -> int:
+    return sum(one.numel() for one in net.parameters() if one.requires_grad)

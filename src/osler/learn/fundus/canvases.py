@@ -14,6 +14,7 @@ from osler.learn.fundus.recipe import Recipe, Target
 from osler.tasks.canvas import Canvas, draw, draw_mask, plan
 from osler.tasks.field import find_field
 
+CANVASES = Path(".cache") / "canvases"  # in the folder one stands in
 _NOT_DRAWN = {"adaptive", "single", "thin", "min_area"}  # of a target: these change no drawing
 _VERSION = 3  # raised when drawing changes, so that old files are not used
 

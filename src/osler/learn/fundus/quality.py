@@ -12,9 +12,9 @@ from torch.nn import functional
 from osler import models
 from osler.data.cohort import read_cohort
 from osler.errors import RecipeError
-from osler.learn.fundus.canvases import draw_cohort
+from osler.learn.fundus.canvases import CANVASES, draw_cohort
 from osler.learn.fundus.recipe import Recipe
-from osler.learn.fundus.segment import split
+from osler.learn.fundus.segment import Begun, split
 from osler.learn.fundus.spoil import DEFECTS, GRADES, Example, make_example
 from osler.learn.loop import State, inference, train
 from osler.metrics import auroc, bootstrap_interval, quadratic_kappa
@@ -38,22 +38,18 @@ class Heads(nn.Module):
         return said[:, :1], said[:, _FIRST_GRADE:_FIRST_DEFECT], said[:, _FIRST_DEFECT:]
 
 
-def learn_quality(
-    recipe: Recipe, recipe_path: Path, *, folder: Path, resume: bool
-) -> tuple[nn.Module, State, list[dict[str, Any]]]:
-    """Train the quality network.
+def begin(recipe: Recipe, recipe_path: Path) -> Begun:
+    """Draw the photographs of a quality recipe and build its network.
 
-    Returns:
-        The network, how the run went, and the metrics on spoilt held-out photographs.
+    Raises:
+        RecipeError: the cohort or its folds do not serve.
     """
     cohort = read_cohort(recipe_path.parent / recipe.cohort)
-    drawn = draw_cohort(cohort, recipe, cache=Path(".cache") / "canvases")
+    drawn = draw_cohort(cohort, recipe, cache=CANVASES)
     teaching, held = split(drawn, recipe.learner.hold)
     if not held:
         raise RecipeError("learner.hold is null; a quality recipe needs a fold to validate on")
     side = recipe.diameter
-    rng = np.random.default_rng([recipe.learner.seed, 7])
-    checks = [make_example(held, rng, side) for _ in range(_HELD)]
     torch.manual_seed(recipe.learner.seed)
     net = models.create(
         recipe.network.name, weights="random", labels=SCORES, **recipe.network.options
@@ -65,6 +61,22 @@ def learn_quality(
         images = stack(examples).to(device, memory_format=torch.channels_last)
         return quality_loss(net(images).float(), examples)
 
+    sample = make_example(teaching, np.random.default_rng(0), side).image.shape
+    return Begun(net, loss, sample, drawn, teaching, held)
+
+
+def learn_quality(
+    recipe: Recipe, recipe_path: Path, *, folder: Path, resume: bool
+) -> tuple[nn.Module, State, list[dict[str, Any]]]:
+    """Train the quality network.
+
+    Returns:
+        The network, how the run went, and the metrics on spoilt held-out photographs.
+    """
+    begun = begin(recipe, recipe_path)
+    rng = np.random.default_rng([recipe.learner.seed, 7])
+    checks = [make_example(begun.held, rng, recipe.diameter) for _ in range(_HELD)]
+
     def validate(net: nn.Module) -> Mapping[str, float]:
         said = judge(net, checks)
         return {
@@ -73,9 +85,10 @@ def learn_quality(
         }
 
     state = train(
-        net, loss=loss, validate=validate, learner=recipe.learner, folder=folder, resume=resume
-    )
-    net = net.cpu()
+        begun.net, loss=begun.loss, validate=validate, learner=recipe.learner,
+        folder=folder, resume=resume,
+    )  # fmt: skip
+    net = begun.net.cpu()
     return net, state, _metrics(judge(net, checks), checks)
 
 

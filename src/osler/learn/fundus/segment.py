@@ -1,7 +1,7 @@
 """Learning to segment: from a recipe to a validated network."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +14,33 @@ from osler import models
 from osler.data.cohort import read_cohort
 from osler.errors import RecipeError
 from osler.learn import losses
-from osler.learn.fundus.canvases import Drawn, draw_cohort
+from osler.learn.fundus.canvases import CANVASES, Drawn, draw_cohort
 from osler.learn.fundus.patches import Sampler
 from osler.learn.fundus.recipe import Recipe
 from osler.learn.learner import Learner
-from osler.learn.loop import inference, train
+from osler.learn.loop import Loss, inference, train
 
 _BINS = 512  # of the histograms from which validation figures are read
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What stands before the first step.
+
+    Attributes:
+        net: at its first weights.
+        loss: of a step, from the cases that teach.
+        sample: the shape of what one sample gives the network, in training.
+        drawn: every case of the cohort on its canvas.
+        teaching, held: the cases that teach, and those of the fold that is held out.
+    """
+
+    net: nn.Module
+    loss: Loss
+    sample: tuple[int, ...]
+    drawn: list[Drawn]
+    teaching: list[Drawn]
+    held: list[Drawn]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +60,18 @@ class Trained:
     drawn: list[Drawn]
 
 
-def learn_segmentation(recipe: Recipe, recipe_path: Path, *, folder: Path, resume: bool) -> Trained:
-    """Train a segmentation network by a recipe.
+def begin(recipe: Recipe, recipe_path: Path) -> Begun:
+    """Draw the cases of a segmentation recipe and build its network.
 
     Args:
         recipe: the recipe.
         recipe_path: its file; the cohort's path is relative to it.
-        folder: for checkpoints and logs.
-        resume: go on from the folder's checkpoint.
 
     Raises:
-        RecipeError: the cohort or its folds do not serve, or the loss is not finite.
+        RecipeError: the cohort or its folds do not serve.
     """
     cohort = read_cohort(recipe_path.parent / recipe.cohort)
-    drawn = draw_cohort(cohort, recipe, cache=Path(".cache") / "canvases")
+    drawn = draw_cohort(cohort, recipe, cache=CANVASES)
     teaching, held = split(drawn, recipe.learner.hold)
     if held and not any(((c.targets > 127) & (c.valid > 0) & (c.image[3] > 0)).any() for c in held):
         raise RecipeError(
@@ -67,13 +85,31 @@ def learn_segmentation(recipe: Recipe, recipe_path: Path, *, folder: Path, resum
     )
     if recipe.network.start:
         models.start_from(net, recipe_path.parent / recipe.network.start)
-    learner = recipe.learner
+    side = recipe.learner.patch
+    loss = _loss(recipe, recipe.learner, teaching)
+    return Begun(net, loss, (len(drawn[0].image), side, side), drawn, teaching, held)
+
+
+def learn_segmentation(recipe: Recipe, recipe_path: Path, *, folder: Path, resume: bool) -> Trained:
+    """Train a segmentation network by a recipe.
+
+    Args:
+        recipe: the recipe.
+        recipe_path: its file; the cohort's path is relative to it.
+        folder: for checkpoints and logs.
+        resume: go on from the folder's checkpoint.
+
+    Raises:
+        RecipeError: the cohort or its folds do not serve, or the loss is not finite.
+    """
+    begun = begin(recipe, recipe_path)
+    net, held, learner = begun.net, begun.held, recipe.learner
 
     def validate(net: nn.Module) -> Mapping[str, float]:
         return figures(net, held, recipe)
 
     state = train(
-        net, loss=_loss(recipe, learner, teaching), validate=validate if held else None,
+        net, loss=begun.loss, validate=validate if held else None,
         learner=learner, folder=folder, resume=resume,
     )  # fmt: skip
     final, seconds = net.cpu(), state.seconds
@@ -89,16 +125,14 @@ def learn_segmentation(recipe: Recipe, recipe_path: Path, *, folder: Path, resum
             }
         )
         state = train(
-            final, loss=_loss(recipe, last, drawn), validate=None,
+            final, loss=_loss(recipe, last, begun.drawn), validate=None,
             learner=last, folder=folder / "finish", resume=resume,
         )  # fmt: skip
         seconds += state.seconds
-    return Trained(net, final.cpu(), seconds, drawn)
+    return Trained(net, final.cpu(), seconds, begun.drawn)
 
 
-def _loss(
-    recipe: Recipe, learner: Learner, cases: Sequence[Drawn]
-) -> Callable[[nn.Module, int, torch.device], Tensor]:
+def _loss(recipe: Recipe, learner: Learner, cases: Sequence[Drawn]) -> Loss:
     """The loss of a step: a batch of the cases, judged as the recipe says."""
     sampler = Sampler(cases, learner, recipe.augment)
     criterion = losses.exclusive if recipe.exclusive else losses.overlap
