@@ -11,7 +11,7 @@ import pytest
 from dicom_pictures import NAMES, dataset, encoded, picture, save
 from pydicom.encaps import generate_frames
 
-from osler.io.deidentification import Key, Options
+from osler.io.deidentification import Key, Options, text_boxes
 from osler.io.deidentification.one import Copied, Setting, check, copy
 
 pytest.importorskip("rapidocr")
@@ -94,6 +94,23 @@ def test_without_text_the_bytes_stay(tmp_path: Path) -> None:
     assert next(generate_frames(new.PixelData, number_of_frames=1)).rstrip(b"\0") == encoded(
         picture(text=""), "jpeg", 8
     ).rstrip(b"\0")
+
+
+def test_a_picture_without_text_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    once = text_boxes._once
+    monkeypatch.setattr(text_boxes, "_TEXTLESS", set())
+    monkeypatch.setattr(
+        text_boxes, "_once", lambda *given, **more: looks.append(1) or once(*given, **more)
+    )
+    plain, written = picture(text=""), picture()
+    for _ in range(2):  # as the second pass comes to it, from the copy
+        assert text_boxes.find(plain.copy(), markers=True) == []
+        assert len(looks) == 1
+    assert text_boxes.find(plain, markers=False) == []
+    assert len(looks) == 2  # that was another question
+    for _ in range(2):
+        assert text_boxes.find(written, markers=True)  # text in the same picture is always found
 
 
 def test_around_the_regions_of_ultrasound_nothing_stays(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Text in a picture: where it is, by RapidOCR's networks, which come with the package."""
 
+import hashlib
 import logging
 import os
 import re
@@ -25,6 +26,11 @@ _SMALLEST: Final = 16  # pixels; a picture this small holds no legible word
 _HIGHEST: Final = 1 / 3  # of the shorter side of a picture; two or three signs are not higher
 _LOOKS: Final = 3
 _MARGIN: Final = 3  # pixels around the text that go with it
+
+_TEXTLESS: Final[set[bytes]] = set()
+"""Digests of pictures in which this process found no text: a copy whose pixels are as they were is
+read anew from its file by the second pass, but the networks would only say again what they said."""
+_MOST_TEXTLESS: Final = 500_000  # digests, of 32 bytes each
 
 
 @cache
@@ -91,6 +97,10 @@ def find(
     """
     if min(picture.shape[:2]) < _SMALLEST:
         return []
+    asked = hashlib.sha256(repr((picture.shape, markers, whole, known)).encode())
+    asked.update(np.ascontiguousarray(picture).data)
+    if asked.digest() in _TEXTLESS:
+        return []
     found: list[Box] = []
     left = picture.copy()
     for _ in range(_LOOKS):
@@ -100,6 +110,8 @@ def find(
         found += more
         for box in more:
             left[box.top : box.bottom, box.left : box.right] = 0
+    if not found and len(_TEXTLESS) < _MOST_TEXTLESS:
+        _TEXTLESS.add(asked.digest())
     return found
 
 
