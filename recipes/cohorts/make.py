@@ -6,10 +6,15 @@ set, or between it and the lesion set) are found by comparing the pictures and s
 
 The disc that a person drew goes before a pseudo-label of the same photograph.
 
+Every photograph whose lesions were drawn has some, so a network learns from them that every eye
+has: photographs without any teach it otherwise, of eyes graded 0 in IDRiD and of healthy ones that
+other cameras took. They are in a fold of their own, and so teach whichever fold is held out.
+
     python recipes/cohorts/make.py
 """
 
 import csv
+import random
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +27,9 @@ from osler.tasks.field import find_field
 
 HERE = Path(__file__).parent
 FOLDS = 5
+NEGATIVES = 30  # photographs of IDRiD that are graded 0; few, for whoever teaches judges no grader
+CHILDREN = tuple(f"chase-{child:02d}" for child in range(1, 8))  # both eyes of each
+HEALTHY = ("hrf-01_h", "hrf-02_h", "hrf-03_h", "hrf-04_h")
 DISC = (0.10, 0.25)  # diameters of a disc that a pseudo-label can have, of the photograph's height
 SAME = 0.99  # correlation of two 64-pixel canvases above which two files show one photograph
 # IDRiD_102 of the grading set is IDRiD_01 of the lesion set, and IDRiD_397 is IDRiD_013 in another
@@ -110,6 +118,28 @@ def idrid(root: Path) -> tuple[list[dict[str, object]], list[dict[str, object]]]
     return grading, lesions
 
 
+def negatives(
+    lesions: list[dict[str, object]],
+    grading: list[dict[str, object]],
+    vessel: list[dict[str, object]],
+) -> list[dict[str, object]]:
+    """Photographs without lesions, in a fold of their own."""
+    drawn = {row["patient_id"] for row in lesions}
+    graded: dict[str, dict[str, object]] = {}
+    for row in grading:
+        if row["label:dr-grade"] == row["label:dme-risk"] == "0" and row["patient_id"] not in drawn:
+            graded.setdefault(str(row["patient_id"]), row)
+    patients = sorted(graded)
+    random.Random(0).shuffle(patients)
+    healthy = [row for row in vessel if row["case_id"] in HEALTHY or row["patient_id"] in CHILDREN]
+    chosen = [graded[patient] for patient in sorted(patients[:NEGATIVES])]
+    return [
+        {"case_id": f"none-{row['case_id']}", "patient_id": row["patient_id"], "fold": FOLDS,
+         "photo": row["photo"]}
+        for row in [*chosen, *healthy]
+    ]  # fmt: skip
+
+
 def whole_disc(mask: Path) -> bool:
     """Whether a pseudo-label is a disc: about 20 are empty, fragments, or bright lesions."""
     pixels = np.asarray(Image.open(mask).convert("L")) > 0
@@ -145,8 +175,10 @@ if __name__ == "__main__":
     write("vessels.csv", vessel_rows)
     write("artery-vein.csv", [r for r in vessel_rows if r.get("label:artery-vein")])
     write("grading.csv", grading_rows)
-    write("lesions.csv", [{k: v for k, v in r.items() if k != "label:optic disc"}
-                          for r in lesion_rows])  # fmt: skip
+    drawn_rows = [{k: v for k, v in row.items() if k != "label:optic disc"} for row in lesion_rows]
+    write("lesions.csv", drawn_rows)
+    without = negatives(lesion_rows, grading_rows, vessel_rows)
+    write("lesions-with-negatives.csv", [*drawn_rows, *without])
     write("anatomy.csv", anatomy(data, lesion_rows, grading_rows, vessel_rows))
     shared = {r["patient_id"] for r in lesion_rows} & {r["patient_id"] for r in grading_rows}
     print(f"{len(shared)} of {len(lesion_rows)} lesion photographs are among the graded ones")

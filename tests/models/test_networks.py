@@ -6,7 +6,6 @@ import onnxruntime
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional
 
 from osler import models
 from osler.errors import RecipeError
@@ -14,7 +13,6 @@ from osler.learn.export import export_onnx, largest_difference
 from osler.learn.fundus.grading import OUTPUTS, Ensemble
 from osler.models.grader import Grader, LesionFeatures
 from osler.models.normalise import LocalContrast
-from osler.models.second_look import SecondLook
 from osler.models.unet import UNet
 
 WIDTHS = (4, 8, 8, 8, 8)
@@ -47,7 +45,6 @@ BUILD = {
     "unet without context": lambda: UNet(labels=LABELS, widths=WIDTHS, context=False),
     "shallow unet": lambda: UNet(labels=LABELS, widths=(4, 8, 8)),
     "lesion features": lambda: LesionFeatures(UNet(labels=LABELS, widths=WIDTHS)),
-    "second look": lambda: SecondLook(UNet(labels=LABELS, widths=WIDTHS), [0.5, 0, 0.2]),
     "grader": grader,
     "ensemble": lambda: Ensemble([grader(), grader()]),
 }
@@ -130,24 +127,6 @@ def test_features_of_lesions_are_what_they_say():
     share = (cell > 0.5).float().mean((1, 2)).sqrt()
     assert torch.allclose(rest[2 * LABELS : 3 * LABELS, 1, 0], share)
     assert rest[-1, 1, 0] == pytest.approx(float(x[0, 3, 32:64, :32].mean()))
-
-
-def test_a_second_look_joins_only_the_labels_it_is_for():
-    net = UNet(labels=LABELS, widths=WIDTHS).eval()
-    twice = SecondLook(net, [0.5, 0, 0.2]).eval()
-    x = pictures(64, 96, count=1)
-    with torch.inference_mode():
-        near, joined = net(x)[0].sigmoid(), twice(x)[0].sigmoid()
-        # 32 x 48 pixels from farther away, 48 filled up to a multiple of 32 with nothing
-        small = functional.pad(functional.avg_pool2d(x, 2), (0, 16))
-        far = functional.interpolate(net(small), scale_factor=2.0, mode="bilinear")
-        far = far[0, :, :64, :96].sigmoid()
-        assert torch.equal(joined[1], near[1])
-        assert torch.allclose(joined[0], (near[0] + far[0]) / 2, atol=1e-6)
-        assert torch.allclose(joined[2], 0.8 * near[2] + 0.2 * far[2], atol=1e-6)
-        logits, grid = LesionFeatures(twice).eval()(x)
-        assert torch.equal(logits[0].sigmoid(), joined)
-        assert torch.equal(grid, LesionFeatures(net).eval()(x)[1])  # graders see the first look
 
 
 def test_attention_sums_to_one_and_stays_in_the_field():

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from osler.models.second_look import SecondLook
 from osler.models.unet import UNet
 
 
@@ -13,16 +12,15 @@ class LesionFeatures(nn.Module):
 
     The map has a cell for each 32 × 32 pixels of the canvas: the encoder's deepest features, the
     greatest and the mean probability of each lesion in the cell, and how much of the cell lies
-    in the field. It is of the first look alone, whatever the probabilities are joined with.
+    in the field.
 
     Args:
-        net: the lesion network, or one that looks twice.
+        net: the lesion network.
     """
 
-    def __init__(self, net: UNet | SecondLook) -> None:
+    def __init__(self, net: UNet) -> None:
         super().__init__()
-        self.net = net.net if isinstance(net, SecondLook) else net
-        self.second = net if isinstance(net, SecondLook) else None
+        self.net = net
 
     @property
     def channels(self) -> int:
@@ -44,7 +42,7 @@ class LesionFeatures(nn.Module):
             ],
             dim=1,
         )
-        return logits if self.second is None else self.second.look_again(x, logits), cells
+        return logits, cells
 
 
 class Grader(nn.Module):

@@ -130,17 +130,6 @@ def test_a_recipe_that_is_not_there_is_named(tmp_path):
         read_recipe(tmp_path / "none.yaml")
 
 
-def test_a_second_look_is_refused_where_it_cannot_be(tmp_path):
-    assert read(tmp_path, GOOD + "second_look: {vessel: 0.2}").second_look == {"vessel": 0.2}
-    message = refused(tmp_path, GOOD + "second_look: {vein: 0.2}")
-    assert "second_look" in message
-    assert "'vein' is no target; the targets are vessel" in message
-    assert "less than or equal to 1" in refused(tmp_path, GOOD + "second_look: {vessel: 2}")
-    for change in (("name: unet", "name: resnet"), ("learner:", "exclusive: true\nlearner:")):
-        message = refused(tmp_path, GOOD.replace(*change) + "second_look: {vessel: 0.2}")
-        assert "labels do not exclude each other" in message
-
-
 def test_scores_that_say_nothing_are_not_calibrated_and_say_what_to_do(tmp_path):
     recipe = read(tmp_path, GOOD)
     truth, scores = np.array([0, 0, 1, 1]), np.array([2.0, 1.0, -1.0, -2.0])

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from osler import metrics
 from osler.data.cohort import read_cohort
@@ -20,8 +19,6 @@ from osler.learn.fundus.fitting import Product
 from osler.learn.fundus.recipe import Recipe
 from osler.learn.fundus.segment import figures, learn_segmentation, split
 from osler.models.grader import LesionFeatures
-from osler.models.second_look import SecondLook
-from osler.models.unet import UNet
 from osler.record import vocab
 from osler.tasks.canvas_masks import encode
 from osler.tasks.field import find_field
@@ -44,12 +41,12 @@ _CODES = {
 def segmentation(recipe: Recipe, path: Path, folder: Path, resume: bool) -> Product:
     """Train a segmentation network; export it with its thresholds and its figures."""
     trained = learn_segmentation(recipe, path, folder=folder, resume=resume)
-    net = _looking_twice(recipe, trained.net)
+    net = trained.net
     _, held = split(trained.drawn, recipe.learner.hold)
     cut = rules(recipe, figures(net, held, recipe) if held else {})
     calibration = calibrate_pixels(net, held, recipe)
     measured = evaluate(net, held, recipe, cut, calibration) if held else []
-    net = _looking_twice(recipe, trained.final)
+    net = trained.final
     names = ["scores"]
     if recipe.options.get("features"):
         net = LesionFeatures(net).eval()  # type: ignore[arg-type]
@@ -79,7 +76,7 @@ def segmentation(recipe: Recipe, path: Path, folder: Path, resume: bool) -> Prod
             "calibration": calibration,
             "vote": "segment" if recipe.exclusive else "pixel",
             "divides": recipe.options.get("divides"),
-            "description": "a score for each pixel of the canvas" + _distance(recipe),
+            "description": "a score for each pixel of the canvas",
         }
     ]
     if len(names) > 1:
@@ -99,19 +96,6 @@ def segmentation(recipe: Recipe, path: Path, folder: Path, resume: bool) -> Prod
         minutes=trained.seconds / 60,
         difference=largest_difference(net, graph, real[:3]),
     )
-
-
-def _distance(recipe: Recipe) -> str:
-    shares = [f"{name} to {share:.0%}" for name, share in recipe.second_look.items()]
-    return f"; as seen at half the resolution: {', '.join(shares)}" if shares else ""
-
-
-def _looking_twice(recipe: Recipe, net: nn.Module) -> nn.Module:
-    """The network as it is exported: with a second look at the labels that the recipe names."""
-    if not recipe.second_look:
-        return net
-    assert isinstance(net, UNet)
-    return SecondLook(net, [recipe.second_look.get(t.name, 0.0) for t in recipe.targets]).eval()
 
 
 def _code(name: str) -> dict[str, str] | None:

@@ -2,17 +2,10 @@
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from osler.errors import RecipeError
 from osler.learn.learner import Learner
@@ -98,7 +91,6 @@ class Recipe(_Strict):
         diameter: the field's diameter on the canvas, pixels.
         targets: what the network learns, in the order of its outputs.
         exclusive: the labels exclude each other (softmax with a background) or not (sigmoid).
-        second_look: target to the weight, 0 to 1, of its probability at half the resolution.
         network, learner, augment: see there.
         card: the texts of the bundle's card.
     """
@@ -112,24 +104,10 @@ class Recipe(_Strict):
     targets: list[Target]
     exclusive: bool = False
     network: Network
-    second_look: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
     learner: Learner
     augment: Augment = Augment()
     card: dict[str, Any] = {}
     options: dict[str, Any] = {}
-
-    @field_validator("second_look")
-    @classmethod
-    def _possible(cls, named: dict[str, float], info: ValidationInfo) -> dict[str, float]:
-        if {"targets", "network"} - info.data.keys():
-            return named  # what is wrong there is said there
-        known = [target.name for target in info.data["targets"]]
-        for name in named:
-            if name not in known:
-                raise ValueError(f"'{name}' is no target; the targets are {', '.join(known)}")
-        if named and (info.data["exclusive"] or info.data["network"].name != "unet"):
-            raise ValueError("this is for a 'unet' whose labels do not exclude each other")
-        return named
 
 
 def read_recipe(path: Path) -> Recipe:
