@@ -33,8 +33,7 @@ HEALTHY = ("hrf-01_h", "hrf-02_h", "hrf-03_h", "hrf-04_h")
 DISC = (0.10, 0.25)  # diameters of a disc that a pseudo-label can have, of the photograph's height
 SAME = 0.99  # correlation of two 64-pixel canvases above which two files show one photograph
 # IDRiD_102 of the grading set is IDRiD_01 of the lesion set, and IDRiD_397 is IDRiD_013 in another
-# light ('osler data check' found it), which the small canvases do not show; renamed after the folds
-# are dealt, so that all others keep theirs
+# light ('osler data check' found it), which the small canvases do not show
 MISSED = {"idrid-101": "idrid-413", "idrid-396": "idrid-012"}
 
 
@@ -53,6 +52,16 @@ def write(name: str, rows: list[dict[str, object]]) -> None:
         writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def dealt() -> dict[str, int]:
+    """The folds of patients that have one: once networks were judged by them, they stay."""
+    folds: dict[str, int] = {}
+    for name in ("grading.csv", "lesions.csv"):
+        if (HERE / name).exists():
+            with (HERE / name).open(encoding="utf-8") as stream:
+                folds |= {row["patient_id"]: int(row["fold"]) for row in csv.DictReader(stream)}
+    return folds
 
 
 def relative(root: Path, path: Path) -> str:
@@ -89,13 +98,12 @@ def idrid(root: Path) -> tuple[list[dict[str, object]], list[dict[str, object]]]
     for i, row in enumerate(same):  # a chain of equal pictures is one patient
         for j in np.flatnonzero(row):
             patient[j] = min(patient[i], patient[j])
+    patient = [MISSED.get(name, name) for name in patient]
     grade = {p: int(line["dr_grade"]) for p, line in zip(patient, labels, strict=False)}
     rng = np.random.default_rng(20)
-    fold: dict[str, int] = {}
-    unique = sorted(set(patient), key=lambda p: (grade.get(p, 9), rng.random()))
-    for i, name in enumerate(unique):
-        fold[name] = i % FOLDS
-    patient = [MISSED.get(name, name) for name in patient]
+    before = dealt()
+    unique = sorted(sorted(set(patient)), key=lambda p: (grade.get(p, 9), rng.random()))
+    fold = {name: before.get(name, i % FOLDS) for i, name in enumerate(unique)}
     grading = [
         {
             "case_id": path.stem, "patient_id": name, "fold": fold[name],
