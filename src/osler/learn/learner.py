@@ -15,6 +15,8 @@ class Learner(BaseModel):
             the optimiser steps. Call ``i`` of step ``s`` has the number ``s * accumulate + i``.
         patch: side of a patch, canvas pixels, a multiple of 32.
         foreground: share of patches centred on a labelled pixel.
+        negatives: share of patches from cases without any labelled pixel; None draws every case
+            alike.
         sampler: how cases are drawn where the task draws whole cases: each once before any twice
             (``even``), every class alike (``balanced``), at most one case of a patient in a batch
             (``grouped``), or both.
@@ -55,6 +57,7 @@ class Learner(BaseModel):
     accumulate: int = Field(1, gt=0)
     patch: int = Field(256, gt=0, multiple_of=32)
     foreground: float = Field(0.3, ge=0, le=1)
+    negatives: float | None = Field(None, ge=0, le=1)
     sampler: Literal["even", "balanced", "grouped", "balanced-grouped"] = "even"
     balance: float = Field(0.0, ge=0, le=1)
     optimiser: Literal["adamw", "sgd"] = "adamw"

@@ -31,7 +31,8 @@ FUNDUS = ("fundus-segmentation", "fundus-grading", "fundus-quality")
 
 _OF_FUNDUS: Final = {
     "patch": "settings.patch (or settings.image.size)", "foreground": "settings.foreground",
-    "dice": "", "positive": "", "hold": "hold: {test: ..., tune: ...} beside it", "finish": "",
+    "negatives": "", "dice": "", "positive": "",
+    "hold": "hold: {test: ..., tune: ...} beside it", "finish": "",
 }  # fmt: skip
 _TEXTS: Final = ("title", "description", "licence", "intended_use", "limits", "data")
 """What a recipe may say in its bundle's card; the rest comes of the training."""

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from osler.data.cohort import Row
+from osler.errors import RecipeError
 from osler.learn.fundus.canvases import Drawn
 from osler.learn.fundus.patches import Sampler, photograph_badly
 from osler.learn.fundus.recipe import Augment
@@ -144,6 +145,26 @@ def test_a_case_without_labels_still_teaches():
     batch = Sampler([empty], LEARNER.model_copy(update={"foreground": 1.0}), PLAIN).batch(0)
     assert not batch.targets.any()
     assert batch.image[:, 3].any()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_negatives_come_as_often_as_the_learner_says(share):
+    learner = LEARNER.model_copy(update={"foreground": 1.0, "negatives": share, "batch": 1})
+    many = [drawn(), *(drawn((0, 0, 0), name=f"none {i}") for i in range(3))]
+    sampler = Sampler(many, learner, PLAIN)
+    found = [bool(sampler.batch(k).targets.any()) for k in range(200)]
+    assert np.mean(found) == pytest.approx(1 - share, abs=0.08)
+
+
+@pytest.mark.parametrize(
+    ("case", "share", "message"),
+    [(drawn(), 0.5, "no case that teaches is without any"),
+     (drawn((0, 0, 0)), 0.5, "no case that teaches is with any")],
+)  # fmt: skip
+def test_a_share_of_negatives_asks_for_both_kinds(case, share, message):
+    learner = LEARNER.model_copy(update={"negatives": share})
+    with pytest.raises(RecipeError, match=message):
+        Sampler([case], learner, PLAIN)
 
 
 def test_no_strength_leaves_the_picture():

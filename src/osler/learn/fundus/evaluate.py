@@ -1,7 +1,7 @@
 """How good a segmentation is, in the photograph's own grid, with intervals over patients."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -126,6 +126,24 @@ def _photographed_again(
     return np.asarray((torch.cat([colour * field, field], 1)[0] * 255).round().byte().numpy())
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One label in one photograph.
+
+    Attributes:
+        patient_id: whose photograph.
+        label: the target's name.
+        figures: Dice, AUROC and average precision by name; what the photograph does not define is
+            left out.
+        tally: of its pixels, for the average precision of several photographs together.
+    """
+
+    patient_id: str
+    label: str
+    figures: Mapping[str, float]
+    tally: NDArray[np.int64]
+
+
 def evaluate(
     net: nn.Module,
     held: Sequence[Drawn],
@@ -133,49 +151,86 @@ def evaluate(
     cut: Sequence[Rule],
     calibration: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """Dice, AUROC and average precision a label, mean over photographs, 95 % over patients.
+    """Dice, AUROC and average precision of held-out cases, as `summarise` gives them.
+
+    Returns:
+        Metrics in the form of a card.
+    """
+    judged = [one for case in held for one in judge(net, case, recipe, cut, calibration)]
+    seen = (
+        "measured before the last steps, which trained on it as well"
+        if recipe.learner.finish
+        else "never trained on"
+    )
+    data = (
+        f"fold {recipe.learner.hold} of {recipe.cohort}, {seen} (the threshold and the best step "
+        "were chosen on it)"
+    )
+    return summarise(judged, seed=recipe.learner.seed, data=data)
+
+
+def judge(
+    net: nn.Module,
+    case: Drawn,
+    recipe: Recipe,
+    cut: Sequence[Rule],
+    calibration: Mapping[str, Any] | None = None,
+) -> list[Judged]:
+    """How good the masks of one case are, in the photograph's own grid.
+
+    Only drawn masks count: a target's first column. Pixels outside the field, and those that a
+    target ignores, are left out.
+    """
+    photo = read_rgb(case.row.items[recipe.item])
+    canvas = plan(find_field(photo), diameter=recipe.diameter)
+    values = _calibrated(raw_scores(net, case), recipe, calibration)
+    picture = case.image.astype(np.float32) / np.float32(255)
+    home, masks = decode(values, canvas, cut, exclusive=recipe.exclusive, picture=picture)
+    inside = canvas.field.mask()
+    judged = []
+    for target, value, mask in zip(recipe.targets, home, masks, strict=True):
+        truth = _truth(case, target, inside)
+        if truth is None:
+            continue
+        drawn, within = truth
+        figures = {"Dice": dice(drawn, mask, within=within)}
+        if recipe.exclusive:  # of pixels that carry a label, none of the background
+            labelled = within & _labelled(case, recipe)
+            figures["F1 over labelled pixels"] = dice(drawn, mask, within=labelled)
+        if drawn.any():
+            figures["AUROC of pixels"] = pixel_auroc(drawn, value, within=within)
+            figures["average precision of pixels"] = pixel_average_precision(
+                drawn, value, within=within
+            )
+        known = {name: figure for name, figure in figures.items() if figure is not None}
+        tallied = tally(drawn[within], value[within].astype(np.float16))
+        judged.append(Judged(case.row.patient_id, target.name, known, tallied))
+    return judged
+
+
+def summarise(judged: Sequence[Judged], *, seed: int, data: str) -> list[dict[str, Any]]:
+    """Means over photographs, with 95 % intervals over patients.
 
     Average precision over the pixels of all photographs as well, as the IDRiD challenge has it: a
     false alarm in a photograph without the lesion counts there, and in no mean.
 
-    Only drawn masks count: a target's first column. Pixels outside the field, and those that a
-    target ignores, are left out.
+    Args:
+        judged: labels in photographs.
+        seed: of the bootstrap.
+        data: what the photographs are, for the card.
 
     Returns:
         Metrics in the form of a card.
     """
     found: dict[tuple[str, str], list[tuple[str, float]]] = {}
     tallies: dict[str, list[tuple[str, NDArray[np.int64]]]] = {}
-    for case in held:
-        photo = read_rgb(case.row.items[recipe.item])
-        canvas = plan(find_field(photo), diameter=recipe.diameter)
-        values = _calibrated(raw_scores(net, case), recipe, calibration)
-        picture = case.image.astype(np.float32) / np.float32(255)
-        home, masks = decode(values, canvas, cut, exclusive=recipe.exclusive, picture=picture)
-        inside = canvas.field.mask()
-        for target, value, mask in zip(recipe.targets, home, masks, strict=True):
-            truth = _truth(case, target, inside)
-            if truth is None:
-                continue
-            drawn, within = truth
-            tallied = tally(drawn[within], value[within].astype(np.float16))
-            tallies.setdefault(target.name, []).append((case.row.patient_id, tallied))
-            figures = {"Dice": dice(drawn, mask, within=within)}
-            if recipe.exclusive:  # of pixels that carry a label, none of the background
-                labelled = within & _labelled(case, recipe)
-                figures["F1 over labelled pixels"] = dice(drawn, mask, within=labelled)
-            if drawn.any():
-                figures["AUROC of pixels"] = pixel_auroc(drawn, value, within=within)
-                figures["average precision of pixels"] = pixel_average_precision(
-                    drawn, value, within=within
-                )
-            for name, figure in figures.items():
-                if figure is not None:
-                    place = found.setdefault((target.name, name), [])
-                    place.append((case.row.patient_id, figure))
+    for one in judged:
+        for name, figure in one.figures.items():
+            found.setdefault((one.label, name), []).append((one.patient_id, figure))
+        tallies.setdefault(one.label, []).append((one.patient_id, one.tally))
     return [
-        *(_metric(label, name, pairs, recipe) for (label, name), pairs in found.items()),
-        *(_pooled(label, pairs, recipe) for label, pairs in tallies.items()),
+        *(_mean(label, name, pairs, seed, data) for (label, name), pairs in found.items()),
+        *(_pooled(label, pairs, seed, data) for label, pairs in tallies.items()),
     ]
 
 
@@ -209,35 +264,35 @@ def _labelled(case: Drawn, recipe: Recipe) -> Any:
 
 
 def _pooled(
-    label: str, pairs: list[tuple[str, NDArray[np.int64]]], recipe: Recipe
+    label: str, pairs: Sequence[tuple[str, NDArray[np.int64]]], seed: int, data: str
 ) -> dict[str, Any]:
     """Average precision over the pixels of all photographs."""
     counts = np.stack([pair[1] for pair in pairs])
     interval = bootstrap_interval(
         lambda chosen: average_precision(interleave_tally(counts[chosen].sum(axis=0))),
         np.arange(len(pairs)),
-        groups=[pair[0] for pair in pairs], seed=recipe.learner.seed, replicates=REPLICATES,
+        groups=[pair[0] for pair in pairs], seed=seed, replicates=REPLICATES,
     )  # fmt: skip
     return _entry(
-        f"pooled average precision of pixels, {label}", interval, len(pairs), recipe,
+        f"pooled average precision of pixels, {label}", interval, len(pairs), data,
         how="over the pixels of all photographs together, at native size inside the field of view",
     )  # fmt: skip
 
 
-def _metric(
-    label: str, name: str, pairs: list[tuple[str, float]], recipe: Recipe
+def _mean(
+    label: str, name: str, pairs: Sequence[tuple[str, float]], seed: int, data: str
 ) -> dict[str, Any]:
     interval = bootstrap_mean(
         [pair[1] for pair in pairs], groups=[pair[0] for pair in pairs],
-        seed=recipe.learner.seed, replicates=REPLICATES,
+        seed=seed, replicates=REPLICATES,
     )  # fmt: skip
     return _entry(
-        f"{name}, {label}", interval, len(pairs), recipe,
+        f"{name}, {label}", interval, len(pairs), data,
         how="mean over photographs at native size inside the field of view",
     )  # fmt: skip
 
 
-def _entry(name: str, interval: Interval, images: int, recipe: Recipe, *, how: str) -> Any:
+def _entry(name: str, interval: Interval, images: int, data: str, *, how: str) -> dict[str, Any]:
     known = interval.low is not None and interval.high is not None
     return {
         "name": name,
@@ -246,12 +301,6 @@ def _entry(name: str, interval: Interval, images: int, recipe: Recipe, *, how: s
         "high": round(float(interval.high or 0), 4) if known else None,
         "level": 0.95 if known else None,
         "images": images,
-        "data": f"fold {recipe.learner.hold} of {recipe.cohort}, "
-        + (
-            "measured before the last steps, which trained on it as well"
-            if recipe.learner.finish
-            else "never trained on"
-        )
-        + " (the threshold and the best step were chosen on it)",
+        "data": data,
         "how": f"{how}; percentile bootstrap over patients, {REPLICATES} resamples",
     }

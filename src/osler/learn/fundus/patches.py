@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from osler.errors import RecipeError
 from osler.learn.fundus.canvases import Drawn
 from osler.learn.fundus.recipe import Augment
 from osler.learn.learner import Learner
@@ -36,6 +37,9 @@ class Sampler:
     """Gives the batch of a step: the same for the same seed and step, whatever came before.
 
     So a run that is resumed sees exactly what it would have seen.
+
+    Raises:
+        RecipeError: the learner asks for a share of negatives, and all cases are of one kind.
     """
 
     def __init__(self, cases: Sequence[Drawn], learner: Learner, augment: Augment) -> None:
@@ -50,13 +54,25 @@ class Sampler:
             [_some((t > 127) & (v > 0), rng) for t, v in zip(case.targets, case.valid, strict=True)]
             for case in cases
         ]
+        labelled = [any(len(places) for places in one) for one in self._labelled]
+        self._positives = [i for i, any_pixel in enumerate(labelled) if any_pixel]
+        self._negatives = [i for i, any_pixel in enumerate(labelled) if not any_pixel]
+        share = learner.negatives
+        if share is not None and (
+            (share > 0 and not self._negatives) or (share < 1 and not self._positives)
+        ):
+            lacking = "without" if self._positives else "with"
+            raise RecipeError(
+                f"learner.negatives is {share:g}, and no case that teaches is {lacking} any "
+                "labelled pixel; write null to draw every case alike"
+            )
 
     @torch.autocast("cpu", enabled=False)
     def batch(self, step: int) -> Batch:
         """The batch of one step."""
         rng = np.random.default_rng([self.learner.seed, step])
-        order = rng.integers(len(self.cases), size=self.learner.batch)
-        patches = torch.cat([self._patch(int(i), rng) for i in order])
+        order = self._order(rng)
+        patches = torch.cat([self._patch(i, rng) for i in order])
         labels = self.cases[0].targets.shape[0]
         field = (patches[:, 3:4] > 0.5).float()
         noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
@@ -66,6 +82,15 @@ class Sampler:
         else:
             valid = (patches[:, 4 + labels :] > 0.99).float() * field
         return Batch(torch.cat([colour, field], 1), patches[:, 4 : 4 + labels], valid)
+
+    def _order(self, rng: np.random.Generator) -> Sequence[int]:
+        """Which case each patch of a batch is of."""
+        count, share = self.learner.batch, self.learner.negatives
+        if share is None:
+            return [int(i) for i in rng.integers(len(self.cases), size=count)]
+        negative = rng.random(count) < share
+        groups = [self._negatives if one else self._positives for one in negative]
+        return [group[rng.integers(len(group))] for group in groups]
 
     def _centre(self, index: int, rng: np.random.Generator) -> tuple[int, int]:
         places = self._inside[index]
