@@ -7,18 +7,21 @@ Each fold is trained by the recipe as it stands, only with another fold left out
 last steps on all folds, into ``FOLDER/fold-N``; with ``--resume`` it goes on from its last
 checkpoint, and one that is done is only judged. The threshold of a label is chosen on the fold that
 is left out, so Dice is kinder than it should be; average precision and AUROC know no threshold.
-What comes out is ``FOLDER/figures.json`` and a table. Needs the data folder (``$OSLER_DATA``).
+What comes out is ``FOLDER/figures.json`` and a table, and for each label what one photograph does
+that has most of its pixels. Needs the data folder (``$OSLER_DATA``).
 """
 
 import argparse
 import json
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from osler.learn.fundus.evaluate import Judged, calibrate_pixels, judge, rules, summarise
 from osler.learn.fundus.recipe import read_recipe
 from osler.learn.fundus.segment import figures, learn_segmentation, split
+from osler.metrics import average_precision, interleave_tally
 
 
 def left_out(recipe: Path, fold: int, folder: Path, *, resume: bool) -> list[Judged]:
@@ -66,11 +69,25 @@ def main() -> None:
             [one] = [e for e in entries if e["name"] == label] or [None]
             cells.append("" if one is None else f"{one['value']:.3f} ({_range(one)})")
         print(f"| {label} | {' | '.join(cells)} |")
+    for label in dict.fromkeys(one.label for one in every):
+        print(without_greatest([one for one in every if one.label == label]))
 
 
 def _range(one: dict[str, float | None]) -> str:
     low, high = one["low"], one["high"]
     return "-" if low is None or high is None else f"{low:.3f} to {high:.3f}, {one['images']}"
+
+
+def without_greatest(judged: list[Judged]) -> str:
+    """The average precision of all pixels without the photograph that has most of the label."""
+    pixels = [int(one.tally[1].sum()) for one in judged]
+    most = int(np.argmax(pixels))
+    rest = np.sum([one.tally for place, one in enumerate(judged) if place != most], axis=0)
+    return (
+        f"{judged[most].label}: {pixels[most] / sum(pixels):.0%} of the pixels lie in "
+        f"{judged[most].case_id}; average precision of all others "
+        f"{average_precision(interleave_tally(rest)):.3f}"
+    )
 
 
 if __name__ == "__main__":

@@ -68,6 +68,18 @@ def test_overlap_is_what_a_loop_says(dice, positive):
     )
 
 
+def test_each_label_is_held_against_its_own_entropy():
+    logits, targets, valid, _ = case()
+    given = tensors(logits, targets, valid)
+    entropies = torch.linspace(0.2, 2.0, SHAPE[1])
+    one_by_one = [
+        overlap(*(part[:, [label]] for part in given), dice=0, positive=1) / entropies[label]
+        for label in range(SHAPE[1])
+    ]
+    found = overlap(*given, dice=0, positive=1, entropy_of_prevalence=entropies)
+    assert float(found) == pytest.approx(float(sum(one_by_one)) / SHAPE[1], rel=1e-5)
+
+
 def exclusive_case(seed=0):
     _, _, valid, rng = case(seed)
     b, labels, h, w = SHAPE

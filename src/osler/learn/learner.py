@@ -36,6 +36,8 @@ class Learner(BaseModel):
         clip: largest norm of the gradient; None does not clip.
         dice: weight of the soft Dice loss beside cross-entropy.
         positive: weight of positive pixels in the cross-entropy.
+        normalised_entropy: divide the cross-entropy of each label by what a constant guess at its
+            prevalence would have, so that labels of few pixels teach as much as those of many.
         precision: ``auto`` takes bfloat16 where the processor has it; float16 takes CUDA.
         checkpointing: keep only what goes into each block and compute the rest of it again in the
             backward pass: less memory, about a third more time, the same gradients.
@@ -73,6 +75,7 @@ class Learner(BaseModel):
     clip: float | None = Field(1.0, gt=0)
     dice: float = Field(1.0, ge=0)
     positive: float = Field(1.0, gt=0)
+    normalised_entropy: bool = False
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     checkpointing: bool = False
     validate_every: int = Field(500, gt=0)

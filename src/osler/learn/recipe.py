@@ -31,7 +31,7 @@ FUNDUS = ("fundus-segmentation", "fundus-grading", "fundus-quality")
 
 _OF_FUNDUS: Final = {
     "patch": "settings.patch (or settings.image.size)", "foreground": "settings.foreground",
-    "negatives": "", "dice": "", "positive": "",
+    "negatives": "", "dice": "", "positive": "", "normalised_entropy": "",
     "hold": "hold: {test: ..., tune: ...} beside it", "finish": "",
 }  # fmt: skip
 _TEXTS: Final = ("title", "description", "licence", "intended_use", "limits", "data")

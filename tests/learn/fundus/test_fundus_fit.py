@@ -320,6 +320,12 @@ def test_a_held_fold_without_any_target_is_refused(place):
     refused(place, "no case of fold 0 shows any target")
 
 
+def test_labels_that_exclude_each_other_have_no_entropies_of_their_own(place):
+    text = RECIPE.replace("hold: 0", "hold: 0, normalised_entropy: true")
+    (place / "tiny-spots.yaml").write_text(text + "exclusive: true\n", encoding="utf-8")
+    refused(place, "normalised_entropy is for labels that may overlap")
+
+
 def test_a_network_that_does_not_exist_is_refused(place):
     text = RECIPE.replace("name: unet", "name: u-net")
     (place / "tiny-spots.yaml").write_text(text, encoding="utf-8")

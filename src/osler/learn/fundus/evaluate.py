@@ -131,6 +131,7 @@ class Judged:
     """One label in one photograph.
 
     Attributes:
+        case_id: the photograph's case.
         patient_id: whose photograph.
         label: the target's name.
         figures: Dice, AUROC and average precision by name; what the photograph does not define is
@@ -138,6 +139,7 @@ class Judged:
         tally: of its pixels, for the average precision of several photographs together.
     """
 
+    case_id: str
     patient_id: str
     label: str
     figures: Mapping[str, float]
@@ -204,7 +206,7 @@ def judge(
             )
         known = {name: figure for name, figure in figures.items() if figure is not None}
         tallied = tally(drawn[within], value[within].astype(np.float16))
-        judged.append(Judged(case.row.patient_id, target.name, known, tallied))
+        judged.append(Judged(case.row.case_id, case.row.patient_id, target.name, known, tallied))
     return judged
 
 

@@ -1,8 +1,9 @@
 """Learning to segment: from a recipe to a validated network."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -135,17 +136,45 @@ def learn_segmentation(recipe: Recipe, recipe_path: Path, *, folder: Path, resum
 def _loss(recipe: Recipe, learner: Learner, cases: Sequence[Drawn]) -> Loss:
     """The loss of a step: a batch of the cases, judged as the recipe says."""
     sampler = Sampler(cases, learner, recipe.augment)
-    criterion = losses.exclusive if recipe.exclusive else losses.overlap
+    criterion: Callable[..., Tensor] = partial(
+        losses.exclusive if recipe.exclusive else losses.overlap,
+        dice=learner.dice,
+        positive=learner.positive,
+    )
+    if learner.normalised_entropy:
+        if recipe.exclusive:
+            raise RecipeError(
+                "learner.normalised_entropy is for labels that may overlap, and those of this "
+                "recipe are exclusive; leave out one of them"
+            )
+        entropies = entropies_of_prevalence(cases)
+        criterion = partial(criterion, entropy_of_prevalence=entropies)
 
     def loss(net: nn.Module, step: int, device: torch.device) -> Tensor:
         batch = sampler.batch(step)
         image = batch.image.to(device, memory_format=torch.channels_last)
-        return criterion(
-            net(image), batch.targets.to(device), batch.valid.to(device),
-            dice=learner.dice, positive=learner.positive,
-        )  # fmt: skip
+        return criterion(net(image), batch.targets.to(device), batch.valid.to(device))
 
     return loss
+
+
+def entropies_of_prevalence(cases: Sequence[Drawn]) -> Tensor:
+    """Nats a pixel of a guess that knows only how frequent each label is, where it is drawn.
+
+    Cases that do not show a label are left out of its prevalence; a label that no case shows
+    counts as if one pixel in a million had it.
+    """
+    out = []
+    for label in range(len(cases[0].targets)):
+        shares = [
+            float((case.targets[label][known] > 127).mean())
+            for case in cases
+            if (known := (case.valid[label] > 0) & (case.image[3] > 0)).any()
+        ]
+        shown = [share for share in shares if share > 0]
+        p = min(max(float(np.mean(shown)) if shown else 0.0, 1e-6), 1 - 1e-6)
+        out.append(-p * np.log(p) - (1 - p) * np.log(1 - p))
+    return torch.tensor(out, dtype=torch.float32)
 
 
 def split(drawn: Sequence[Drawn], hold: int | None) -> tuple[list[Drawn], list[Drawn]]:
