@@ -1,18 +1,20 @@
 """How far to believe what is said to be new between two photographs.
 
-    python benchmarks/change.py [--most N] [--faint P] [--out FILE.json]
+    python benchmarks/change.py --lesions FOLDER --fold N [--most N] [--faint P] [--out FILE.json]
 
 No repeated photographs are at hand, so one is made: of each photograph of IDRiD's lesions that the
-lesion bundle did not learn from (fold 0), half of the microaneurysms and small haemorrhages that a
-person drew are painted over by what surrounds them, and the result is photographed again: turned,
-shifted, bent, in another light, a little out of focus, with noise. It is the earlier photograph;
-the original is the later one, in which the painted-over lesions are new and nothing else is.
-Intervals are by photograph. Needs the data folder (``$OSLER_DATA``).
+lesion bundle in ``FOLDER`` did not learn from (its recipe with ``hold: N`` and ``finish: 0``; the
+one that ships has learnt from all of them in its last steps), half of the microaneurysms and small
+haemorrhages that a person drew are painted over by what surrounds them, and the result is
+photographed again: turned, shifted, bent, in another light, a little out of focus, with noise. It
+is the earlier photograph; the original is the later one, in which the painted-over lesions are new
+and nothing else is. Intervals are by photograph. Needs the data folder (``$OSLER_DATA``).
 """
 
 import argparse
 import json
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,8 @@ from registration import KINDS, seen_again
 from scipy import ndimage
 from skimage.restoration import inpaint_biharmonic
 
+from osler import bundles
+from osler.bundles import catalogue
 from osler.data.cohort import data_folder, read_cohort
 from osler.errors import InputError
 from osler.io import load
@@ -119,13 +123,21 @@ def span(told: Summary) -> str:
 def main() -> None:
     """Print a row a kind of lesion."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--lesions", type=Path, required=True, help="folder of a lesion bundle")
+    parser.add_argument("--fold", type=int, required=True, help="that it did not learn from")
     parser.add_argument("--most", type=int, default=100)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--faint", type=float, default=FAINT)
     said = parser.parse_args()
-    rows = [row for row in read_cohort(COHORT).rows if row.fold == 0][: said.most]
-    stems = [row.case_id.removeprefix("lesions-") for row in rows]
-    found = {stem: judged(stem, number, said.faint) for number, stem in enumerate(stems)}
+    rows = [row for row in read_cohort(COHORT).rows if row.fold == said.fold]
+    stems = [row.case_id.removeprefix("lesions-") for row in rows][: said.most]
+    unseen, shipped = bundles.load(said.lesions), catalogue._shipped
+
+    def opened(name: str) -> bundles.Bundle:
+        return unseen if name == "retina-lesions" else shipped(name)
+
+    with patch.object(catalogue, "_shipped", opened):
+        found = {stem: judged(stem, number, said.faint) for number, stem in enumerate(stems)}
     kept = {stem: row for stem, row in found.items() if row is not None}
     print(f"{len(kept)} of {len(found)} pairs were brought onto each other")
     for name in KIND.values():

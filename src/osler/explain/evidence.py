@@ -329,7 +329,7 @@ def _present(sign: Seen) -> str:
 def _size(case: Case, marked: list[Seen]) -> str:
     """How much was marked, by which a reader weighs it against specks marked by mistake."""
     parts = sum(one.count for one in marked)
-    said = f"{parts} part{'' if parts == 1 else 's'}"
+    said = f"{parts} part{'' if parts == 1 else 's'}" + (" in all" if len(marked) > 1 else "")
     field = case.get("field", Mask)
     if field is None or not field.mask.any():
         return f" ({said})"
