@@ -230,8 +230,16 @@ def print_rehearsal(tried: "Rehearsal") -> None:
     )
     if tried.strategies:
         typer.echo(f"not tried: what {', '.join(tried.strategies)} does beside such steps")
-    kept = f"but the canvases in {tried.kept}, which the training takes from there"
-    typer.echo(f"nothing was kept {kept}" if tried.kept else "nothing was kept")
+    if tried.left_out:
+        typer.echo(
+            f"left out: {counted(tried.left_out, 'conversation')}, of whose answer nothing fits "
+            "into settings.length tokens"
+        )
+    if tried.kept is None:
+        typer.echo("nothing was kept")
+        return
+    what = f"the {tried.kept.name} in {tried.kept}"
+    typer.echo(f"nothing was kept but {what}, which the training takes from there")
 
 
 def print_folds(done: "CrossValidated[Run, Any]", *, ensemble: bool) -> None:

@@ -449,3 +449,34 @@ def test_folds_are_refused(tmp_path):
 
     with pytest.raises(RecipeError, match="hold out one fold"):
         cross_fit(recipe(words_cohort(tmp_path), "m"), out=tmp_path / "run")
+
+
+def test_a_dry_run_says_what_would_be_learnt_from(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from osler.cli import app
+
+    folder = words_cohort(tmp_path)
+    with (folder / "talk.csv").open("a") as table:
+        table.write(f"c20,p20,{'Which eye? ' * 60},left\n")  # nothing of the answer fits
+    tiny_folders.qwen2(folder / "m")
+    content = yaml.safe_load(recipe(folder, "m", learner={"checkpointing": True}).read_text())
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(content))
+    monkeypatch.chdir(folder)
+    before = sorted(folder.rglob("*"))
+    done = CliRunner().invoke(app, ["fit", "tiny.yaml", "--dry-run"])
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
+    assert lines[:3] == [
+        "teach: 13 cases of 13 patients",
+        "tune: 4 cases of 4 patients",
+        "test: 4 cases of 4 patients",
+    ]
+    assert lines[3].startswith("network: m, ")
+    assert lines[4] == "input: tokens, 4 x 37"  # of the longest that teaches
+    assert "so 120 steps take about" in lines[5]
+    assert lines[6] == (
+        "left out: 1 conversation, of whose answer nothing fits into settings.length tokens"
+    )
+    assert lines[7] == "nothing was kept"
+    assert sorted(folder.rglob("*")) == before

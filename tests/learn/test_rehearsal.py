@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image as Pillow
 from typer.testing import CliRunner
 
+from osler import models
 from osler.cli import app
 from osler.errors import RecipeError
 from osler.learn import rehearse
@@ -92,12 +94,6 @@ def test_it_goes_with_no_other_option(place, option):
     assert "leave out the other options" in done.output
 
 
-@pytest.mark.parametrize("task", ["fundus-grading", "instruction"])
-def test_tasks_that_are_trained_otherwise_are_refused(task):
-    with pytest.raises(RecipeError, match=f"'{task}'.*few learner.steps"):
-        rehearse({**RECIPE, "task": task})
-
-
 @pytest.fixture
 def eyes(place: Path) -> Path:
     """Discs on black with a bright spot, four patients, and where the spots are."""
@@ -115,6 +111,7 @@ def eyes(place: Path) -> Path:
     return place
 
 
+WIDTHS = [8, 8, 8]
 LEARNER = {"steps": 900, "batch": 2, "patch": 32, "finish": 100, "hold": 0, "precision": "float32"}
 FUNDUS = {
     "name": "spots",
@@ -162,3 +159,43 @@ def test_a_photograph_of_the_fundus_that_cannot_be_read_is_named(eyes, monkeypat
         rehearse("recipe.yaml")
     with pytest.raises(RecipeError, match="takes a recipe's file, not its keys"):
         rehearse(FUNDUS)
+
+
+@pytest.fixture
+def graded(eyes: Path) -> Path:
+    """The same eyes with grades, and a lesion network of random weights to see them with."""
+    head = "case_id,patient_id,fold,photo,label:dr-grade,label:dme-risk"
+    rows = [f"e{n},p{n},{n % 2},eye.png,{(0, 2, 2, 4)[n]},{n % 3}" for n in range(4)]
+    (eyes / "cohort.csv").write_text("\n".join([head, *rows]) + "\n")
+    net = models.create("unet", weights="random", labels=4, widths=WIDTHS, context=False)
+    torch.save(net.state_dict(), eyes / "lesions.pt")
+    recipe = {
+        "name": "grades", "task": "fundus-grading", "cohort": "cohort.csv", "diameter": 64,
+        "targets": [], "options": {"views": 1, "seeds": 3, "width": 8},
+        "network": {
+            "name": "grader", "start": "lesions.pt", "options": {"widths": WIDTHS, "context": False}
+        },
+        "learner": {"steps": 50, "batch": 3},
+    }  # fmt: skip
+    (eyes / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return eyes
+
+
+def test_graders_are_tried_and_what_the_lesion_network_saw_is_kept(graded, monkeypatch):
+    monkeypatch.chdir(graded)
+    done = CliRunner().invoke(app, ["fit", "recipe.yaml", "--dry-run"])
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
+    assert lines[:2] == [
+        "teach: 4 cases of 4 patients", "of those that teach: grade 0 1, grade 2 2, grade 4 1"
+    ]  # fmt: skip
+    assert lines[2].startswith("network: 6 graders, ")
+    # 8 features, 3 for each of 4 lesions, the field
+    assert lines[3] == "input: cells, 3 x 21 x 2 x 2"
+    assert any("300 steps take about" in line for line in lines)  # 2 folds, 3 seeds, 50 steps
+    assert lines[-1] == (
+        "nothing was kept but the cells in .cache/cells, which the training takes from there"
+    )
+    (graded / "lesions.pt").unlink()
+    with pytest.raises(RecipeError, match=r"'lesions\.pt' do not exist"):
+        rehearse("recipe.yaml")

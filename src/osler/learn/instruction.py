@@ -8,6 +8,7 @@ a graph of billions of numbers that writes is no ONNX file that a card can descr
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from osler.data.cohort import Cohort
+from osler.data.cohort import Row as CohortRow
 from osler.data.provenance import cohort_used
 from osler.errors import MissingExtraError, OutputError, RecipeError
 from osler.learn.card_parts import card_metrics
+from osler.learn.checkpoint import State
 from osler.learn.distributed import join
 from osler.learn.instruction_model import checked, ends_of, lent, opened, write
 from osler.learn.instruction_tokens import Example, collated, moved, packed
-from osler.learn.loop import train
+from osler.learn.learner import Learner
+from osler.learn.loop import Loss, train
 from osler.learn.precision import uses_bfloat16
 from osler.learn.recipe import Recipe
 from osler.learn.samplers import CaseSampler
@@ -49,10 +53,8 @@ def fit_instruction(
     """
     from osler.learn.fitting import Run, keep_data
 
-    _refuse(recipe)
+    source = check_instruction(recipe, task, path)
     folder = folder if folder is not None else Path("runs") / recipe.name
-    source = (path.parent / task.settings.model).resolve()
-    checked(source)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -64,17 +66,16 @@ def fit_instruction(
     used = cohort_used(cohort, hold=test if isinstance(test, int) else None)
     used["split"]["hold"] = recipe.hold.model_dump(mode="json")
     used = keep_data(used, folder, resume=resume)
-    teach_rows, tune_rows, test_rows = divide(cohort, recipe)
-    task = task.planned(opened_cases(teach_rows, cohort))
-    taught = _Taught(recipe, task, cohort, source, folder)
-    state = taught.learn(teach_rows, tune_rows, resume=resume)
-    rows, figures = taught.judged(test_rows)
+    begun = begin(recipe, task, cohort, source)
+    taught, task = begun.taught, begun.taught.task
+    state = taught.learn(begun, folder, resume=resume)
+    rows, figures = taught.judged(begun.test_rows)
     written = write(
         taught.net, taught.speaker, folder, task.settings, source=source, dtype=taught.dtype
     )
     judged = (
         f"{used['cohort']['table']}: {len(rows)} cases of part {test}, whose patients neither "
-        f"taught ({len(teach_rows)} cases) nor tuned ({len(tune_rows)})"
+        f"taught ({len(begun.teach_rows)} cases) nor tuned ({len(begun.tune_rows)})"
     )
     metrics = card_metrics(figures, data=judged)
     record = {
@@ -85,7 +86,7 @@ def fit_instruction(
             "minutes": round(state.seconds / 60, 1),
             "learnt": sum(one.numel() for one in taught.net.learnt),
             "parameters": sum(one.numel() for one in taught.net.base.parameters()),
-            "left_out": taught.left_out,
+            "left_out": begun.left_out,
         },
         "written": [one.name for one in written],
     }
@@ -94,71 +95,128 @@ def fit_instruction(
     return Run(recipe.name, folder, written[-1], metrics, used)
 
 
+def check_instruction(recipe: Recipe, task: Instruction, path: Path) -> Path:
+    """The folder of the model that is taught, once recipe and model are known to serve.
+
+    Raises:
+        RecipeError: the recipe asks for what the task has not, or the folder is no such model.
+        MissingExtraError: a package is not installed.
+    """
+    _refuse(recipe)
+    source = (path.parent / task.settings.model).resolve()
+    checked(source)
+    return source
+
+
+def begin(recipe: Recipe, task: Instruction, cohort: Cohort, source: Path) -> "Begun":
+    """Divide and encode the cases, and open the model with the updates that it learns.
+
+    Raises:
+        RecipeError: the cohort or the model does not serve, or no answer fits.
+    """
+    teach_rows, tune_rows, test_rows = divide(cohort, recipe)
+    task = task.planned(opened_cases(teach_rows, cohort))
+    taught = _Taught(recipe, task, cohort, source)
+    samples = taught.samples(teach_rows)
+    examples = taught.examples(samples)
+    tune = taught.examples(taught.samples(tune_rows))
+    kept = [n for n, one in enumerate(examples) if one is not None]
+    if not kept:
+        raise RecipeError("no answer fits into settings.length tokens after its question; raise it")
+    teach = [one for one in examples if one is not None]
+    learner = recipe.learner
+    choose = CaseSampler.of(
+        learner, len(kept), labels=[samples[n].group for n in kept],
+        groups=[samples[n].patient for n in kept],
+    )  # fmt: skip
+
+    def loss(net: nn.Module, number: int, device: torch.device) -> Tensor:
+        return taught.loss(net, [teach[n] for n in choose(number)])
+
+    if learner.checkpointing:
+        taught.net.base.enable_input_require_grads()
+        _recomputing(taught.net.base, "enable", {"use_reentrant": False})
+    return Begun(
+        taught=taught,
+        loss=loss,
+        # the model recomputes its activations itself: the loop must not do it once more
+        learner=learner.model_copy(update={"checkpointing": False}),
+        tune=[one for one in tune if one is not None],
+        longest=max(map(len, teach)),
+        left_out=sum(one is None for one in (*examples, *tune)),
+        teach_rows=teach_rows,
+        tune_rows=tune_rows,
+        test_rows=test_rows,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What stands before the first step.
+
+    Attributes:
+        taught: the model.
+        loss: of a step, from the cases that teach.
+        learner: how the loop takes the steps.
+        tune: conversations that tune.
+        longest: tokens of the longest conversation that teaches.
+        left_out: conversations whose answer does not fit into ``settings.length`` tokens.
+        teach_rows, tune_rows, test_rows: the cases of each part.
+    """
+
+    taught: "_Taught"
+    loss: Loss
+    learner: Learner
+    tune: list[Example]
+    longest: int
+    left_out: int
+    teach_rows: list[CohortRow]
+    tune_rows: list[CohortRow]
+    test_rows: list[CohortRow]
+
+
 class _Taught:
     """A model while it learns and is judged."""
 
-    def __init__(
-        self, recipe: Recipe, task: Instruction, cohort: Cohort, source: Path, folder: Path
-    ) -> None:
-        self.recipe, self.task, self.cohort, self.folder = recipe, task, cohort, folder
+    def __init__(self, recipe: Recipe, task: Instruction, cohort: Cohort, source: Path) -> None:
+        self.recipe, self.task, self.cohort = recipe, task, cohort
         self.device = join().device()
         low = uses_bfloat16(recipe.learner, self.device)
         self.dtype = torch.bfloat16 if low else torch.float32
         self.net, self.speaker = opened(
             source, task.settings, device=self.device, dtype=self.dtype, seed=recipe.learner.seed
         )
-        self.left_out = 0
 
-    def learn(self, teach_rows: Any, tune_rows: Any, *, resume: bool) -> Any:
+    def learn(self, begun: Begun, folder: Path, *, resume: bool) -> State:
         """Take the steps; the best updates of the cases that tune are left in the model."""
-        teach = self._samples(teach_rows)
-        examples = self._examples(teach)
-        if not any(one is not None for one in examples):
-            raise RecipeError(
-                "no answer fits into settings.length tokens after its question; raise it"
-            )
-        kept = [n for n, one in enumerate(examples) if one is not None]
-        tune = [one for one in self._examples(self._samples(tune_rows)) if one is not None]
-        learner = self.recipe.learner
-        choose = CaseSampler.of(
-            learner, len(kept), labels=[teach[n].group for n in kept],
-            groups=[teach[n].patient for n in kept],
-        )  # fmt: skip
-
-        def loss(net: nn.Module, number: int, device: torch.device) -> Tensor:
-            chosen = [examples[kept[n]] for n in choose(number)]
-            return self._loss(net, [one for one in chosen if one is not None])
 
         def validate(net: nn.Module) -> dict[str, float]:
-            return {"score": -self._mean_loss(net, tune)}
+            return {"score": -self._mean_loss(net, begun.tune)}
 
-        if learner.checkpointing:
-            self.net.base.enable_input_require_grads()
-            _recomputing(self.net.base, "enable", {"use_reentrant": False})
         state = train(
-            self.net, loss=loss, validate=validate if tune else None,
-            learner=learner.model_copy(update={"checkpointing": False}), folder=self.folder,
-            resume=resume,
+            self.net, loss=begun.loss, validate=validate if begun.tune else None,
+            learner=begun.learner, folder=folder, resume=resume,
         )  # fmt: skip
-        if learner.checkpointing:
+        if self.recipe.learner.checkpointing:
             _recomputing(self.net.base, "disable")
         return state
 
-    def _samples(self, rows: Any) -> list[Sample]:
+    def samples(self, rows: Sequence[CohortRow]) -> list[Sample]:
+        """Cases as conversations."""
         return encode_rows(rows, self.cohort, self.task, keep_case=False)
 
-    def _examples(self, samples: Sequence[Sample]) -> list[Example | None]:
-        out = [
+    def examples(self, samples: Sequence[Sample]) -> list[Example | None]:
+        """As the model reads them; None where the answer does not fit."""
+        return [
             self.speaker.example(
                 one.home["turns"], one.home["text"], one.home["images"],
                 length=self.task.settings.length,
             )
             for one in samples
         ]  # fmt: skip
-        self.left_out += sum(one is None for one in out)
-        return out
 
-    def _loss(self, net: nn.Module, examples: Sequence[Example]) -> Tensor:
+    def loss(self, net: nn.Module, examples: Sequence[Example]) -> Tensor:
+        """Of some conversations."""
         said = self.task.settings
         pad = self.speaker.pad
         if said.pack:
@@ -173,10 +231,10 @@ class _Taught:
     def _mean_loss(self, net: nn.Module, examples: Sequence[Example]) -> float:
         """Mean over examples, so that long answers do not outweigh short ones."""
         with torch.no_grad():
-            losses = [float(self._loss(net, [one])) for one in examples]
+            losses = [float(self.loss(net, [one])) for one in examples]
         return sum(losses) / len(losses)
 
-    def judged(self, rows: Any) -> tuple[dict[str, Row], list[Figure]]:
+    def judged(self, rows: Sequence[CohortRow]) -> tuple[dict[str, Row], list[Figure]]:
         """What is answered to the cases that test, and its figures beside those of before."""
         most = self.task.settings.most_judged
         chosen = list(rows)
@@ -184,7 +242,7 @@ class _Taught:
             chosen = random.Random(1).sample(chosen, most)
         if not chosen:
             return {}, []
-        samples = self._samples(chosen)
+        samples = self.samples(chosen)
         patients = [one.patient for one in samples]
         after = [self._answered(one) for one in samples]
         with self.net.base.disable_adapter():

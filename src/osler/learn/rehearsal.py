@@ -2,8 +2,8 @@
 
 A recipe, its cohort and its network are tried as they are trained, so that what would end the run
 after an hour of opening files, or at the first batch, ends it in minutes, and the time that the
-steps will take is known before they are taken. Nothing is kept but the canvases of a fundus recipe,
-which its training looks for.
+steps will take is known before they are taken. Nothing is kept but what the training of a fundus
+recipe looks for: canvases, and what the lesion network saw.
 """
 
 import statistics
@@ -27,10 +27,11 @@ from osler.learn.distributed import join
 from osler.learn.learner import Learner
 from osler.learn.loop import Loss, train
 from osler.learn.networks import build
-from osler.learn.recipe import FUNDUS, check_recipe, read_yaml
+from osler.learn.recipe import FUNDUS, Recipe, check_recipe, read_yaml
 from osler.learn.strategies.catalogue import strategies_of
 from osler.learn.teaching import cohort_of
 from osler.learn.training import loss_of
+from osler.tasks.instruction import Instruction
 
 if TYPE_CHECKING:
     from osler.learn.strategies.strategy import Strategy
@@ -46,7 +47,7 @@ class Rehearsal:
     Attributes:
         name: the recipe's name.
         parts: cases and patients of each part: ``teach``, ``unlabelled``, ``tune``, ``test``; of a
-            fundus recipe ``teach`` and ``hold``.
+            fundus recipe ``teach`` and ``hold``; of graders all, as each fold is left out in turn.
         groups: cases that teach by the label they are balanced by, where the task has such.
         network: its name.
         parameters: numbers that it learns.
@@ -57,6 +58,7 @@ class Rehearsal:
         seconds: of a step, the median of those tried.
         strategies: of the recipe; what they do beside such steps is not in the time.
         kept: the folder of what was kept for the training, if anything was.
+        left_out: conversations that neither teach nor tune, for no token of their answer fits.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Rehearsal:
     seconds: float
     strategies: tuple[str, ...] = ()
     kept: Path | None = None
+    left_out: int = 0
 
 
 def rehearse(
@@ -91,22 +94,19 @@ def rehearse(
         strategies: strategies of one's own, likewise.
 
     Raises:
-        RecipeError: the recipe or its cohort is wrong, the steps cannot be taken, or the task is
-            trained in another way.
+        RecipeError: the recipe or its cohort is wrong, or the steps cannot be taken.
+        MissingExtraError: a package is not installed.
     """
     path = Path("recipe.yaml") if isinstance(recipe, Mapping) else Path(recipe)
     content = dict(recipe) if isinstance(recipe, Mapping) else read_yaml(path)
     name = content.get("task")
-    if name in ("fundus-grading", "instruction"):
-        raise RecipeError(
-            f"the task '{name}' is trained by steps of its own, which no dry run knows; "
-            "start it with few learner.steps instead"
-        )
     if name in FUNDUS:
         if isinstance(recipe, Mapping):
             raise RecipeError(f"the task '{name}' takes a recipe's file, not its keys")
-        return _rehearse_fundus(path)
+        return _rehearse_grading(path) if name == "fundus-grading" else _rehearse_fundus(path)
     read, task = check_recipe(content, path, tasks=tasks, strategies=strategies)
+    if isinstance(task, Instruction):
+        return _rehearse_instruction(read, task, path)
     ways, _ = strategies_of(read, task, strategies)
     for way in ways:
         task = way.asked(task)
@@ -176,6 +176,67 @@ def _rehearse_fundus(path: Path) -> Rehearsal:
     )
 
 
+def _rehearse_grading(path: Path) -> Rehearsal:
+    """The same for graders, of which one is tried; each fold is left out in turn."""
+    from osler.learn.fundus import grading
+    from osler.learn.fundus.recipe import read_recipe
+
+    recipe = read_recipe(path)
+    begun = grading.begin(recipe, path)
+    few = recipe.learner.model_copy(update={"steps": STEPS})
+    marks = [perf_counter()]
+    grader = grading.fit_grader(
+        begun.cases, recipe.model_copy(update={"learner": few}), seed=recipe.learner.seed,
+        stepped=lambda: marks.append(perf_counter()),
+    )  # fmt: skip
+    shape = np.max([one.views[0].shape for one in begun.cases], axis=0)
+    return Rehearsal(
+        name=recipe.name,
+        parts={"teach": _counted([one.row.patient_id for one in begun.cases])},
+        groups=dict(sorted(Counter(f"grade {one.grade}" for one in begun.cases).items())),
+        network=f"{len(begun.folds) * begun.seeds} graders",
+        parameters=len(begun.folds) * begun.seeds * _learning(grader),
+        inputs={"cells": tuple(int(n) for n in shape)},
+        device="cpu",
+        batch=recipe.learner.batch,
+        steps=len(begun.folds) * begun.seeds * recipe.learner.steps,
+        seconds=_median(marks),
+        kept=grading.CELLS,
+    )
+
+
+def _rehearse_instruction(recipe: Recipe, task: Instruction, path: Path) -> Rehearsal:
+    """The same for language models, which are opened from a folder and read conversations."""
+    from osler.learn import instruction
+
+    source = instruction.check_instruction(recipe, task, path)
+    with TemporaryDirectory() as place, advising(recipe.learner, join().device()):
+        folder = Path(place)
+        cohort = cohort_of(recipe, path, folder=folder)
+        begun = instruction.begin(recipe, task, cohort, source)
+        tested = begun.taught.samples(begun.test_rows)
+        seconds = _timed(begun.taught.net, begun.loss, begun.learner, folder / "steps")
+    patients = {
+        "teach": [row.patient_id for row in begun.teach_rows],
+        "tune": [row.patient_id for row in begun.tune_rows],
+        "test": [one.patient for one in tested],
+    }
+    length = task.settings.length if task.settings.pack else begun.longest
+    return Rehearsal(
+        name=recipe.name,
+        parts={name: _counted(found) for name, found in patients.items() if found},
+        groups={},
+        network=source.name,
+        parameters=sum(one.numel() for one in begun.taught.net.learnt),
+        inputs={"tokens": (length,)},
+        device=str(begun.taught.device),
+        batch=recipe.learner.batch * recipe.learner.accumulate,
+        steps=recipe.learner.steps,
+        seconds=seconds,
+        left_out=begun.left_out,
+    )
+
+
 def _timed(net: nn.Module, loss: Loss, learner: Learner, folder: Path) -> float:
     """Seconds of a step, the median of those tried but the first."""
     marks = [perf_counter()]
@@ -184,6 +245,11 @@ def _timed(net: nn.Module, loss: Loss, learner: Learner, folder: Path) -> float:
         net, loss=loss, validate=None, learner=few, folder=folder, resume=False,
         stepped=[lambda net, step: marks.append(perf_counter())],
     )  # fmt: skip
+    return _median(marks)
+
+
+def _median(marks: Sequence[float]) -> float:
+    """Between marks, without what came before the first step and that step itself."""
     return statistics.median(after - before for before, after in pairwise(marks[1:]))
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import imagecodecs
@@ -111,6 +112,26 @@ def test_a_picture_without_text_is_looked_at_once(monkeypatch: pytest.MonkeyPatc
     assert len(looks) == 2  # that was another question
     for _ in range(2):
         assert text_boxes.find(written, markers=True)  # text in the same picture is always found
+
+
+def test_another_process_need_not_look_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    once = text_boxes._once
+    monkeypatch.setattr(text_boxes, "_TEXTLESS", set())
+    monkeypatch.setattr(
+        text_boxes, "_once", lambda *given, **more: looks.append(1) or once(*given, **more)
+    )
+    path = save(dataset([picture(text="")], "native"), tmp_path / "a.dcm")
+    outcome, _ = copied(path, tmp_path)
+    assert outcome.textless
+    setting = Setting(tmp_path, tmp_path / "out", Options(), Key(b"k" * 32))
+    for known in (True, False):
+        monkeypatch.setattr(text_boxes, "_TEXTLESS", set())  # as in a process that has just begun
+        looks.clear()
+        assert check(outcome if known else replace(outcome, textless=()), setting) == []
+        assert bool(looks) is not known
 
 
 def test_around_the_regions_of_ultrasound_nothing_stays(tmp_path: Path) -> None:

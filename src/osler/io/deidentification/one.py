@@ -39,6 +39,7 @@ class Copied:
         sha256: digest of the copy.
         seconds: how long it took.
         disk_full: no space is left, so that the next files would fail too.
+        textless: of the pictures in which no text was found (`text_boxes.taken`).
     """
 
     source: Path
@@ -52,6 +53,7 @@ class Copied:
     seconds: float = 0.0
     disk_full: bool = False
     trace: str = ""
+    textless: tuple[bytes, ...] = field(default=(), repr=False)
 
     @property
     def case_id(self) -> str:
@@ -65,8 +67,9 @@ def check(copied: Copied, setting: Setting) -> list[str]:
     Returns:
         Kinds of what is left and where; empty where nothing is.
     """
-    from osler.io.deidentification import verify
+    from osler.io.deidentification import text_boxes, verify
 
+    text_boxes.take(copied.textless)
     target = setting.out / copied.place
     try:
         with hushed(), opened(copied.source) as file:
@@ -81,8 +84,11 @@ def check(copied: Copied, setting: Setting) -> list[str]:
 
 def copy(path: Path, setting: Setting) -> Copied:
     """Make the copy of one file; it appears whole or not at all, and never unchecked."""
+    from osler.io.deidentification import text_boxes
+
     begun = time.monotonic()
     format, name = "", printable(path)
+    text_boxes.taken()  # what a file before this one left, which failed
     try:
         with hushed(), opened(path) as file:
             name = file.name
@@ -118,6 +124,7 @@ def copy(path: Path, setting: Setting) -> Copied:
         tuple(draft.notes),
         sha256=digest,
         seconds=round(time.monotonic() - begun, 3),
+        textless=text_boxes.taken(),
     )
 
 

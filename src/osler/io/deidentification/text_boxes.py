@@ -4,9 +4,10 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.util import find_spec
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -28,8 +29,9 @@ _LOOKS: Final = 3
 _MARGIN: Final = 3  # pixels around the text that go with it
 
 _TEXTLESS: Final[set[bytes]] = set()
-"""Digests of pictures in which this process found no text: a copy whose pixels are as they were is
+"""Digests of pictures in which this run found no text: a copy whose pixels are as they were is
 read anew from its file by the second pass, but the networks would only say again what they said."""
+_NEW: Final[list[bytes]] = []  # those that nobody has taken
 _MOST_TEXTLESS: Final = 500_000  # digests, of 32 bytes each
 
 
@@ -112,7 +114,20 @@ def find(
             left[box.top : box.bottom, box.left : box.right] = 0
     if not found and len(_TEXTLESS) < _MOST_TEXTLESS:
         _TEXTLESS.add(asked.digest())
+        _NEW.append(asked.digest())
     return found
+
+
+def taken() -> tuple[bytes, ...]:
+    """Digests of the pictures in which this process found no text since this was last asked."""
+    new = tuple(_NEW)
+    _NEW.clear()
+    return new
+
+
+def take(digests: Iterable[bytes]) -> None:
+    """Know pictures in which another process of the same run found no text."""
+    _TEXTLESS.update(islice(digests, max(0, _MOST_TEXTLESS - len(_TEXTLESS))))
 
 
 def _once(

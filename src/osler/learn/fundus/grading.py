@@ -6,7 +6,7 @@ one fold of the patients, are averaged; what each says about its own left-out fo
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from osler.models.unet import UNet
 from osler.tasks.canvas_masks import encode
 from osler.tasks.field import find_field
 
+CELLS = Path(".cache") / "cells"  # what the lesion network saw, by its weights and the photograph
 HEADS = ("grade", "referable", "oedema")
 OUTPUTS = (5, 1, 3)
 REFERABLE = 2  # moderate retinopathy and worse
@@ -65,6 +66,23 @@ class Ensemble(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """What stands before the first step.
+
+    Attributes:
+        features: the lesion network with its map.
+        cases: all photographs.
+        folds: each is left out in turn.
+        seeds: graders that each fold is left out by.
+    """
+
+    features: LesionFeatures
+    cases: list[Graded]
+    folds: tuple[int, ...]
+    seeds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Grading:
     """What training left.
 
@@ -81,15 +99,25 @@ class Grading:
     scores: dict[str, NDArray[np.float64]]
 
 
-def learn_grading(recipe: Recipe, recipe_path: Path) -> Grading:
-    """Train graders, one a fold and seed, and keep what each says of the fold it left out."""
+def begin(recipe: Recipe, recipe_path: Path) -> Begun:
+    """Open the lesion network of a grading recipe and look at every photograph.
+
+    Raises:
+        RecipeError: the recipe, its cohort or the lesion network does not serve.
+    """
     cohort = read_cohort(recipe_path.parent / recipe.cohort)
     features = lesion_features(recipe, recipe_path)
-    cases = look(cohort, features, recipe, cache=Path(".cache") / "cells")
-    seeds = int(recipe.options.get("seeds", 2))
+    cases = look(cohort, features, recipe, cache=CELLS)
+    return Begun(features, cases, tuple(cohort.folds), int(recipe.options.get("seeds", 2)))
+
+
+def learn_grading(recipe: Recipe, recipe_path: Path) -> Grading:
+    """Train graders, one a fold and seed, and keep what each says of the fold it left out."""
+    begun = begin(recipe, recipe_path)
+    cases, seeds = begun.cases, begun.seeds
     graders: list[Grader] = []
     scores = {head: np.zeros((len(cases), k)) for head, k in zip(HEADS, OUTPUTS, strict=True)}
-    for fold in cohort.folds:
+    for fold in begun.folds:
         teaching = [case for case in cases if case.row.fold != fold]
         left_out = [i for i, case in enumerate(cases) if case.row.fold == fold]
         for seed in range(seeds):
@@ -98,7 +126,7 @@ def learn_grading(recipe: Recipe, recipe_path: Path) -> Grading:
             for i in left_out:
                 for head, said in zip(HEADS, say(grader, cases[i]), strict=True):
                     scores[head][i] += said / seeds
-    return Grading(Ensemble(graders).eval(), features, cases, scores)
+    return Grading(Ensemble(graders).eval(), begun.features, cases, scores)
 
 
 def lesion_features(recipe: Recipe, recipe_path: Path) -> LesionFeatures:
@@ -162,11 +190,19 @@ def _cells(features: LesionFeatures, row: Row, recipe: Recipe, view: int) -> Arr
     return {"cells": np.asarray(cells[0].float().numpy(), np.float16)}
 
 
-def fit_grader(cases: Sequence[Graded], recipe: Recipe, *, seed: int) -> Grader:
+def fit_grader(
+    cases: Sequence[Graded], recipe: Recipe, *, seed: int, stepped: Callable[[], None] | None = None
+) -> Grader:
     """Train one grader.
 
     Cases are drawn evenly over a mix of the grades as they are and all grades alike; maps are
     mirrored and taken in any view.
+
+    Args:
+        cases: the photographs that teach.
+        recipe: the recipe.
+        seed: of the first weights and of what is drawn.
+        stepped: called after each step.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -195,6 +231,8 @@ def fit_grader(cases: Sequence[Graded], recipe: Recipe, *, seed: int) -> Grader:
         nn.utils.clip_grad_norm_(grader.parameters(), learner.clip)
         optimiser.step()
         schedule.step()
+        if stepped is not None:
+            stepped()
     return grader.eval()
 
 
